@@ -1,0 +1,2 @@
+//! ringbar
+pub mod sync;
