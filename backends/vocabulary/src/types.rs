@@ -1,0 +1,176 @@
+//! The values that commands carry: ids, device pointers, arena blocks, tails.
+
+use bytemuck::{Pod, Zeroable};
+
+macro_rules! id {
+    ($($(#[$meta:meta])* $Name:ident;)+) => {$(
+        $(#[$meta])*
+        #[repr(transparent)]
+        #[derive(
+            Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Pod, Zeroable,
+        )]
+        pub struct $Name(pub u32);
+    )+};
+}
+
+id! {
+    /// A stream, numbered by the client. 0 is the default stream and always exists.
+    StreamId;
+    /// An event, numbered by the client.
+    EventId;
+    /// A loaded module, numbered by the client.
+    ModuleId;
+    /// A kernel function of a module, numbered by the client.
+    FunctionId;
+}
+
+impl StreamId {
+    /// CUDA's legacy default stream.
+    pub const DEFAULT: StreamId = StreamId(0);
+}
+
+/// An address in device memory.
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Pod, Zeroable)]
+pub struct DevicePtr(pub u64);
+
+impl DevicePtr {
+    /// The address `bytes` further on; wraps, since every use is checked by the backend anyway.
+    #[inline]
+    #[must_use]
+    pub fn offset(self, bytes: u64) -> Self {
+        Self(self.0.wrapping_add(bytes))
+    }
+}
+
+/// A block of the client's arena: where bulk bytes of a command lie.
+///
+/// 16 bytes on the wire: `addr` (segment in the high 16 bits, offset in the low 48), then `len`.
+/// Nothing here is checked against a real arena; whoever owns one does that before each access.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Pod, Zeroable)]
+pub struct ArenaRef {
+    /// Segment number (high 16 bits) and byte offset in that segment (low 48 bits).
+    pub addr: u64,
+    /// Length in bytes.
+    pub len: u64,
+}
+
+impl ArenaRef {
+    /// Bits of `addr` that hold the offset.
+    pub const OFFSET_BITS: u32 = 48;
+    const OFFSET_MASK: u64 = (1 << Self::OFFSET_BITS) - 1;
+
+    /// The block of `len` bytes at `offset` of `segment`; `None` if the offset needs over 48 bits.
+    #[inline]
+    pub const fn new(segment: u16, offset: u64, len: u64) -> Option<Self> {
+        if offset > Self::OFFSET_MASK {
+            return None;
+        }
+        Some(Self { addr: ((segment as u64) << Self::OFFSET_BITS) | offset, len })
+    }
+
+    /// The segment's number.
+    #[inline]
+    pub const fn segment(self) -> u16 {
+        (self.addr >> Self::OFFSET_BITS) as u16
+    }
+
+    /// The byte offset in the segment.
+    #[inline]
+    pub const fn offset(self) -> u64 {
+        self.addr & Self::OFFSET_MASK
+    }
+
+    /// `len` bytes from `start` of this block; `None` if that is not wholly inside it.
+    #[inline]
+    pub fn part(self, start: u64, len: u64) -> Option<Self> {
+        let end = start.checked_add(len)?;
+        let offset = self.offset().checked_add(start)?;
+        if end > self.len {
+            return None;
+        }
+        Self::new(self.segment(), offset, len)
+    }
+}
+
+/// The variable-length end of a command: inline, or a reference to the arena.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tail<'a> {
+    /// The bytes travel in the command itself.
+    Inline(&'a [u8]),
+    /// The bytes lie in the client's arena.
+    Arena(ArenaRef),
+}
+
+impl Tail<'_> {
+    /// How many bytes the tail stands for, wherever they lie.
+    #[inline]
+    pub fn byte_len(&self) -> u64 {
+        match self {
+            Tail::Inline(bytes) => bytes.len() as u64,
+            Tail::Arena(at) => at.len,
+        }
+    }
+}
+
+/// How a call reaches the executor.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Class {
+    /// Answered from client-side state; never becomes a command.
+    Local,
+    /// Sent without waiting; an error is latched with the command's number.
+    Post,
+    /// The caller waits for the reply.
+    Sync,
+}
+
+impl Class {
+    /// The class as the table, the recordings and the coverage page spell it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Class::Local => "local",
+            Class::Post => "post",
+            Class::Sync => "sync",
+        }
+    }
+}
+
+/// Who reads the bytes a field refers to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Direction {
+    /// Read by the executor.
+    In,
+    /// Names a place that the executor writes.
+    Out,
+}
+
+impl Direction {
+    /// `in` or `out`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Direction::In => "in",
+            Direction::Out => "out",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arena_reference_splits_into_segment_and_offset() {
+        let at = ArenaRef::new(7, 0x1234_5678_9abc, 64).unwrap();
+        assert_eq!((at.segment(), at.offset(), at.len), (7, 0x1234_5678_9abc, 64));
+        assert_eq!(ArenaRef::new(0, 1 << 48, 1), None);
+    }
+
+    #[test]
+    fn a_part_of_a_block_stays_inside_it() {
+        let at = ArenaRef::new(1, 100, 50).unwrap();
+        assert_eq!(at.part(10, 40), ArenaRef::new(1, 110, 40));
+        assert_eq!(at.part(10, 41), None);
+        assert_eq!(at.part(u64::MAX, 2), None);
+    }
+}
