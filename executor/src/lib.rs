@@ -1,1 +1,5 @@
-//! Part of ringbar.
+//! The executor of ringbar: the daemon, one worker process a client, and the replay of recorded workloads.
+
+#![forbid(unsafe_code)]
+
+pub mod recording;
