@@ -96,7 +96,7 @@ derive::vocabulary! {
         in stream: StreamId,
     };
 
-    /// Copies between device buffers, in stream order. The two may overlap.
+    /// Copies between device buffers, in stream order. They must not overlap.
     8 post MemcpyDtoD memcpy_dtod ["cuMemcpyDtoDAsync_v2", "cuMemcpyDtoD_v2"] since 3020
     {
         /// Where the bytes go.

@@ -1,0 +1,121 @@
+//! The suite that every backend passes: each command, its errors, order, faults.
+//!
+//! A backend instantiates it with [`crate::conformance!`], which makes one test a check:
+//!
+//! ```ignore
+//! ringbar_backend::conformance!(|| Subject { backend: Box::new(MyGpu::new()), image });
+//! ```
+//!
+//! The subject's module image has the kernels `fill_u32(dst, value: u32, count: u64)`,
+//! `axpy_f32(x, y, a: f32, count: u64)` (y += a x) and `copy(dst, src, bytes: u64)`, each for a
+//! launch of one block of one thread, with the parameters in that order wherever the layout puts
+//! them.
+
+mod errors;
+mod kernels;
+mod memory;
+mod rig;
+mod streams;
+
+use crate::Backend;
+pub use rig::{Kernel, Rig};
+
+/// A backend to check, fresh and not yet initialised.
+pub struct Subject {
+    /// The backend.
+    pub backend: Box<dyn Backend>,
+    /// A module image with the kernels that the suite launches.
+    pub image: Vec<u8>,
+}
+
+/// One promise that every backend keeps.
+pub struct Check {
+    /// The promise, as the name of a test.
+    pub name: &'static str,
+    /// Panics if it is broken.
+    pub run: fn(&mut Rig),
+}
+
+/// Runs the check of that name on a fresh subject.
+///
+/// # Panics
+/// If the promise is broken, or no check has that name.
+pub fn run(name: &str, mut make: impl FnMut() -> Subject) {
+    let check = CHECKS.iter().find(|check| check.name == name).expect("a check of that name");
+    (check.run)(&mut Rig::new(make()));
+}
+
+// A check that is not in this list is dead code, which the lints refuse.
+macro_rules! checks {
+    ($dollar:tt $($module:ident::$name:ident)+) => {
+        /// Every check.
+        pub const CHECKS: &[Check] =
+            &[$(Check { name: stringify!($name), run: $module::$name }),+];
+
+        /// Instantiates the suite: one test a check. Takes a closure that makes a
+        /// [`Subject`](crate::conformance::Subject).
+        #[macro_export]
+        macro_rules! conformance {
+            ($dollar make:expr) => {$(
+                #[test]
+                fn $name() {
+                    $dollar crate::conformance::run(stringify!($name), $dollar make);
+                }
+            )+};
+        }
+    };
+}
+
+checks! { $
+    memory::bytes_copied_inline_come_back
+    memory::bytes_copied_from_the_arena_come_back
+    memory::a_copy_between_device_buffers_copies_exactly_its_bytes
+    memory::memset_fills_bytes_halves_and_words
+    memory::an_empty_copy_or_fill_is_no_error
+    memory::allocations_are_aligned_and_apart
+    memory::an_empty_allocation_is_an_invalid_value
+    memory::an_allocation_beyond_the_device_is_out_of_memory
+    memory::freed_memory_can_be_allocated_again
+    memory::free_memory_goes_down_and_up_again
+    memory::freeing_what_is_not_an_allocation_is_an_invalid_value
+    memory::copies_outside_an_allocation_are_refused
+    memory::a_misaligned_fill_is_refused
+    memory::the_digest_follows_the_contents
+    memory::arena_bytes_are_held_no_longer_than_the_copy
+    memory::pinned_blocks_are_freed_exactly_as_allocated
+    streams::commands_of_a_stream_happen_in_order
+    streams::an_event_orders_two_streams
+    streams::waiting_for_an_event_that_was_never_recorded_does_not_block
+    streams::a_second_record_replaces_the_first
+    streams::the_default_stream_waits_for_other_streams_and_they_for_it
+    streams::a_destroyed_stream_finishes_its_work
+    streams::a_destroyed_event_still_orders_who_waits_for_it
+    streams::fences_of_a_stream_are_written_in_order
+    streams::unknown_streams_and_events_are_invalid_handles
+    streams::a_number_in_use_is_an_invalid_handle
+    streams::the_default_stream_cannot_be_created_or_destroyed
+    streams::handles_are_looked_up_by_number_and_type
+    kernels::a_kernel_reads_its_parameters_through_its_layout
+    kernels::parameters_may_travel_in_the_arena
+    kernels::an_unknown_kernel_is_not_found_by_name
+    kernels::an_image_that_is_none_is_refused
+    kernels::a_parameter_block_of_the_wrong_length_is_refused
+    kernels::an_empty_launch_is_refused
+    kernels::functions_of_an_unloaded_module_are_invalid_handles
+    kernels::unloading_a_module_lets_its_launches_finish
+    kernels::a_kernel_that_touches_foreign_memory_makes_the_device_unusable
+    kernels::no_fence_is_written_after_a_kernel_failed
+    errors::a_ping_answers_with_its_token
+    errors::everything_before_init_is_not_initialized
+    errors::init_refuses_flags
+    errors::facts_describe_the_device
+    errors::facts_are_not_written_into_too_small_a_block
+    errors::facts_of_no_device_are_refused
+    errors::the_first_failure_is_latched_with_its_position
+    errors::malformed_bytes_are_a_violation
+    errors::a_block_outside_the_arena_is_a_violation
+    errors::a_fence_that_does_not_exist_is_a_violation
+    errors::arbitrary_commands_never_panic
+    errors::commands_are_counted
+    errors::giant_tails_are_refused_without_giant_buffers
+}

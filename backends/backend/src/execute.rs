@@ -1,0 +1,94 @@
+//! The one road from a command's bytes to a backend.
+
+use crate::{ArenaFault, Context, FenceFault, Services};
+use ringbar_vocabulary::{DecodeError, Done, Handler, Reply, Row, Status, dispatch};
+use std::sync::Arc;
+use thiserror::Error;
+
+/// A device that executes commands for one client.
+pub trait Backend: Send + for<'c> Handler<Context<'c>> {
+    /// The backend's short name, as the command line spells it.
+    fn name(&self) -> &'static str;
+
+    /// Called before each command; counts it.
+    ///
+    /// # Errors
+    /// The status with which every command is answered from now on, once a failure has made the
+    /// device unusable (a kernel that failed). The worker should then end.
+    fn begin(&mut self, cx: &mut Context<'_>) -> Result<(), Status>;
+
+    /// The failure that made the device unusable, if one did. It may have happened on a thread
+    /// of the backend's own, after its command was executed.
+    fn lost(&self) -> Option<Status>;
+
+    /// Whether no device work is outstanding.
+    fn is_idle(&self) -> bool;
+
+    /// Waits until no device work is outstanding. For an orderly end and for tests; a worker
+    /// never waits on behalf of one caller.
+    fn drain(&mut self);
+}
+
+/// What became of a command that was executed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Executed {
+    /// A posted command; if it failed, the failure is latched.
+    Posted,
+    /// A synchronous command and its reply.
+    Replied(Reply),
+}
+
+/// A breach of the protocol: the session ends, nothing more of this client is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum Violation {
+    /// The bytes are not a command.
+    #[error("malformed command: {0}")]
+    Malformed(#[from] DecodeError),
+    /// A command names a block that is not in the client's arena.
+    #[error("{0}")]
+    Arena(#[from] ArenaFault),
+    /// A command names a fence that does not exist.
+    #[error("{0}")]
+    Fence(#[from] FenceFault),
+}
+
+/// Decodes one command and executes it. `position` is the command's in its ring.
+///
+/// A posted command that fails is latched; a synchronous one answers with its status. After a
+/// failure that made the device unusable every command is still decoded and checked, and answered
+/// with that failure.
+///
+/// # Errors
+/// A [`Violation`], after which the client must not be served any further.
+pub fn execute<B: Backend + ?Sized>(
+    backend: &mut B,
+    services: &Arc<Services>,
+    position: u64,
+    bytes: &[u8],
+) -> Result<Executed, Violation> {
+    let mut cx = Context::new(services, position);
+    let done = match backend.begin(&mut cx) {
+        Ok(()) => dispatch(backend, &mut cx, bytes)?,
+        Err(status) => dispatch(&mut Refuse(status), &mut cx, bytes)?,
+    };
+    if let Some(violation) = cx.violation {
+        return Err(violation);
+    }
+    match done {
+        Done::Posted(Ok(())) => Ok(Executed::Posted),
+        Done::Posted(Err(status)) => {
+            services.errors.latch(position, status);
+            Ok(Executed::Posted)
+        }
+        Done::Replied(reply) => Ok(Executed::Replied(reply)),
+    }
+}
+
+/// Answers every command with one status.
+struct Refuse(Status);
+
+impl Handler<Context<'_>> for Refuse {
+    fn unsupported(&mut self, _cx: &mut Context<'_>, _row: &'static Row) -> Status {
+        self.0
+    }
+}
