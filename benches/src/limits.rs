@@ -1,0 +1,257 @@
+//! This machine's own limits: what any ring in shared memory on these two cores can reach.
+//!
+//! - `stream32_ns`: one thread writes 32 lines of 64 bytes (all eight words) into a 1,024-line buffer, then stores a
+//!   counter (release) on a line of its own; the other waits for the counter, reads all eight words of the 32 lines and
+//!   stores its own counter on a third line once a block; no prefetch, `pause` between polls; ns a line.
+//! - `pingpong_two_line_ns`: two atomics on two lines 128 bytes apart; each side stores its own and spins on the other's
+//!   with `pause`; ns a round trip.
+//! - `pingpong_one_line_ns`: the same with both atomics in one line.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use ringbar::sync::{AtomicU64, Ordering};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::candidate::{Candidate, Identity, Measure, Sides};
+use crate::cores::{Cores, on_two_cores};
+use crate::drive::Plan;
+use crate::error::BenchError;
+use crate::process::{Beside, Role, arguments};
+use crate::shared::{Line, SharedLines};
+use crate::spin::{Stalled, spin_until};
+
+/// Lines in one block of the stream.
+const BLOCK: u64 = 32;
+
+/// Lines in the stream's buffer.
+const BUFFER: u64 = 1_024;
+
+// Each counter has its line, 128 bytes from the next, so that the adjacent-line prefetcher couples nothing.
+const LEFT: usize = 0;
+const RIGHT: usize = 2;
+const FIRST: usize = 4;
+const LINES: usize = FIRST + BUFFER as usize;
+
+/// Which limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Limit {
+    /// Streaming in blocks of 32 lines.
+    Stream32,
+    /// A round trip of two atomics in one line.
+    PingpongOneLine,
+    /// A round trip of two atomics on two lines.
+    PingpongTwoLine,
+}
+
+impl Limit {
+    /// All limits.
+    pub const ALL: [Self; 3] = [Self::Stream32, Self::PingpongOneLine, Self::PingpongTwoLine];
+
+    /// The measure of this limit.
+    pub fn measure(self) -> Measure {
+        match self {
+            Self::Stream32 => Measure::Stream32,
+            Self::PingpongOneLine => Measure::PingpongOneLine,
+            Self::PingpongTwoLine => Measure::PingpongTwoLine,
+        }
+    }
+
+    /// The limit's ns an operation between two threads of this process.
+    ///
+    /// # Errors
+    /// No memfd, no core, a stall.
+    pub fn between_threads(self, plan: Plan, cores: Cores) -> Result<f64, BenchError> {
+        let lines = SharedLines::create(LINES)?;
+        let (left, right) =
+            on_two_cores(cores, || self.left(plan, &lines), || self.right(plan, &lines))?;
+        Ok(left.or(right).unwrap_or(f64::NAN))
+    }
+
+    /// The limit's ns an operation between this process and a second one.
+    ///
+    /// # Errors
+    /// No memfd, no core, a stall, no second process.
+    pub fn between_processes(self, plan: Plan, cores: Cores) -> Result<f64, BenchError> {
+        let lines = SharedLines::create(LINES)?;
+        let order = RightSide { limit: self, plan, path: lines.path() };
+        let second = Beside { role: ROLE.name, arguments: order, stdin: None };
+        let (left, right): (_, Option<f64>) = second.run(cores, || self.left(plan, &lines))?;
+        Ok(left.or(right).unwrap_or(f64::NAN))
+    }
+
+    /// The side on the left core; the answer is `None` if the other side holds the clock.
+    fn left(self, plan: Plan, lines: &[Line]) -> Result<Option<f64>, BenchError> {
+        match self {
+            Self::Stream32 => stream_write(plan, lines).map(|()| None),
+            _ => self.atomics(lines).serve(plan).map(Some),
+        }
+        .map_err(BenchError::from)
+    }
+
+    fn right(self, plan: Plan, lines: &[Line]) -> Result<Option<f64>, BenchError> {
+        match self {
+            Self::Stream32 => stream_read(plan, lines).map(Some),
+            _ => self.atomics(lines).return_all(plan).map(|()| None),
+        }
+        .map_err(BenchError::from)
+    }
+
+    fn atomics(self, lines: &[Line]) -> PingPong<'_> {
+        let far = if self == Self::PingpongOneLine {
+            &lines[LEFT].words[4]
+        } else {
+            &lines[RIGHT].words[0]
+        };
+        PingPong { left: &lines[LEFT].words[0], right: far }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct RightSide {
+    limit: Limit,
+    plan: Plan,
+    path: String,
+}
+
+/// The second process's part in the limits.
+pub const ROLE: Role = Role { name: "limit", run: serve_limit };
+
+fn serve_limit(value: Value) -> Result<Value, BenchError> {
+    let RightSide { limit, plan, path } = arguments(ROLE.name, value)?;
+    let figure = limit.right(plan, &SharedLines::open(&path, LINES)?)?;
+    Ok(Value::from(figure))
+}
+
+struct PingPong<'a> {
+    left: &'a AtomicU64,
+    right: &'a AtomicU64,
+}
+
+impl PingPong<'_> {
+    /// Serves and times: ns a round trip.
+    fn serve(&self, plan: Plan) -> Result<f64, Stalled> {
+        for round in 1..=plan.warm_up {
+            self.round_trip(round)?;
+        }
+        let start = Instant::now();
+        for round in plan.warm_up + 1..=plan.total() {
+            self.round_trip(round)?;
+        }
+        Ok(start.elapsed().as_nanos() as f64 / plan.timed as f64)
+    }
+
+    #[inline(always)]
+    fn round_trip(&self, round: u64) -> Result<(), Stalled> {
+        self.left.store(round, Ordering::Release);
+        wait_for(self.right, round)
+    }
+
+    fn return_all(&self, plan: Plan) -> Result<(), Stalled> {
+        for round in 1..=plan.total() {
+            wait_for(self.left, round)?;
+            self.right.store(round, Ordering::Release);
+        }
+        Ok(())
+    }
+}
+
+/// Spins until the counter has reached `count`.
+#[inline(always)]
+fn wait_for(counter: &AtomicU64, count: u64) -> Result<(), Stalled> {
+    spin_until(|| (counter.load(Ordering::Acquire) >= count).then_some(()))
+}
+
+fn block_at(lines: &[Line], position: u64) -> &[Line] {
+    let first = FIRST + (position % BUFFER) as usize;
+    &lines[first..first + BLOCK as usize]
+}
+
+fn stream_write(plan: Plan, lines: &[Line]) -> Result<(), Stalled> {
+    let (written, read) = (&lines[LEFT].words[0], &lines[RIGHT].words[0]);
+    for position in (0..plan.total()).step_by(BLOCK as usize) {
+        wait_for(read, (position + BLOCK).saturating_sub(BUFFER))?;
+        for line in block_at(lines, position) {
+            line.words.iter().for_each(|word| word.store(position, Ordering::Relaxed));
+        }
+        written.store(position + BLOCK, Ordering::Release);
+    }
+    Ok(())
+}
+
+/// Reads and times: ns a line.
+fn stream_read(plan: Plan, lines: &[Line]) -> Result<f64, Stalled> {
+    read_blocks(0..plan.warm_up, lines)?;
+    let start = Instant::now();
+    read_blocks(plan.warm_up..plan.total(), lines)?;
+    Ok(start.elapsed().as_nanos() as f64 / plan.timed as f64)
+}
+
+fn read_blocks(positions: std::ops::Range<u64>, lines: &[Line]) -> Result<(), Stalled> {
+    let (written, read) = (&lines[LEFT].words[0], &lines[RIGHT].words[0]);
+    let mut seen = 0;
+    for position in positions.step_by(BLOCK as usize) {
+        wait_for(written, position + BLOCK)?;
+        for line in block_at(lines, position) {
+            seen = line.words.iter().fold(seen, |seen, word| seen ^ word.load(Ordering::Relaxed));
+        }
+        read.store(position + BLOCK, Ordering::Release);
+    }
+    black_box(seen);
+    Ok(())
+}
+
+/// The limits as candidates of a run, between threads and between processes.
+pub fn candidates() -> Vec<Candidate> {
+    Limit::ALL
+        .into_iter()
+        .flat_map(|limit| [candidate(limit, Sides::Threads), candidate(limit, Sides::Processes)])
+        .collect()
+}
+
+fn candidate(limit: Limit, sides: Sides) -> Candidate {
+    let identity = Identity::new("limit", "this machine", limit.measure()).payload(64).sides(sides);
+    Candidate::new(identity, move |plan, cores| match sides {
+        Sides::Processes => limit.between_processes(plan, cores),
+        _ => limit.between_threads(plan, cores),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_limit_gives_a_figure_between_threads() {
+        let cores = Cores::first_two().unwrap();
+        for limit in Limit::ALL {
+            let figure = limit.between_threads(Plan::of(10_000), cores).unwrap();
+            assert!(figure.is_finite() && figure > 0.0, "{limit:?}: {figure}");
+        }
+    }
+
+    #[test]
+    fn the_two_atomics_lie_where_the_definition_says() {
+        let lines = SharedLines::create(LINES).unwrap();
+        let apart = |limit: Limit| {
+            let PingPong { left, right } = limit.atomics(&lines);
+            (
+                std::ptr::from_ref(right).addr() - std::ptr::from_ref(left).addr(),
+                std::ptr::from_ref(left).addr() % 64,
+            )
+        };
+        assert_eq!(apart(Limit::PingpongTwoLine), (128, 0));
+        assert_eq!(apart(Limit::PingpongOneLine), (32, 0));
+    }
+
+    #[test]
+    fn the_writer_of_the_stream_never_overruns_an_unread_block() {
+        let lines = SharedLines::create(LINES).unwrap();
+        let plan = Plan { warm_up: 0, timed: BUFFER };
+        stream_write(plan, &lines).unwrap();
+        assert_eq!(lines[FIRST].words[0].load(Ordering::Relaxed), 0);
+        assert_eq!(lines[LINES - 1].words[7].load(Ordering::Relaxed), BUFFER - BLOCK);
+        assert_eq!(lines[LEFT].words[0].load(Ordering::Relaxed), BUFFER);
+    }
+}

@@ -1,0 +1,104 @@
+//! Medians, extremes and the rule for bistable candidates.
+
+use serde::{Deserialize, Serialize};
+
+/// Largest ratio between a candidate's best and worst rotation at which it still counts as one state.
+pub const BISTABLE_SPREAD: f64 = 1.4;
+
+/// Rotations from which on a candidate may be called bistable.
+pub const BISTABLE_ROTATIONS: usize = 3;
+
+/// The middle value; of an even number of values the mean of the two middle ones. NaN for none.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        n if n.is_multiple_of(2) => (values[n / 2 - 1] + values[n / 2]) / 2.0,
+        n => values[n / 2],
+    }
+}
+
+/// The value below which a quarter of the values lie. NaN for none.
+pub fn lower_quartile(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 4).copied().unwrap_or(f64::NAN)
+}
+
+/// The figures of one candidate over a run, in its measure's unit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The figure that counts: the median, or for a bistable candidate its best rotation's median.
+    pub counted: f64,
+    /// Median of the rotations' medians.
+    pub median: f64,
+    /// Smallest kept sample.
+    pub min: f64,
+    /// Largest kept sample.
+    pub max: f64,
+    /// `max / min` of the rotations' medians.
+    pub spread: f64,
+    /// Whether the spread between rotations exceeds [`BISTABLE_SPREAD`] over at least [`BISTABLE_ROTATIONS`] rotations.
+    pub bistable: bool,
+    /// The median of each rotation that kept a sample.
+    pub rotations: Vec<f64>,
+}
+
+impl Summary {
+    /// Sums up the kept samples, one list a rotation. `None` if no sample was kept.
+    pub fn of(kept: &[Vec<f64>]) -> Option<Self> {
+        let rotations: Vec<f64> =
+            kept.iter().filter(|samples| !samples.is_empty()).cloned().map(median).collect();
+        let (best, worst) = extremes(&rotations)?;
+        let all: Vec<f64> = kept.concat();
+        let (min, max) = extremes(&all)?;
+        let spread = worst / best;
+        let bistable = spread > BISTABLE_SPREAD && rotations.len() >= BISTABLE_ROTATIONS;
+        let median = median(rotations.clone());
+        let counted = if bistable { best } else { median };
+        Some(Self { counted, median, min, max, spread, bistable, rotations })
+    }
+}
+
+fn extremes(values: &[f64]) -> Option<(f64, f64)> {
+    let min = values.iter().copied().min_by(f64::total_cmp)?;
+    let max = values.iter().copied().max_by(f64::total_cmp)?;
+    Some((min, max))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_and_quartiles_are_of_the_sorted_values() {
+        assert_eq!(median(vec![9.0, 1.0, 5.0]), 5.0);
+        assert_eq!(median(vec![9.0, 1.0, 5.0, 7.0]), 6.0);
+        assert_eq!(lower_quartile((0..100).rev().map(f64::from).collect()), 25.0);
+        assert!(median(vec![]).is_nan() && lower_quartile(vec![]).is_nan());
+    }
+
+    #[test]
+    fn a_steady_candidate_counts_with_its_median() {
+        let summary = Summary::of(&[vec![4.0, 4.1], vec![3.9], vec![4.4, 9.0, 4.2]]).unwrap();
+        assert!(!summary.bistable);
+        assert_eq!((summary.counted, summary.min, summary.max), (4.05, 3.9, 9.0));
+    }
+
+    #[test]
+    fn a_bistable_candidate_counts_with_its_better_median() {
+        let summary = Summary::of(&[vec![8.9], vec![3.7], vec![8.8], vec![8.7]]).unwrap();
+        assert!(summary.bistable);
+        assert_eq!((summary.counted, summary.median), (3.7, 8.75));
+    }
+
+    #[test]
+    fn two_rotations_are_too_few_to_call_a_candidate_bistable() {
+        assert!(!Summary::of(&[vec![8.9], vec![3.7]]).unwrap().bistable);
+    }
+
+    #[test]
+    fn a_rotation_without_a_kept_sample_does_not_count() {
+        assert_eq!(Summary::of(&[vec![], vec![2.0]]).unwrap().rotations, [2.0]);
+        assert_eq!(Summary::of(&[vec![], vec![]]), None);
+    }
+}
