@@ -132,6 +132,12 @@ impl PeerWatch {
         Ok(Self { socket: Some(socket), pidfd })
     }
 
+    /// Watches the socket alone: for a connection whose other end was handed to another process than the one that
+    /// accepted it, so that only the last copy's closing tells of its death.
+    pub fn of_connection(socket: Arc<OwnedFd>) -> Self {
+        Self { socket: Some(socket), pidfd: None }
+    }
+
     /// Watches a process alone.
     pub fn of_process(pidfd: OwnedFd) -> Self {
         Self { socket: None, pidfd: Some(Arc::new(pidfd)) }

@@ -1,0 +1,503 @@
+//! The client's end of a channel, for any number of threads.
+//!
+//! Posting takes the producer's lock for as long as it takes to write the record, never while it waits. Whoever waits
+//! (for room, a reply, a fence, the arena) waits in the [`Hub`] with no lock held, and learns within its next look that
+//! the worker answered, died, closed, was poisoned, or is stalled. Two posts of which one happens before the other (in
+//! one thread, or in two that synchronise) are consumed in that order.
+
+mod caller;
+mod health;
+mod staging;
+
+pub use caller::Caller;
+pub use health::{Health, Limits};
+pub use staging::{ArenaPlan, PinnedBlock, Staged};
+
+use crate::arena::Arena;
+use crate::counters::{ClientWord, Counters, set_client};
+use crate::error::ChannelError;
+use crate::heart::Heart;
+use crate::hub::{Hub, Park};
+use crate::layout::line;
+use crate::lines::{Lines, SharedLines};
+use crate::os::doorbell::Doorbell;
+use crate::progress;
+use crate::region::{Channel, RegionError, State};
+use crate::reply::Slot;
+use crate::spin::SpinBudget;
+use crate::spsc::{Consumer, Direction, Producer, Reservation, ReserveError, Violation};
+use crate::sync::{Arc, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, order};
+use crate::wake::{Sleeper, WakeMode, Waker};
+use core::time::Duration;
+use health::Watchdog;
+use staging::ArenaOwner;
+use std::sync::OnceLock;
+
+/// How a client's leader thread blocks, and how the death of the peer is known.
+pub trait ClientPark: Park + Send + Sync {
+    /// True once the peer's process is known to be gone. Cheap: called on every slow look.
+    fn peer_gone(&self) -> bool;
+}
+
+/// What a client is given to use a channel.
+pub struct ClientConfig {
+    /// The channel, from [`crate::region::inspect`].
+    pub channel: Channel,
+    /// The generation that the host assigned.
+    pub generation: u32,
+    /// The channel's arena and its further segments.
+    pub arena: Arc<Arena>,
+    /// How the arena is shared out.
+    pub plan: ArenaPlan,
+    /// How the worker is woken.
+    pub doorbell: Arc<dyn Doorbell>,
+    /// How this side blocks.
+    pub park: Box<dyn ClientPark>,
+    /// The wake-up protocol that both sides agreed on.
+    pub wake: WakeMode,
+    /// How long to poll before blocking.
+    pub spin: SpinBudget,
+    /// When silence is reported, and when it becomes an error.
+    pub limits: Limits,
+    /// Whether to beat a heart of one's own: needed where the host learns of death by heartbeats only.
+    pub heartbeat: bool,
+}
+
+/// The producing end of a channel. Clones share it; any thread may use any clone.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct BoxedPark(Box<dyn ClientPark>);
+
+impl Park for BoxedPark {
+    fn park(&self, timeout: Duration) {
+        self.0.park(timeout);
+    }
+}
+
+struct Inner {
+    channel: Channel,
+    generation: u32,
+    tx: Mutex<Tx>,
+    doorbell: Arc<dyn Doorbell>,
+    waker: Waker<SharedLines>,
+    hub: Hub<SharedLines, BoxedPark>,
+    events: Mutex<Consumer<SharedLines>>,
+    slots: Mutex<Vec<Slot>>,
+    slot_returned: Condvar,
+    arena: ArenaOwner,
+    watchdog: Watchdog,
+    /// The error that ended the channel, found by any thread.
+    failed: OnceLock<ChannelError>,
+    full_waits: AtomicU64,
+    arena_waits: AtomicU64,
+    _heart: Option<Heart>,
+}
+
+/// The producer and its counters: one lock, held only to write.
+struct Tx {
+    producer: Producer<SharedLines>,
+    commands: u64,
+    batches: u64,
+    bytes: u64,
+}
+
+impl Client {
+    /// Takes up a channel that the host offers, or whose worker runs already, in the given generation.
+    pub fn attach(config: ClientConfig) -> Result<Self, ChannelError> {
+        let ClientConfig { channel, generation, arena, plan, doorbell, park, wake, spin, .. } =
+            config;
+        let (state, found) = channel.host_state();
+        if !matches!(state, State::Offered | State::Running) || found != generation {
+            let expected = format!("Offered or Running in generation {generation}");
+            return Err(RegionError::State { found: state, generation: found, expected }.into());
+        }
+        let header = channel.header.clone();
+        let tx = Producer::new(
+            channel.commands.clone(),
+            header.clone(),
+            Direction::Commands,
+            generation,
+        );
+        let events =
+            Consumer::new(channel.events.clone(), header.clone(), Direction::Events, generation, 0);
+        let sleeper = Sleeper::new(header.clone(), line::CLIENT_SLEEP, wake);
+        let slots = 0..channel.replies.count() as u16;
+        let heart = config.heartbeat.then(|| Heart::start(header.clone(), line::CLIENT_STATUS));
+        let heart = heart.transpose().map_err(|e| ChannelError::io("starting the heartbeat", e))?;
+        channel.set_state(line::CLIENT_STATUS, State::Running, generation);
+        let inner = Inner {
+            waker: Waker::new(header, line::WORKER_SLEEP, wake),
+            tx: Mutex::new(Tx { producer: tx, commands: 0, batches: 0, bytes: 0 }),
+            hub: Hub::new(sleeper, BoxedPark(park), spin),
+            events: Mutex::new(events),
+            slots: Mutex::new(slots.rev().map(|number| Slot::new(number, generation)).collect()),
+            slot_returned: Condvar::new(),
+            arena: ArenaOwner::new(arena, plan),
+            watchdog: Watchdog::new(config.limits),
+            failed: OnceLock::new(),
+            full_waits: AtomicU64::new(0),
+            arena_waits: AtomicU64::new(0),
+            _heart: heart,
+            doorbell,
+            generation,
+            channel,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The generation this client is attached to.
+    pub fn generation(&self) -> u32 {
+        self.inner.generation
+    }
+
+    /// What both sides have counted.
+    pub fn counters(&self) -> Counters {
+        Counters::read(&self.inner.channel.header)
+    }
+
+    /// Most payload bytes a record may have.
+    pub fn record_bytes_max(&self) -> usize {
+        lock(&self.inner.tx).producer.record_bytes_max()
+    }
+
+    /// Posts one record. Returns its position. Waits only while the ring is full.
+    #[inline]
+    pub fn post(&self, record: &[u8]) -> Result<u64, ChannelError> {
+        self.post_with(record.len(), |room| room.put(record))
+    }
+
+    /// Posts one record of `bytes` bytes that `write` puts straight into the ring. Returns its position.
+    #[inline]
+    pub fn post_with(
+        &self,
+        bytes: usize,
+        write: impl FnOnce(&mut Reservation<'_, SharedLines>),
+    ) -> Result<u64, ChannelError> {
+        self.inner.submit(bytes, None, write)
+    }
+
+    /// Posts records as batches: all that fit the ring at once become visible together, with at most one doorbell.
+    pub fn post_batch(&self, records: &[&[u8]]) -> Result<(), ChannelError> {
+        let mut left = records;
+        while !left.is_empty() {
+            left = self.inner.submit_batch(left)?;
+        }
+        Ok(())
+    }
+
+    /// Leases a reply slot for as long as the [`Caller`] lives. Waits while all slots are leased.
+    pub fn caller(&self) -> Result<Caller, ChannelError> {
+        Caller::lease(self)
+    }
+
+    /// The value of fence word `index`, or `None` if there is no such word.
+    #[inline]
+    pub fn fence(&self, index: u32) -> Option<u64> {
+        self.inner.fence(index)
+    }
+
+    /// Waits until fence word `index` is at least `value`.
+    ///
+    /// With a deadline the wait ends with [`ChannelError::Deadline`]; without one it ends when the fence is reached, or
+    /// the worker is gone, or silent for longer than the limit.
+    pub fn wait_fence(
+        &self,
+        index: u32,
+        value: u64,
+        deadline: Option<Duration>,
+    ) -> Result<(), ChannelError> {
+        let inner = &*self.inner;
+        let limit = inner.channel.place.identity.fence_words;
+        if index >= limit {
+            let start = u64::from(index);
+            return Err(
+                Violation::Range { what: "fence", start, len: 1, limit: limit.into() }.into()
+            );
+        }
+        let reached = || (inner.fence(index)? >= value).then_some(Ok(()));
+        inner.wait(reached, deadline)
+    }
+
+    /// Position after the last command that the worker executed.
+    pub fn executed(&self) -> Result<u64, ChannelError> {
+        self.inner.checked(progress::executed(&self.inner.channel.header))
+    }
+
+    /// Waits until every command posted before `position` is executed.
+    pub fn wait_executed(
+        &self,
+        position: u64,
+        deadline: Option<Duration>,
+    ) -> Result<(), ChannelError> {
+        let inner = &*self.inner;
+        let reached = || match inner.checked(progress::executed(&inner.channel.header)) {
+            Ok(executed) => (executed >= position).then_some(Ok(())),
+            Err(error) => Some(Err(error)),
+        };
+        inner.wait(reached, deadline)
+    }
+
+    /// Position after the last command posted.
+    pub fn tail(&self) -> u64 {
+        lock(&self.inner.tx).producer.tail()
+    }
+
+    /// The first posted command that failed: its position and the status that the worker latched.
+    pub fn first_post_error(&self) -> Option<(u64, u32)> {
+        progress::first_error(&self.inner.channel.header)
+    }
+
+    /// Takes the next event that the executor sent, if there is one: `take` sees its bytes.
+    pub fn poll_event<T>(&self, take: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, ChannelError> {
+        let mut events = lock(&self.inner.events);
+        match events.pop() {
+            Ok(Some(record)) => {
+                let taken = take(record.bytes);
+                events.release();
+                Ok(Some(taken))
+            }
+            Ok(None) => Ok(None),
+            Err(violation) => {
+                drop(events);
+                Err(self.inner.poison(violation))
+            }
+        }
+    }
+
+    /// Waits until an event is there to be polled.
+    pub fn wait_event(&self, deadline: Option<Duration>) -> Result<(), ChannelError> {
+        let inner = &*self.inner;
+        inner.wait(|| lock(&inner.events).is_ready().then_some(Ok(())), deadline)
+    }
+
+    /// Whether the peer lives, is silent, or what ended the channel.
+    pub fn health(&self) -> Health {
+        match self.inner.check() {
+            Err(error) => Health::Ended(error),
+            Ok(()) => self.inner.watchdog.health(&self.inner.channel),
+        }
+    }
+
+    /// Leaves in order: the worker stops after what was posted before.
+    pub fn close(&self) {
+        let inner = &*self.inner;
+        if inner.failed.set(ChannelError::Closed).is_ok() {
+            inner.channel.set_state(line::CLIENT_STATUS, State::Closed, inner.generation);
+            inner.ring();
+        }
+    }
+
+    /// The channel's arena.
+    pub fn arena(&self) -> &Arc<Arena> {
+        self.inner.arena.arena()
+    }
+}
+
+impl Inner {
+    #[inline]
+    fn submit(
+        &self,
+        bytes: usize,
+        reply_slot: Option<u16>,
+        write: impl FnOnce(&mut Reservation<'_, SharedLines>),
+    ) -> Result<u64, ChannelError> {
+        loop {
+            self.check_fast()?;
+            let mut tx = lock(&self.tx);
+            let error = match tx.producer.reserve(bytes, reply_slot) {
+                Ok(mut room) => {
+                    write(&mut room);
+                    let position = room.commit();
+                    self.published(&mut tx, 1, bytes);
+                    drop(tx);
+                    return Ok(position);
+                }
+                Err(error) => error,
+            };
+            drop(tx);
+            self.wait_for_room(error)?;
+        }
+    }
+
+    fn submit_batch<'r, 'b>(
+        &self,
+        records: &'r [&'b [u8]],
+    ) -> Result<&'r [&'b [u8]], ChannelError> {
+        self.check_fast()?;
+        let mut tx = lock(&self.tx);
+        let (mut bytes, mut stopped) = (0, None);
+        let mut batch = tx.producer.batch();
+        for record in records {
+            match batch.push(record) {
+                Ok(_) => bytes += record.len(),
+                Err(error) => {
+                    stopped = Some(error);
+                    break;
+                }
+            }
+        }
+        let sent = batch.commit();
+        if sent > 0 {
+            self.published(&mut tx, sent as u64, bytes);
+        }
+        drop(tx);
+        stopped.map_or(Ok(()), |error| self.wait_for_room(error))?;
+        Ok(&records[sent..])
+    }
+
+    /// Counts one publication and rings the worker if it sleeps. Called under the lock, so that counters never go back.
+    #[inline(always)]
+    fn published(&self, tx: &mut Tx, commands: u64, bytes: usize) {
+        tx.commands += commands;
+        tx.batches += 1;
+        tx.bytes += bytes as u64;
+        let header = &self.channel.header;
+        set_client(header, ClientWord::Tail, tx.producer.tail());
+        set_client(header, ClientWord::Commands, tx.commands);
+        set_client(header, ClientWord::Batches, tx.batches);
+        set_client(header, ClientWord::Bytes, tx.bytes);
+        if self.waker.must_ring() {
+            self.ring_counted();
+        }
+    }
+
+    #[cold]
+    fn ring_counted(&self) {
+        set_client(&self.channel.header, ClientWord::Bells, self.waker.rung());
+        self.ring();
+    }
+
+    /// A doorbell that cannot be rung costs the worker one re-look, so it is reported and not an error.
+    fn ring(&self) {
+        if let Err(error) = self.doorbell.ring() {
+            tracing::warn!(%error, "the worker's doorbell cannot be rung");
+        }
+    }
+
+    #[cold]
+    fn wait_for_room(&self, error: ReserveError) -> Result<(), ChannelError> {
+        let until = match error {
+            ReserveError::Full(full) => full.until,
+            ReserveError::TooLong { bytes, limit } => {
+                return Err(ChannelError::TooLong { bytes, limit });
+            }
+            ReserveError::Violation(violation) => return Err(self.poison(violation)),
+        };
+        let waits = self.full_waits.fetch_add(1, Ordering::Relaxed) + 1;
+        let header = &self.channel.header;
+        set_client(header, ClientWord::FullWaits, waits);
+        // The producer checks the position again under its lock before it trusts it.
+        let roomy = || header.load(line::COMMAND_HEAD, 0, order!(H2, Acquire)) >= until;
+        self.wait(|| roomy().then_some(Ok(())), None)
+    }
+
+    #[inline(always)]
+    fn fence(&self, index: u32) -> Option<u64> {
+        if index >= self.channel.place.identity.fence_words {
+            return None;
+        }
+        Some(progress::fence(&self.channel.fences, index))
+    }
+
+    /// A progress position of the worker's, accepted only up to what was submitted.
+    fn checked(&self, found: u64) -> Result<u64, ChannelError> {
+        let most = lock(&self.tx).producer.tail();
+        if found > most {
+            return Err(self.poison(Violation::Position { found, least: 0, most }));
+        }
+        Ok(found)
+    }
+
+    /// Waits for `ready`, or for the end of the channel, or the deadline.
+    #[inline]
+    fn wait<T>(
+        &self,
+        ready: impl FnMut() -> Option<Result<T, ChannelError>>,
+        deadline: Option<Duration>,
+    ) -> Result<T, ChannelError> {
+        let parks = self.hub.parks();
+        let mut until = None;
+        let result = self.hub.wait(ready, || {
+            if let Err(error) = self.check() {
+                return Some(Err(error));
+            }
+            if let Err(error) = self.watchdog.check(&self.channel) {
+                return Some(Err(error));
+            }
+            let limit = deadline?;
+            let end = *until.get_or_insert_with(|| std::time::Instant::now() + limit);
+            (std::time::Instant::now() >= end).then_some(Err(ChannelError::Deadline { limit }))
+        });
+        if self.hub.parks() != parks {
+            set_client(&self.channel.header, ClientWord::Parks, self.hub.parks());
+        }
+        result
+    }
+
+    /// Errors that any post must see at once: one private load and one of a line that hardly ever changes.
+    #[inline(always)]
+    fn check_fast(&self) -> Result<(), ChannelError> {
+        let running = matches!(self.channel.host_state(), (State::Offered | State::Running, generation) if generation == self.generation);
+        if running && self.failed.get().is_none() { Ok(()) } else { self.check() }
+    }
+
+    /// Whether the channel still works; the first thing found wrong is kept for every later call.
+    #[cold]
+    fn check(&self) -> Result<(), ChannelError> {
+        if let Some(error) = self.failed.get() {
+            return Err(error.clone());
+        }
+        let (state, generation) = self.channel.host_state();
+        let found = match state {
+            State::Closed => ChannelError::Closed,
+            State::Poisoned => self.poisoned_by_peer(),
+            _ if self.hub.park().0.peer_gone() => self.peer_died(),
+            State::Offered | State::Running if generation == self.generation => return Ok(()),
+            _ => self.peer_died(),
+        };
+        Err(self.failed.get_or_init(|| found).clone())
+    }
+
+    fn peer_died(&self) -> ChannelError {
+        let counters = Counters::read(&self.channel.header);
+        let sent = lock(&self.tx).commands;
+        ChannelError::PeerDied { in_flight: sent.saturating_sub(counters.commands_executed) }
+    }
+
+    fn poisoned_by_peer(&self) -> ChannelError {
+        let word = self.channel.header.load(line::HOST_STATUS, 2, Ordering::Relaxed);
+        let (code, detail) = (word as u32, (word >> 32) as u32);
+        ChannelError::Poisoned { reason: Violation::name_of(code), code, detail }
+    }
+
+    /// Ends the channel for a violation of the worker's: recorded once, said once.
+    #[cold]
+    fn poison(&self, violation: Violation) -> ChannelError {
+        let code = violation.code();
+        if self.failed.set(violation.clone().into()).is_ok() {
+            tracing::warn!(code, %violation, "the worker broke the protocol: channel poisoned");
+            self.channel.set_error(line::CLIENT_STATUS, code, 0);
+            self.channel.set_state(line::CLIENT_STATUS, State::Poisoned, self.generation);
+            self.ring();
+        }
+        self.failed.get().cloned().unwrap_or_else(|| violation.into())
+    }
+}
+
+impl Drop for Inner {
+    /// The last clone leaves in order; a channel that failed keeps its state.
+    fn drop(&mut self) {
+        if self.failed.get().is_none() {
+            self.channel.set_state(line::CLIENT_STATUS, State::Closed, self.generation);
+            self.ring();
+        }
+    }
+}
+
+/// No code panics while it holds one of these locks except a caller's closure, and that only between whole states.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

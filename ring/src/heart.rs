@@ -1,0 +1,44 @@
+//! The heartbeat of one side: a thread of its own, so that a long command does not look like a stopped process.
+
+use crate::lines::{Lines, SharedLines};
+use crate::sync::Ordering;
+use core::time::Duration;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+
+/// Time between two beats.
+pub const BEAT: Duration = Duration::from_millis(100);
+
+/// Beats until it is dropped.
+pub(crate) struct Heart {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Heart {
+    /// Counts word 1 of the status line up, from now on every 100 ms.
+    pub(crate) fn start(header: SharedLines, status_line: usize) -> std::io::Result<Self> {
+        let (stop, stopped) = channel();
+        let thread = std::thread::Builder::new().name("ringbar-heart".into()).spawn(move || {
+            let mut beat = 0;
+            loop {
+                beat += 1;
+                header.store(status_line, 1, beat, Ordering::Relaxed);
+                if stopped.recv_timeout(BEAT) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Heart {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has stopped as well.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! The producing end.
+
+use super::{Direction, Violation};
+use crate::lines::{LINE_WORDS, Lines};
+use crate::sync::Ordering;
+use crate::sync::order;
+use crate::tag::{LINE_PAYLOAD_BYTES, RECORD_LINES_MAX, TagSpace, lines_for};
+use thiserror::Error;
+
+/// Lines ahead of the tail that are asked for exclusively, never beyond lines known to be free.
+const PREFETCH_LINES: u64 = 24;
+
+/// The ring has no room for the record now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "the ring has room for {free} of {wanted} lines; wait until the consumer has released {until}"
+)]
+pub struct Full {
+    /// Lines wanted.
+    pub wanted: u64,
+    /// Lines free when last looked at.
+    pub free: u64,
+    /// Released position at which the record fits.
+    pub until: u64,
+}
+
+/// Why a record could not be reserved.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ReserveError {
+    /// No room now.
+    #[error(transparent)]
+    Full(#[from] Full),
+    /// It will never fit.
+    #[error(
+        "a record of {bytes} bytes exceeds this ring's {limit}; put the payload into the arena"
+    )]
+    TooLong {
+        /// Bytes asked for.
+        bytes: usize,
+        /// Most bytes a record of this ring may have.
+        limit: usize,
+    },
+    /// The consumer broke the protocol.
+    #[error(transparent)]
+    Violation(#[from] Violation),
+}
+
+/// The producing end of a ring.
+///
+/// Never blocks: a full ring is [`ReserveError::Full`]. The ring may not stay full for long, but while it has room
+/// nobody else can take that room.
+pub struct Producer<L: Lines> {
+    ring: L,
+    header: L,
+    head_line: usize,
+    tags: TagSpace,
+    capacity: u64,
+    /// Position of the next line to write; free-running.
+    tail: u64,
+    /// Last released position that was seen and accepted; `tail - capacity <= head <= tail`, can be stale.
+    head: u64,
+}
+
+impl<L: Lines> Producer<L> {
+    /// Starts at position 0 of a ring that the host has zeroed for `generation`.
+    pub fn new(ring: L, header: L, direction: Direction, generation: u32) -> Self {
+        let capacity = ring.count() as u64;
+        Self {
+            tags: TagSpace::new(generation, capacity.trailing_zeros()),
+            head_line: direction.head_line(),
+            ring,
+            header,
+            capacity,
+            tail: 0,
+            head: 0,
+        }
+    }
+
+    /// Lines in the ring.
+    pub fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// Position after the last record written.
+    pub fn tail(&self) -> u64 {
+        self.tail
+    }
+
+    /// Most payload bytes a record of this ring may have.
+    pub fn record_bytes_max(&self) -> usize {
+        RECORD_LINES_MAX.min(self.capacity as usize) * LINE_PAYLOAD_BYTES
+    }
+
+    /// Takes room for a record of `bytes` payload bytes; `reply_slot` asks for a reply there.
+    ///
+    /// Nothing is visible to the consumer before [`Reservation::commit`]; dropping the reservation gives the room back.
+    #[inline(always)]
+    pub fn reserve(
+        &mut self,
+        bytes: usize,
+        reply_slot: Option<u16>,
+    ) -> Result<Reservation<'_, L>, ReserveError> {
+        let lines = self.make_room(bytes)?;
+        Ok(Reservation::new(self, lines, bytes, reply_slot))
+    }
+
+    /// Writes and publishes one record. Returns its position.
+    #[inline(always)]
+    pub fn push(&mut self, record: &[u8]) -> Result<u64, ReserveError> {
+        let mut reservation = self.reserve(record.len(), None)?;
+        reservation.put(record);
+        Ok(reservation.commit())
+    }
+
+    /// Starts a batch: its records become visible together, in one publication.
+    pub fn batch(&mut self) -> Batch<'_, L> {
+        Batch { producer: self, first: None, records: 0 }
+    }
+
+    /// Loads the consumer's released position, accepting it only between the last one and the tail.
+    pub fn refresh_head(&mut self) -> Result<u64, Violation> {
+        let found = self.header.load(self.head_line, 0, order!(H2, Acquire));
+        if found < self.head || found > self.tail {
+            return Err(Violation::Position { found, least: self.head, most: self.tail });
+        }
+        self.head = found;
+        Ok(found)
+    }
+
+    #[inline(always)]
+    fn make_room(&mut self, bytes: usize) -> Result<u64, ReserveError> {
+        let lines = lines_for(bytes) as u64;
+        if self.tail + lines - self.head > self.capacity {
+            self.look_for_room(bytes, lines)?;
+        }
+        let ahead = self.tail + PREFETCH_LINES;
+        if ahead < self.head + self.capacity {
+            self.ring.prefetch_write(ahead as usize);
+        }
+        Ok(lines)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_for_room(&mut self, bytes: usize, lines: u64) -> Result<(), ReserveError> {
+        if bytes > self.record_bytes_max() {
+            return Err(ReserveError::TooLong { bytes, limit: self.record_bytes_max() });
+        }
+        let head = self.refresh_head()?;
+        let free = self.capacity - (self.tail - head);
+        if lines > free {
+            let until = self.tail + lines - self.capacity;
+            return Err(Full { wanted: lines, free, until }.into());
+        }
+        Ok(())
+    }
+}
+
+/// Room in the ring that is being written.
+///
+/// [`put`](Self::put) and [`word`](Self::word) append; bytes beyond the reserved length are dropped, bytes never put
+/// are zero.
+pub struct Reservation<'p, L: Lines> {
+    producer: &'p mut Producer<L>,
+    head_tag: u64,
+    /// Lines of the record.
+    lines: u64,
+    /// Number of the line in the record that is written now.
+    line: u64,
+    /// Next payload word in that line, in 1..=8.
+    word: usize,
+    /// Bytes that do not fill a word yet, in the low bits.
+    partial: u64,
+    /// Number of those, in 0..8.
+    partial_bytes: usize,
+}
+
+impl<'p, L: Lines> Reservation<'p, L> {
+    #[inline(always)]
+    fn new(producer: &'p mut Producer<L>, lines: u64, bytes: usize, slot: Option<u16>) -> Self {
+        let head_tag = producer.tags.head(producer.tail, bytes, slot);
+        Self { producer, head_tag, lines, line: 0, word: 1, partial: 0, partial_bytes: 0 }
+    }
+
+    /// Position of the record.
+    pub fn position(&self) -> u64 {
+        self.producer.tail
+    }
+
+    /// Appends eight bytes, given as they lie in memory on a little-endian machine.
+    #[inline(always)]
+    pub fn word(&mut self, word: u64) {
+        if self.partial_bytes == 0 {
+            self.store(word.to_le());
+        } else {
+            self.put(&word.to_le_bytes());
+        }
+    }
+
+    /// Appends bytes.
+    #[inline(always)]
+    pub fn put(&mut self, mut bytes: &[u8]) {
+        while self.partial_bytes != 0 && !bytes.is_empty() {
+            self.put_byte(bytes[0]);
+            bytes = &bytes[1..];
+        }
+        let mut words = bytes.chunks_exact(8);
+        for word in &mut words {
+            self.store(u64::from_ne_bytes(word.try_into().unwrap_or_default()));
+        }
+        for &byte in words.remainder() {
+            self.put_byte(byte);
+        }
+    }
+
+    #[inline(always)]
+    fn put_byte(&mut self, byte: u8) {
+        self.partial |= u64::from(byte) << (8 * self.partial_bytes);
+        self.partial_bytes += 1;
+        if self.partial_bytes == 8 {
+            let word = core::mem::take(&mut self.partial);
+            self.partial_bytes = 0;
+            self.store(word.to_le());
+        }
+    }
+
+    #[inline(always)]
+    fn store(&mut self, word: u64) {
+        if self.word == LINE_WORDS {
+            self.next_line();
+        }
+        if self.line < self.lines {
+            let position = self.producer.tail + self.line;
+            self.producer.ring.set_payload(position as usize, self.word, word);
+            self.word += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn next_line(&mut self) {
+        self.line += 1;
+        self.word = 1;
+        if self.line < self.lines {
+            let position = self.producer.tail + self.line;
+            let tag = self.producer.tags.body(position, self.line as usize);
+            self.producer.ring.store(position as usize, 0, tag, Ordering::Relaxed);
+        }
+    }
+
+    /// Publishes the record; returns its position.
+    #[inline(always)]
+    pub fn commit(mut self) -> u64 {
+        self.finish();
+        let position = self.producer.tail;
+        self.producer.ring.store(position as usize, 0, self.head_tag, order!(T1, Release));
+        self.producer.tail += self.lines;
+        position
+    }
+
+    /// Zeroes what was reserved but never put, so that every body line has its tag.
+    #[inline(always)]
+    fn finish(&mut self) {
+        if self.partial_bytes != 0 {
+            self.put(&[0; 7][..8 - self.partial_bytes]);
+        }
+        while self.line + 1 < self.lines {
+            self.store(0);
+        }
+    }
+}
+
+/// Records that become visible together.
+///
+/// Dropping a batch publishes it, as [`commit`](Self::commit) does.
+pub struct Batch<'p, L: Lines> {
+    producer: &'p mut Producer<L>,
+    /// Position and tag of the first record: stored last.
+    first: Option<(u64, u64)>,
+    records: usize,
+}
+
+impl<L: Lines> Batch<'_, L> {
+    /// Takes room for one more record. On [`ReserveError::Full`], commit, wait and go on.
+    #[inline(always)]
+    pub fn reserve(
+        &mut self,
+        bytes: usize,
+        reply_slot: Option<u16>,
+    ) -> Result<BatchReservation<'_, L>, ReserveError> {
+        let lines = self.producer.make_room(bytes)?;
+        let inner = Reservation::new(self.producer, lines, bytes, reply_slot);
+        Ok(BatchReservation { inner, first: &mut self.first, records: &mut self.records })
+    }
+
+    /// Adds one record. Returns its position.
+    #[inline(always)]
+    pub fn push(&mut self, record: &[u8]) -> Result<u64, ReserveError> {
+        let mut reservation = self.reserve(record.len(), None)?;
+        reservation.inner.put(record);
+        Ok(reservation.add())
+    }
+
+    /// Records added so far.
+    pub fn len(&self) -> usize {
+        self.records
+    }
+
+    /// True if nothing was added yet.
+    pub fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// Publishes all records; returns how many.
+    pub fn commit(self) -> usize {
+        self.records
+    }
+}
+
+impl<L: Lines> Drop for Batch<'_, L> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some((position, tag)) = self.first.take() {
+            self.producer.ring.store(position as usize, 0, tag, order!(T1, Release));
+        }
+    }
+}
+
+/// Room for one record of a [`Batch`].
+pub struct BatchReservation<'b, L: Lines> {
+    inner: Reservation<'b, L>,
+    first: &'b mut Option<(u64, u64)>,
+    records: &'b mut usize,
+}
+
+impl<'b, L: Lines> BatchReservation<'b, L> {
+    /// The writer of the record.
+    pub fn record(&mut self) -> &mut Reservation<'b, L> {
+        &mut self.inner
+    }
+
+    /// Adds the record to the batch; returns its position.
+    #[inline(always)]
+    pub fn add(self) -> u64 {
+        let Self { mut inner, first, records } = self;
+        inner.finish();
+        let position = inner.producer.tail;
+        if first.is_none() {
+            *first = Some((position, inner.head_tag));
+        } else {
+            inner.producer.ring.store(position as usize, 0, inner.head_tag, Ordering::Relaxed);
+        }
+        inner.producer.tail += inner.lines;
+        *records += 1;
+        position
+    }
+}
