@@ -10,6 +10,8 @@ pub mod counters;
 #[cfg(not(ringbar_loom))]
 pub mod error;
 #[cfg(not(ringbar_loom))]
+pub mod handshake;
+#[cfg(not(ringbar_loom))]
 mod heart;
 pub mod hub;
 pub mod layout;

@@ -274,6 +274,7 @@ fn waiting_allocates_nothing_once_there_is_room(waiter: &mut dyn Waiter) {
     let mut ready = ReadySet::with_capacity(waiter.sources());
     waiter.wait(SOON, &mut ready).unwrap();
     let before = counting_allocator::allocations();
+    assert!(before > 0, "the counter counts");
     for _ in 0..100 {
         events.iter().for_each(|event| event.signal().unwrap());
         waiter.wait(LONG, &mut ready).unwrap();
