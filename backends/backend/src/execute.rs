@@ -55,8 +55,8 @@ pub enum Violation {
 /// Decodes one command and executes it. `position` is the command's in its ring.
 ///
 /// A posted command that fails is latched; a synchronous one answers with its status. After a
-/// failure that made the device unusable every command is still decoded and checked, and answered
-/// with that failure.
+/// failure that made the device unusable every command is still decoded, and answered with that
+/// failure.
 ///
 /// # Errors
 /// A [`Violation`], after which the client must not be served any further.

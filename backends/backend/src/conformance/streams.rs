@@ -25,7 +25,10 @@ pub(super) fn an_event_orders_two_streams(rig: &mut Rig) {
     let event = rig.event();
     let (a, b) = (rig.alloc(BYTES), rig.alloc(BYTES));
     for value in 1..=10u8 {
-        rig.post(MemsetD8 { dst: a, count: BYTES, stream: first, value });
+        // More work than the other stream has, which would run ahead if it did not wait.
+        for value in [0xee, 0xef, value] {
+            rig.post(MemsetD8 { dst: a, count: BYTES, stream: first, value });
+        }
         rig.post(EventRecord { event, stream: first });
         rig.post(StreamWaitEvent { stream: second, event, flags: 0 });
         rig.post(MemcpyDtoD { dst: b, src: a, bytes: BYTES, stream: second });
@@ -49,7 +52,9 @@ pub(super) fn a_second_record_replaces_the_first(rig: &mut Rig) {
     let (first, second, event) = (rig.stream(), rig.stream(), rig.event());
     let (a, b) = (rig.alloc(BYTES), rig.alloc(BYTES));
     rig.post(EventRecord { event, stream: first });
-    rig.post(MemsetD8 { dst: a, count: BYTES, stream: first, value: 9 });
+    for value in [7, 8, 9] {
+        rig.post(MemsetD8 { dst: a, count: BYTES, stream: first, value });
+    }
     rig.post(EventRecord { event, stream: first });
     rig.post(StreamWaitEvent { stream: second, event, flags: 0 });
     rig.post(MemcpyDtoD { dst: b, src: a, bytes: BYTES, stream: second });
