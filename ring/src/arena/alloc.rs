@@ -159,13 +159,13 @@ struct StagingBlock {
 /// Allocating and releasing cost a few comparisons and, up to 65,536 blocks, allocate nothing.
 ///
 /// ```
-/// # use scratch_arena::arena::alloc::Staging;
+/// # use ringbar::arena::alloc::Staging;
 /// let mut staging = Staging::new(0..4096, 16)?;
 /// let first = staging.alloc(4000, 64, 10)?;
 /// assert!(staging.alloc(100, 64, 11).is_err());
 /// staging.release_before(11); // the peer says that every command before 11 has retired
 /// assert_eq!(staging.alloc(100, 64, 11)?, first);
-/// # Ok::<(), scratch_arena::arena::alloc::AllocError>(())
+/// # Ok::<(), ringbar::arena::alloc::AllocError>(())
 /// ```
 #[derive(Debug)]
 pub struct Staging {
@@ -180,7 +180,7 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// Blocks that room is made for at creation; beyond it memory grows, once, up to the bound.
+    /// Blocks that room is made for at creation; beyond it memory grows up to the bound.
     const BLOCKS_KEPT: usize = 1 << 16;
 
     /// An allocator over `range` (offsets in bytes, multiples of 64) of at most `blocks_max` blocks at once.
@@ -326,7 +326,7 @@ impl Staging {
 /// Best fit with coalescing. A request costs the logarithm of the number of blocks.
 ///
 /// ```
-/// # use scratch_arena::arena::alloc::{AllocError, Pinned};
+/// # use ringbar::arena::alloc::{AllocError, Pinned};
 /// let mut pinned = Pinned::new(0..1 << 20, 1000)?;
 /// let block = pinned.alloc(10_000, 4096)?;
 /// assert_eq!(block % 4096, 0);

@@ -16,6 +16,10 @@
 //! None of them orders anything: publish with a release store after a copy out, acquire before a copy in. The streaming forms end
 //! with a store fence, so that the release store that follows covers them too.
 
+/// Bytes of a whole transfer from which the streaming forms pay: with its source it no longer fits a usual last-level cache.
+/// Pieces of it may be as small as 4 KiB.
+pub const STREAMING_TRANSFER_BYTES_MIN: u64 = 16 << 20;
+
 /// Copies `len` bytes from shared memory into private memory.
 ///
 /// Never panics; `len` may be 0, and nothing need be aligned.
@@ -65,18 +69,16 @@ pub unsafe fn copy_out_streaming(dst: *mut u8, src: *const u8, len: usize) {
     unsafe { imp::copy_out_streaming(dst, src, len) }
 }
 
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+use words as imp;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 use x86_64 as imp;
 
-#[cfg(not(all(target_arch = "x86_64", not(miri))))]
-use words as imp;
-
-/// Inline assembly: both directions are the same, since assembly asks neither side to be private.
+/// Inline assembly. Both directions are the same: assembly asks neither side to be private.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
-pub mod x86_64 {
+mod x86_64 {
     use core::arch::asm;
 
-    /// Bytes of a cache line, and of one round of the streaming loops.
     const LINE_BYTES: usize = 64;
     /// Below this the streaming forms copy plainly: the store fence would cost more than it saves.
     const STREAMING_BYTES_MIN: usize = 4096;
@@ -86,14 +88,14 @@ pub mod x86_64 {
     pub use streaming as copy_in_streaming;
     pub use streaming as copy_out_streaming;
 
-    /// `rep movsb`: the processor's own choice of width and cache policy.
+    /// `rep movsb`: width and cache policy are the processor's choice.
     ///
     /// # Safety
-    /// `src` is readable and `dst` writable for `len` bytes; they do not overlap.
+    /// `src` is readable and `dst` writable for `len` bytes; they do not overlap; nobody in this process races on `dst`.
     #[inline]
     pub unsafe fn plain(dst: *mut u8, src: *const u8, len: usize) {
-        // SAFETY: reads `len` bytes at `src` and writes as many at `dst`, which the caller vouches for; the direction flag is
-        // clear on entry, as the ABI demands.
+        // SAFETY: touches `len` bytes from `src` and from `dst`, which the caller vouches for; the direction flag is clear, as the
+        // ABI demands at any point where assembly begins.
         unsafe {
             asm!(
                 "rep movsb",
@@ -105,37 +107,11 @@ pub mod x86_64 {
         }
     }
 
-    /// Whole lines around the cache, the ragged ends plainly.
+    /// Whole lines of the destination around the cache, the ragged ends plainly.
     ///
     /// # Safety
     /// As [`plain`].
     pub unsafe fn streaming(dst: *mut u8, src: *const u8, len: usize) {
-        // SAFETY: as promised.
-        unsafe { stream_with(dst, src, len, lines_sse2) }
-    }
-
-    /// x
-    /// # Safety
-    /// As [`plain`].
-    pub unsafe fn streaming_avx(dst: *mut u8, src: *const u8, len: usize) {
-        // SAFETY: as promised.
-        unsafe { stream_with(dst, src, len, lines_avx) }
-    }
-    /// x
-    /// # Safety
-    /// As [`plain`].
-    pub unsafe fn streaming_avx512(dst: *mut u8, src: *const u8, len: usize) {
-        // SAFETY: as promised.
-        unsafe { stream_with(dst, src, len, lines_avx512) }
-    }
-
-    #[inline(always)]
-    unsafe fn stream_with(
-        dst: *mut u8,
-        src: *const u8,
-        len: usize,
-        f: unsafe fn(*mut u8, *const u8, usize),
-    ) {
         if len < STREAMING_BYTES_MIN {
             // SAFETY: the caller's promise is the same.
             return unsafe { plain(dst, src, len) };
@@ -143,88 +119,298 @@ pub mod x86_64 {
         let head = dst.addr().wrapping_neg() % LINE_BYTES;
         let body = (len - head) / LINE_BYTES * LINE_BYTES;
         let tail = len - head - body;
-        let (to, from) = (dst.wrapping_add(head), src.wrapping_add(head));
-        let (end_to, end_from) = (to.wrapping_add(body), from.wrapping_add(body));
-        // SAFETY: head, body and tail are neighbouring parts of the `len` bytes that the caller vouches for; `to` is aligned to a line.
-        unsafe {
-            plain(dst, src, head);
-            f(to, from, body);
-            plain(end_to, end_from, tail);
+        // SAFETY: the first `head` of the `len` bytes.
+        unsafe { plain(dst, src, head) };
+        // SAFETY: the `body` bytes after them; `dst + head` begins a line, `body` is whole lines, and not 0 as `len` is large.
+        unsafe { lines(dst.wrapping_add(head), src.wrapping_add(head), body) };
+        let done = head + body;
+        // SAFETY: the `tail` bytes that are left.
+        unsafe { plain(dst.wrapping_add(done), src.wrapping_add(done), tail) };
+    }
+
+    /// # Safety
+    /// As [`plain`]; `dst` begins a cache line, `len` is a multiple of a line and not 0.
+    unsafe fn lines(dst: *mut u8, src: *const u8, len: usize) {
+        if is_x86_feature_detected!("avx") {
+            // SAFETY: the processor has AVX; the rest is the caller's promise.
+            unsafe { lines_avx(dst, src, len) }
+        } else {
+            // SAFETY: the caller's promise is the same.
+            unsafe { lines_sse(dst, src, len) }
         }
     }
 
-    unsafe fn lines_sse2(dst: *mut u8, src: *const u8, len: usize) {
-        // SAFETY: ok
-        unsafe {
-            asm!(
-                "2:",
-                "movups {a}, [{src}]",
-                "movups {b}, [{src} + 16]",
-                "movups {c}, [{src} + 32]",
-                "movups {d}, [{src} + 48]",
-                "add {src}, 64",
-                "movntps [{dst}], {a}",
-                "movntps [{dst} + 16], {b}",
-                "movntps [{dst} + 32], {c}",
-                "movntps [{dst} + 48], {d}",
-                "add {dst}, 64",
-                "cmp {dst}, {end}",
-                "jne 2b",
-                "sfence",
-                src = inout(reg) src => _,
-                dst = inout(reg) dst => _,
-                end = in(reg) dst.wrapping_add(len),
-                a = out(xmm_reg) _,
-                b = out(xmm_reg) _,
-                c = out(xmm_reg) _,
-                d = out(xmm_reg) _,
-                options(nostack)
-            );
-        }
-    }
+    /// # Safety
+    /// As [`lines`], on a processor with AVX.
     #[target_feature(enable = "avx")]
-    unsafe fn lines_avx(dst: *mut u8, src: *const u8, len: usize) {
-        // SAFETY: ok
+    pub(super) unsafe fn lines_avx(dst: *mut u8, src: *const u8, len: usize) {
+        // SAFETY: the loop touches `len` bytes from `src` and from `dst`, a line a round, and `len` is whole lines and not 0.
+        // Registers are declared, all vector registers by the ABI's clobbers. The fence orders these stores before later ones.
         unsafe {
             asm!(
                 "2:",
-                "vmovups {a}, [{src}]",
-                "vmovups {b}, [{src} + 32]",
-                "add {src}, 64",
-                "vmovntps [{dst}], {a}",
-                "vmovntps [{dst} + 32], {b}",
-                "add {dst}, 64",
-                "cmp {dst}, {end}",
-                "jne 2b",
+                "vmovups ymm0, [rsi]",
+                "vmovups ymm1, [rsi + 32]",
+                "vmovntps [rdi], ymm0",
+                "vmovntps [rdi + 32], ymm1",
+                "add rsi, 64",
+                "add rdi, 64",
+                "sub rcx, 64",
+                "jnz 2b",
                 "sfence",
-                src = inout(reg) src => _,
-                dst = inout(reg) dst => _,
-                end = in(reg) dst.wrapping_add(len),
-                a = out(ymm_reg) _,
-                b = out(ymm_reg) _,
+                "vzeroupper",
+                inout("rcx") len => _,
+                inout("rdi") dst => _,
+                inout("rsi") src => _,
+                clobber_abi("C"),
                 options(nostack)
             );
         }
     }
-    #[target_feature(enable = "avx512f")]
-    unsafe fn lines_avx512(dst: *mut u8, src: *const u8, len: usize) {
-        // SAFETY: ok
+
+    /// # Safety
+    /// As [`lines`].
+    pub(super) unsafe fn lines_sse(dst: *mut u8, src: *const u8, len: usize) {
+        // SAFETY: as in `lines_avx`.
         unsafe {
             asm!(
                 "2:",
-                "vmovups {a}, [{src}]",
-                "add {src}, 64",
-                "vmovntps [{dst}], {a}",
-                "add {dst}, 64",
-                "cmp {dst}, {end}",
-                "jne 2b",
+                "movups xmm0, [rsi]",
+                "movups xmm1, [rsi + 16]",
+                "movups xmm2, [rsi + 32]",
+                "movups xmm3, [rsi + 48]",
+                "movntps [rdi], xmm0",
+                "movntps [rdi + 16], xmm1",
+                "movntps [rdi + 32], xmm2",
+                "movntps [rdi + 48], xmm3",
+                "add rsi, 64",
+                "add rdi, 64",
+                "sub rcx, 64",
+                "jnz 2b",
                 "sfence",
-                src = inout(reg) src => _,
-                dst = inout(reg) dst => _,
-                end = in(reg) dst.wrapping_add(len),
-                a = out(zmm_reg) _,
+                inout("rcx") len => _,
+                inout("rdi") dst => _,
+                inout("rsi") src => _,
+                clobber_abi("C"),
                 options(nostack)
             );
         }
+    }
+}
+
+/// Relaxed atomic words: whole aligned words of the shared side, each loaded or stored once.
+#[cfg(any(test, not(all(target_arch = "x86_64", not(miri)))))]
+mod words {
+    #[cfg(not(ringbar_loom))]
+    use crate::sync::{AtomicU64, Ordering::Relaxed};
+
+    const WORD_BYTES: usize = size_of::<u64>();
+
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    pub use copy_in as copy_in_streaming;
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    pub use copy_out as copy_out_streaming;
+
+    /// # Safety
+    /// As [`super::copy_in`].
+    pub unsafe fn copy_in(dst: *mut u8, src: *const u8, len: usize) {
+        for part in Parts::new(src.addr(), len) {
+            // SAFETY: an aligned word that the range touches, which the caller says is readable.
+            let word =
+                unsafe { load(src.wrapping_sub(part.before).wrapping_add(part.done).cast()) };
+            let bytes = word.to_ne_bytes();
+            let to = dst.wrapping_add(part.done + part.skip - part.before);
+            let from = &bytes[part.skip..part.skip + part.count];
+            // SAFETY: `count` bytes of the destination that no other part covers; the source is a local.
+            unsafe { to.copy_from_nonoverlapping(from.as_ptr(), part.count) };
+        }
+    }
+
+    /// # Safety
+    /// As [`super::copy_out`].
+    pub unsafe fn copy_out(dst: *mut u8, src: *const u8, len: usize) {
+        for part in Parts::new(dst.addr(), len) {
+            let word: *mut u64 = dst.wrapping_sub(part.before).wrapping_add(part.done).cast();
+            // Bytes around the range keep what they hold: nobody else in this process writes to this word.
+            let old = match part.count {
+                WORD_BYTES => 0,
+                // SAFETY: an aligned word that the range touches, which the caller says is mapped.
+                _ => unsafe { load(word) },
+            };
+            let mut bytes = old.to_ne_bytes();
+            let from = src.wrapping_add(part.done + part.skip - part.before);
+            let to = &mut bytes[part.skip..part.skip + part.count];
+            // SAFETY: `count` bytes of the source; the destination is a local.
+            unsafe { from.copy_to_nonoverlapping(to.as_mut_ptr(), part.count) };
+            // SAFETY: the same word, which the caller says is writable.
+            unsafe { store(word, u64::from_ne_bytes(bytes)) };
+        }
+    }
+
+    /// The part of a range that lies in one aligned word.
+    struct Part {
+        /// Bytes between the first touched word's beginning and the range.
+        before: usize,
+        /// Bytes between the first touched word's beginning and this word's.
+        done: usize,
+        /// First byte of this word that belongs to the range.
+        skip: usize,
+        /// How many do; 1 to 8.
+        count: usize,
+    }
+
+    /// Walks over the aligned words that a range touches.
+    struct Parts {
+        before: usize,
+        len: usize,
+        done: usize,
+    }
+
+    impl Parts {
+        fn new(address: usize, len: usize) -> Self {
+            Self { before: address % WORD_BYTES, len, done: 0 }
+        }
+    }
+
+    impl Iterator for Parts {
+        type Item = Part;
+
+        fn next(&mut self) -> Option<Part> {
+            let (before, done) = (self.before, self.done);
+            let skip = before.saturating_sub(done);
+            let left = (before + self.len).saturating_sub(done + skip);
+            let count = left.min(WORD_BYTES - skip);
+            self.done += WORD_BYTES;
+            (count > 0).then_some(Part { before, done, skip, count })
+        }
+    }
+
+    /// # Safety
+    /// `word` is aligned and readable; whoever else accesses it does so atomically, or is another process.
+    unsafe fn load(word: *const u64) -> u64 {
+        #[cfg(not(ringbar_loom))]
+        // SAFETY: as promised; the reference lives for this one access.
+        return unsafe { AtomicU64::from_ptr(word.cast_mut()) }.load(Relaxed);
+        #[cfg(ringbar_loom)]
+        // SAFETY: as promised. loom's atomics cannot be laid over memory, and no model copies bulk bytes.
+        return unsafe { word.read_volatile() };
+    }
+
+    /// # Safety
+    /// As [`load`], and `word` is writable.
+    unsafe fn store(word: *mut u64, value: u64) {
+        #[cfg(not(ringbar_loom))]
+        // SAFETY: as promised; the reference lives for this one access.
+        unsafe { AtomicU64::from_ptr(word) }.store(value, Relaxed);
+        #[cfg(ringbar_loom)]
+        // SAFETY: as promised, and as in `load`.
+        unsafe {
+            word.write_volatile(value)
+        };
+    }
+}
+
+#[cfg(all(test, not(ringbar_loom)))]
+mod tests {
+    use super::*;
+
+    type Copy = unsafe fn(*mut u8, *const u8, usize);
+
+    const COPIES: [(&str, Copy); 6] = [
+        ("copy_in", copy_in),
+        ("copy_out", copy_out),
+        ("copy_in_streaming", copy_in_streaming),
+        ("copy_out_streaming", copy_out_streaming),
+        ("words, in", words::copy_in),
+        ("words, out", words::copy_out),
+    ];
+
+    fn pattern(len: usize) -> Vec<u8> {
+        (0..len as u32).map(|i| (i.wrapping_mul(0x9e37_79b1) >> 24) as u8).collect()
+    }
+
+    /// Copies `len` bytes between the given distances from a line's beginning, and checks every byte of both buffers.
+    fn check(name: &str, copy: Copy, len: usize, from_line: usize, to_line: usize) {
+        let source = pattern(len + 256);
+        let mut target = vec![0xa5; len + 256];
+        let from = source.as_ptr().align_offset(64) + from_line;
+        let to = target.as_ptr().align_offset(64) + to_line;
+        // A raw pointer to all of the target, so that the bytes around the range are allowed too.
+        let base = target.as_mut_ptr();
+        // SAFETY: both ranges lie at least 8 bytes within their buffers, which nobody else uses.
+        unsafe { copy(base.wrapping_add(to), source.as_ptr().wrapping_add(from), len) };
+        let what = format!("{name}: {len} bytes from {from_line} to {to_line}");
+        assert!(target[to..to + len] == source[from..from + len], "{what}: not the same bytes");
+        assert!(target[..to].iter().all(|byte| *byte == 0xa5), "{what}: wrote before");
+        assert!(target[to + len..].iter().all(|byte| *byte == 0xa5), "{what}: wrote behind");
+    }
+
+    #[test]
+    fn every_length_up_to_200_at_every_alignment_copies_exactly_its_bytes() {
+        let (lengths, alignments) = if cfg!(miri) { (20, 3) } else { (200, 17) };
+        for (name, copy) in COPIES {
+            for len in 0..=lengths {
+                for line in 0..alignments * alignments {
+                    check(name, copy, len, line / alignments, line % alignments);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lengths_around_the_streaming_threshold_copy_exactly_their_bytes() {
+        for (name, copy) in COPIES {
+            for len in 4090..if cfg!(miri) { 4091 } else { 4300 } {
+                check(name, copy, len, len % 64, len / 3 % 64);
+            }
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "16 MiB are too many for an interpreter")]
+    fn large_blocks_copy_exactly_their_bytes() {
+        for (name, copy) in COPIES {
+            for len in [1 << 20, (1 << 24) + 13] {
+                check(name, copy, len, 5, 60);
+            }
+        }
+    }
+
+    #[test]
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    fn both_widths_of_the_streaming_loop_copy_whole_lines() {
+        check("lines_sse", x86_64::lines_sse, 64 * 33, 7, 0);
+        if is_x86_feature_detected!("avx") {
+            check("lines_avx", x86_64::lines_avx, 64 * 33, 7, 0);
+        }
+    }
+
+    #[test]
+    fn bytes_that_a_peer_changes_meanwhile_arrive_old_or_new() {
+        use crate::sync::{AtomicBool, AtomicU64, Ordering::Relaxed, thread};
+        let words = if cfg!(miri) { 40 } else { 4096 };
+        let shared: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
+        let (done, started) = (AtomicBool::new(false), AtomicBool::new(false));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut value = 0;
+                while !done.load(Relaxed) {
+                    value ^= u64::MAX;
+                    shared.iter().for_each(|word| word.store(value, Relaxed));
+                    started.store(true, Relaxed);
+                }
+            });
+            while !started.load(Relaxed) {
+                thread::yield_now();
+            }
+            let mut copy = vec![7; words * 8];
+            for (_, copy_in) in [COPIES[0], COPIES[2], COPIES[4]] {
+                // SAFETY: the whole of a mapped buffer, whose other user writes atomically; `copy` is private.
+                unsafe { copy_in(copy.as_mut_ptr(), shared.as_ptr().cast(), words * 8) };
+                assert!(copy.iter().all(|byte| matches!(byte, 0 | 0xff)));
+                copy.fill(7);
+            }
+            done.store(true, Relaxed);
+        });
     }
 }
