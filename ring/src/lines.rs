@@ -89,9 +89,11 @@ mod mapped {
         fn word(&self, line: usize, word: usize) -> &AtomicU64 {
             debug_assert!(word < LINE_WORDS);
             let index = (line & self.mask) * LINE_WORDS + (word & (LINE_WORDS - 1));
-            // SAFETY: `index` is below `count * 8`, inside the mapping and aligned; the memory is only accessed
-            // through atomics, for which a shared reference is sound while others write.
-            unsafe { self.first.add(index).as_ref() }
+            // SAFETY: `index` is below `count * 8`, so the result is inside the mapping, as `new` checked.
+            let word = unsafe { self.first.add(index) };
+            // SAFETY: aligned and inside the mapping; the memory is only accessed through atomics, for which a shared
+            // reference is sound while others write.
+            unsafe { word.as_ref() }
         }
     }
 

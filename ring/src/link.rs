@@ -144,6 +144,11 @@ impl MemfdChannel {
         &self.arena
     }
 
+    /// Bytes of the whole region.
+    pub fn region_bytes(&self) -> u64 {
+        region::region_bytes(&[self.place().identity.sizes()])
+    }
+
     /// The descriptors to hand over: memfd, worker's doorbell, client's doorbell.
     pub fn fds(&self) -> [BorrowedFd<'_>; 3] {
         [self.memfd.as_fd(), self.worker_bell.as_fd(), self.client_bell.as_fd()]

@@ -150,6 +150,7 @@ impl<B: Block> Worker<B> {
     /// Calling it says that the command before is executed: progress is published from that. An `Err` is a violation
     /// by the client, for which the channel is already poisoned.
     #[inline]
+    #[expect(clippy::should_implement_trait, reason = "an iterator cannot lend its items")]
     pub fn next(&mut self) -> Result<Next<'_>, ChannelError> {
         let executed = self.consumer.position();
         if self.publish_now || executed - self.published >= self.publish_after {

@@ -199,7 +199,7 @@ mod x86_64 {
 }
 
 /// Relaxed atomic words: whole aligned words of the shared side, each loaded or stored once.
-#[cfg(any(test, not(all(target_arch = "x86_64", not(miri)))))]
+#[cfg(any(all(test, not(ringbar_loom)), not(all(target_arch = "x86_64", not(miri)))))]
 mod words {
     #[cfg(not(ringbar_loom))]
     use crate::sync::{AtomicU64, Ordering::Relaxed};
