@@ -44,6 +44,9 @@
 //! # Ok::<(), ringbar_benches::error::BenchError>(())
 //! ```
 //!
+//! A transport between processes runs its left side beside a [role](process::Role) of the same executable
+//! ([`process::Beside`]) and calls the functions of [`drive`] itself; `eventfd` shows the whole pattern.
+//!
 //! The competitors stand behind the feature `peers` (on by default): a package that wants only the measuring library
 //! depends on this one without default features.
 

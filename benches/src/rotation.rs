@@ -2,7 +2,10 @@
 //!
 //! The host of a virtual machine moves its cores between near, sibling-like and far placements, and every figure with
 //! them. So a short one-line ping-pong (the canary) stands before and after every sample; a sample counts only if both
-//! lie within [`PLACEMENT_RATIO`] of the run's usual value (the canaries' lower quartile). Dropped samples are counted.
+//! lie within [`PLACEMENT_RATIO`] of the run's usual value. Dropped samples are counted, and a turn that lost some takes
+//! up to as many again. The usual value is that of the placement seen most often: the median of the largest group of
+//! canaries within [`PLACEMENT_RATIO`] of one another. (A quartile would follow a placement that lasted a quarter of the
+//! run, and the median would follow the load of a busy machine, which spreads canaries widely.)
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +16,7 @@ use crate::cores::Cores;
 use crate::drive::Plan;
 use crate::error::BenchError;
 use crate::limits::Limit;
-use crate::stats::{Summary, lower_quartile, median};
+use crate::stats::{Summary, densest, median};
 
 /// How far from the run's usual value a canary may lie, either way, before the placement counts as changed.
 pub const PLACEMENT_RATIO: f64 = 1.5;
@@ -96,7 +99,7 @@ impl Row {
 /// The canary over a run, in ns a round trip on one line.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Canary {
-    /// The lower quartile: the run's usual placement.
+    /// Its value in the placement seen most often.
     pub usual_ns: f64,
     /// The median.
     pub median_ns: f64,
@@ -191,7 +194,7 @@ pub fn run(
             entries[index].take_turn(rotation, settings, &mut canaries)?;
         }
     }
-    Ok(results(entries, settings, &canaries.values, start.elapsed()))
+    Ok(results(entries, settings, &canaries, start.elapsed()))
 }
 
 impl Entry {
@@ -213,13 +216,17 @@ impl Entry {
             Err(error) => return self.fail(error),
         };
         let mut before = canaries.measure()?;
-        for _ in 0..settings.samples {
+        let (mut good, mut taken) = (0, 0);
+        while good < settings.samples && taken < 2 * settings.samples {
             let figure = match self.candidate.sample(plan, settings.cores) {
                 Ok(figure) => figure,
                 Err(error) => return self.fail(error),
             };
             let after = canaries.measure()?;
-            self.samples.push(Sample { rotation, figure, canaries: [before, after] });
+            let sample = Sample { rotation, figure, canaries: [before, after] };
+            good += usize::from(sample.is_in_place(canaries.usual()));
+            taken += 1;
+            self.samples.push(sample);
             before = after;
         }
         Ok(())
@@ -264,21 +271,25 @@ impl Canaries {
         self.values.push(value);
         Ok(value)
     }
+
+    fn usual(&self) -> f64 {
+        median(densest(self.values.clone(), PLACEMENT_RATIO))
+    }
 }
 
 fn results(
     entries: Vec<Entry>,
     settings: &Settings,
-    canaries: &[f64],
+    canaries: &Canaries,
     elapsed: Duration,
 ) -> Results {
-    let usual = lower_quartile(canaries.to_vec());
+    let (usual, canaries) = (canaries.usual(), &canaries.values);
     let mut rows: Vec<Row> =
         entries.into_iter().map(|entry| entry.row(settings.rotations, usual)).collect();
     rows.sort_by_key(|row| (row.identity.measure, row.identity.sides));
     let canary = Canary {
         usual_ns: usual,
-        median_ns: median(canaries.to_vec()),
+        median_ns: median(canaries.clone()),
         min_ns: canaries.iter().copied().fold(f64::INFINITY, f64::min),
         max_ns: canaries.iter().copied().fold(0.0, f64::max),
         placement: Placement::of(usual),

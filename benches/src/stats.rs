@@ -18,10 +18,15 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-/// The value below which a quarter of the values lie. NaN for none.
-pub fn lower_quartile(mut values: Vec<f64>) -> f64 {
+/// The largest group of values of which the largest is at most `ratio` times the smallest; of equals the lowest.
+pub fn densest(mut values: Vec<f64>, ratio: f64) -> Vec<f64> {
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 4).copied().unwrap_or(f64::NAN)
+    let group_from = |first: usize| {
+        let end = values.partition_point(|value| *value <= values[first] * ratio);
+        &values[first..end]
+    };
+    let groups = (0..values.len()).rev().map(group_from);
+    groups.max_by_key(|group| group.len()).unwrap_or_default().to_vec()
 }
 
 /// The figures of one candidate over a run, in its measure's unit.
@@ -70,11 +75,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn medians_and_quartiles_are_of_the_sorted_values() {
+    fn a_median_is_of_the_sorted_values() {
         assert_eq!(median(vec![9.0, 1.0, 5.0]), 5.0);
         assert_eq!(median(vec![9.0, 1.0, 5.0, 7.0]), 6.0);
-        assert_eq!(lower_quartile((0..100).rev().map(f64::from).collect()), 25.0);
-        assert!(median(vec![]).is_nan() && lower_quartile(vec![]).is_nan());
+        assert!(median(vec![]).is_nan());
+    }
+
+    #[test]
+    fn the_densest_group_is_neither_the_fastest_nor_the_widest_spread() {
+        let canaries = vec![900.0, 31.0, 68.0, 4_000.0, 70.0, 30.0, 66.0, 71.0, 250.0, 32.0];
+        assert_eq!(densest(canaries, 1.5), [66.0, 68.0, 70.0, 71.0]);
+        assert_eq!(densest(vec![2.0, 100.0, 101.0, 1.9], 1.5), [1.9, 2.0]);
+        assert_eq!(densest(vec![], 1.5), [0.0; 0]);
     }
 
     #[test]

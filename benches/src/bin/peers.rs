@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::{IsTerminal, Write, stderr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -100,17 +100,24 @@ impl Options {
         Ok(settings)
     }
 
-    fn publish(&self, record: &Record) -> std::io::Result<()> {
+    fn publish(&self, record: &Record) -> Result<(), String> {
         println!("{}", if self.json { record.json() } else { record.text() });
         if let Some(file) = &self.svg {
-            fs::write(file, plot(record))?;
+            fs::write(file, plot(record)).map_err(|error| not_written(file, &error))?;
         }
         if let Some(folder) = &self.record {
-            let paths = record.write_into(folder)?;
+            let paths = record.write_into(folder).map_err(|error| not_written(folder, &error))?;
             paths.iter().for_each(|path| eprintln!("wrote {}", path.display()));
         }
         Ok(())
     }
+}
+
+fn not_written(path: &Path, error: &std::io::Error) -> String {
+    format!(
+        "could not write {}: {error}; does its folder exist, and may you write there?",
+        path.display()
+    )
 }
 
 fn is_failed(row: &Row) -> bool {

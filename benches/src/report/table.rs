@@ -63,10 +63,16 @@ fn figures(outcome: &Outcome) -> [String; 4] {
 /// Three digits of a figure, whole from 100 on, thousands apart.
 pub(super) fn shown(figure: f64) -> String {
     match figure {
-        f if f < 10.0 => format!("{f:.2}"),
-        f if f < 100.0 => format!("{f:.1}"),
-        f if f < 1_000.0 => format!("{f:.0}"),
-        f => format!("{},{:03}", f.round() as u64 / 1_000, f.round() as u64 % 1_000),
+        f if f < 9.995 => format!("{f:.2}"),
+        f if f < 99.95 => format!("{f:.1}"),
+        f => with_commas(f.round() as u64),
+    }
+}
+
+fn with_commas(whole: u64) -> String {
+    match whole {
+        0..1_000 => whole.to_string(),
+        _ => format!("{},{:03}", with_commas(whole / 1_000), whole % 1_000),
     }
 }
 
@@ -80,7 +86,7 @@ mod tests {
 
     #[test]
     fn figures_keep_three_digits() {
-        let shown = [1.954, 51.04, 232.4, 999.7, 47_254.4].map(shown);
-        assert_eq!(shown, ["1.95", "51.0", "232", "1000", "47,254"]);
+        let shown = [1.954, 9.999, 51.04, 232.4, 999.7, 47_254.4, 1_000_007.0].map(shown);
+        assert_eq!(shown, ["1.95", "10.0", "51.0", "232", "1,000", "47,254", "1,000,007"]);
     }
 }
