@@ -253,7 +253,46 @@ impl Sizes {
     }
 }
 
+impl DirectoryHead {
+    /// The same with each number as it lies in shared memory: little-endian. Its own inverse.
+    pub fn to_le(self) -> Self {
+        Self {
+            magic: self.magic.to_le(),
+            major: self.major.to_le(),
+            minor: self.minor.to_le(),
+            line_bytes: self.line_bytes.to_le(),
+            page_shift: self.page_shift.to_le(),
+            region_bytes: self.region_bytes.to_le(),
+            channels: self.channels.to_le(),
+            reserved: self.reserved.map(u64::to_le),
+        }
+    }
+}
+
 impl Identity {
+    /// The same with each number as it lies in shared memory: little-endian. Its own inverse.
+    pub fn to_le(self) -> Self {
+        Self {
+            magic: self.magic.to_le(),
+            major: self.major.to_le(),
+            minor: self.minor.to_le(),
+            header_bytes: self.header_bytes.to_le(),
+            features: self.features.to_le(),
+            vocabulary_hash: self.vocabulary_hash.to_le(),
+            channel_bytes: self.channel_bytes.to_le(),
+            fence_words: self.fence_words.to_le(),
+            arena_bytes: self.arena_bytes.to_le(),
+            arena_address: self.arena_address.to_le(),
+            command_offset: self.command_offset.to_le(),
+            reply_offset: self.reply_offset.to_le(),
+            event_offset: self.event_offset.to_le(),
+            fence_offset: self.fence_offset.to_le(),
+            arena_offset: self.arena_offset.to_le(),
+            reserved1: self.reserved1.map(u64::to_le),
+            ..self
+        }
+    }
+
     /// The sizes that this identity claims; not yet checked.
     pub fn sizes(&self) -> Sizes {
         let shift = |s: u8| 1_u32.checked_shl(s.into()).unwrap_or(0);

@@ -86,6 +86,8 @@ pub mod client;
 #[cfg(not(ringbar_loom))]
 pub mod counters;
 #[cfg(not(ringbar_loom))]
+pub mod directory;
+#[cfg(not(ringbar_loom))]
 pub mod error;
 #[cfg(not(ringbar_loom))]
 pub mod handshake;
@@ -110,6 +112,7 @@ pub mod sync;
 pub mod tag;
 #[cfg(all(test, not(ringbar_loom)))]
 mod testing;
+pub mod untrusted;
 pub mod wake;
 #[cfg(not(ringbar_loom))]
 pub mod worker;

@@ -53,7 +53,7 @@ mod mapped {
     use core::ptr::NonNull;
 
     /// Lines of a [`Mapping`], which they keep alive.
-    #[derive(Clone)]
+    #[derive(Clone, Debug)]
     pub struct SharedLines {
         first: NonNull<AtomicU64>,
         mask: usize,

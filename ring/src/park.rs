@@ -1,16 +1,20 @@
-//! How the two sides of a channel on one host block: on an eventfd of their own and the file descriptors that tell of
-//! the peer's death.
+//! How the two sides of a channel block: on an eventfd of their own and the file descriptors that tell of the peer's
+//! death ([`FdPark`], [`FdBlock`]), or, where there is neither, by naps and heartbeats ([`PolledPark`], [`PolledBlock`]).
 
 use crate::client::ClientPark;
 use crate::hub::Park;
+use crate::layout::line;
+use crate::lines::{Lines, SharedLines};
 use crate::os::doorbell::EventFd;
 use crate::os::liveness::PeerWatch;
 use crate::os::waiter::{AnyWaiter, Interest, PollWaiter, ReadySet, Waiter, WaiterKind};
+use crate::region::Channel;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 use crate::worker::{Block, Blocked};
 use core::time::Duration;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 const BELL: u64 = 0;
 /// Tokens from here up are descriptors that tell of the peer's death.
@@ -134,5 +138,79 @@ impl Block for FdBlock {
         }
         self.rung = self.ready.get(BELL).is_some();
         Ok(if self.rung { Blocked::Rang } else { Blocked::Other })
+    }
+}
+
+/// How a side without any doorbell waits: it sleeps, shortly at first, longer while nothing comes.
+const NAPS: [Duration; 2] = [Duration::from_micros(50), Duration::from_millis(1)];
+
+/// Naps of growing length since the last time that something was found.
+#[derive(Debug, Default)]
+struct Naps(u32);
+
+impl Naps {
+    fn nap(&mut self, timeout: Duration) {
+        let length = NAPS[0].saturating_mul(1 << self.0.min(8)).min(NAPS[1]).min(timeout);
+        self.0 = self.0.saturating_add(1);
+        std::thread::sleep(length);
+    }
+}
+
+/// Blocks a client that has no doorbell (a BAR without interrupts, a plain file): it looks again every 50 us at first,
+/// every millisecond later. The worker's death shows itself by its heartbeat: set
+/// [`Limits::error_after`](crate::client::Limits) to [`HEARTBEAT_LIMIT`].
+#[derive(Debug, Default)]
+pub struct PolledPark {
+    naps: Mutex<Naps>,
+}
+
+impl Park for PolledPark {
+    fn park(&self, timeout: Duration) {
+        let mut naps = self.naps.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        naps.nap(timeout);
+    }
+}
+
+impl ClientPark for PolledPark {
+    fn peer_gone(&self) -> bool {
+        false
+    }
+}
+
+/// Silence after which a peer counts as dead where nothing but its heartbeat tells.
+pub const HEARTBEAT_LIMIT: Duration = Duration::from_secs(2);
+
+/// Blocks a worker whose client has no doorbell and no socket: naps, and watches the client's heartbeat.
+#[derive(Debug)]
+pub struct PolledBlock {
+    header: SharedLines,
+    naps: Naps,
+    beat: u64,
+    since: Instant,
+    limit: Duration,
+}
+
+impl PolledBlock {
+    /// The client counts as gone once its heartbeat has rested for `limit`, usually [`HEARTBEAT_LIMIT`]; before it has
+    /// attached there is none to watch.
+    pub fn new(channel: &Channel, limit: Duration) -> Self {
+        let header = channel.header.clone();
+        Self { header, naps: Naps::default(), beat: 0, since: Instant::now(), limit }
+    }
+
+    fn client_is_silent(&mut self) -> bool {
+        let beat = self.header.load(line::CLIENT_STATUS, 1, Ordering::Relaxed);
+        if beat != self.beat {
+            self.beat = beat;
+            self.since = Instant::now();
+        }
+        beat != 0 && self.since.elapsed() > self.limit
+    }
+}
+
+impl Block for PolledBlock {
+    fn block(&mut self, timeout: Duration) -> io::Result<Blocked> {
+        self.naps.nap(timeout);
+        Ok(if self.client_is_silent() { Blocked::PeerGone } else { Blocked::Other })
     }
 }

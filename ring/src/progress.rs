@@ -5,6 +5,7 @@
 use crate::layout::line;
 use crate::lines::{LINE_WORDS, Lines};
 use crate::sync::{Ordering, order};
+use crate::untrusted::Untrusted;
 
 const EXECUTED: usize = 0;
 const RETIRED: usize = 1;
@@ -24,13 +25,13 @@ pub fn publish_retired<L: Lines>(header: &L, retired: u64) {
 }
 
 /// Position after the last executed command, as the worker claims.
-pub fn executed<L: Lines>(header: &L) -> u64 {
-    header.load(line::PROGRESS, EXECUTED, order!(P2, Acquire))
+pub fn executed<L: Lines>(header: &L) -> Untrusted<u64> {
+    Untrusted::new(header.load(line::PROGRESS, EXECUTED, order!(P2, Acquire)))
 }
 
 /// Position before which no command uses its arena bytes any more, as the worker claims.
-pub fn retired<L: Lines>(header: &L) -> u64 {
-    header.load(line::PROGRESS, RETIRED, order!(P2, Acquire))
+pub fn retired<L: Lines>(header: &L) -> Untrusted<u64> {
+    Untrusted::new(header.load(line::PROGRESS, RETIRED, order!(P2, Acquire)))
 }
 
 /// Latches the first failed posted command. To be called once.

@@ -155,7 +155,7 @@ fn read_lines<T: bytemuck::Pod + Zeroable>(lines: &SharedLines, first: usize) ->
     copy
 }
 
-/// Writes all words of `value` but the first, then the first one with release.
+/// Writes all words of `value`, whose numbers are little-endian, but the first, then the first one with release.
 fn publish_lines<T: bytemuck::Pod>(lines: &SharedLines, first: usize, value: &T) {
     let words = bytemuck::bytes_of(value).chunks_exact(8);
     for (index, word) in words.enumerate().rev() {
@@ -206,14 +206,15 @@ pub fn create(
     for (index, sizes) in channels.iter().enumerate() {
         let place =
             Place { offset, identity: sizes.identity(terms.vocabulary_hash, terms.features) };
-        publish_lines(&lines_at(mapping, offset, HEADER_LINES)?, line::IDENTITY, &place.identity);
+        let header = lines_at(mapping, offset, HEADER_LINES)?;
+        publish_lines(&header, line::IDENTITY, &place.identity.to_le());
         let entry = directory_line::ENTRIES + index;
         directory.store(entry, 0, offset, Ordering::Relaxed);
         directory.store(entry, 1, place.identity.channel_bytes, Ordering::Relaxed);
         offset += place.identity.channel_bytes;
         places.push(place);
     }
-    publish_lines(&directory, 0, &directory_head(mapping.len() as u64, channels.len()));
+    publish_lines(&directory, 0, &directory_head(mapping.len() as u64, channels.len()).to_le());
     Ok(places)
 }
 
@@ -253,7 +254,7 @@ pub struct Expect {
 /// Checks everything that a region says about its channel `index`, copying it out once.
 pub fn inspect(mapping: &Arc<Mapping>, index: usize, want: Expect) -> Result<Place, RegionError> {
     let directory = lines_at(mapping, 0, HEADER_LINES)?;
-    let head: DirectoryHead = read_lines(&directory, 0);
+    let head = read_lines::<DirectoryHead>(&directory, 0).to_le();
     check_directory(&head, mapping.len() as u64)?;
     let channels = head.channels as usize;
     if index >= channels {
@@ -269,7 +270,8 @@ pub fn inspect(mapping: &Arc<Mapping>, index: usize, want: Expect) -> Result<Pla
     if end > head.region_bytes {
         return Err(RegionError::TooSmall { found: head.region_bytes, expected: end });
     }
-    let identity: Identity = read_lines(&lines_at(mapping, offset, HEADER_LINES)?, line::IDENTITY);
+    let header = lines_at(mapping, offset, HEADER_LINES)?;
+    let identity = read_lines::<Identity>(&header, line::IDENTITY).to_le();
     check_identity(&identity, bytes, want)?;
     Ok(Place { offset, identity })
 }
@@ -287,7 +289,7 @@ fn check_version(major: u16, minor: u16) -> Result<(), RegionError> {
 }
 
 fn check_directory(head: &DirectoryHead, mapped: u64) -> Result<(), RegionError> {
-    expect("directory magic", u64::from_le(head.magic), DIRECTORY_MAGIC)?;
+    expect("directory magic", head.magic, DIRECTORY_MAGIC)?;
     check_version(head.major, head.minor)?;
     expect("line bytes", head.line_bytes.into(), LINE_BYTES as u64)?;
     expect("page shift", head.page_shift.into(), PAGE_BYTES.trailing_zeros().into())?;
@@ -302,7 +304,7 @@ fn check_directory(head: &DirectoryHead, mapped: u64) -> Result<(), RegionError>
 }
 
 fn check_identity(found: &Identity, bytes: u64, want: Expect) -> Result<(), RegionError> {
-    expect("channel magic", u64::from_le(found.magic), CHANNEL_MAGIC)?;
+    expect("channel magic", found.magic, CHANNEL_MAGIC)?;
     check_version(found.major, found.minor)?;
     if found.vocabulary_hash != want.vocabulary_hash {
         let expected = want.vocabulary_hash;
@@ -319,7 +321,7 @@ fn check_identity(found: &Identity, bytes: u64, want: Expect) -> Result<(), Regi
     let theirs: [u64; 16] = bytemuck::cast(*found);
     let ours: [u64; 16] = bytemuck::cast(expected);
     for (what, (theirs, ours)) in IDENTITY_WORDS.into_iter().zip(theirs.into_iter().zip(ours)) {
-        expect(what, u64::from_le(theirs), u64::from_le(ours))?;
+        expect(what, theirs, ours)?;
     }
     Ok(())
 }

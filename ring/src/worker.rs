@@ -84,7 +84,7 @@ pub struct Worker<B: Block> {
     /// Publish progress with the next look: the last command used the arena.
     publish_now: bool,
     counts: Counts,
-    _heart: Heart,
+    heart: Option<Heart>,
 }
 
 #[derive(Default)]
@@ -131,7 +131,7 @@ impl<B: Block> Worker<B> {
             published: 0,
             publish_now: false,
             counts: Counts::default(),
-            _heart: heart,
+            heart: Some(heart),
         })
     }
 
@@ -233,6 +233,12 @@ impl<B: Block> Worker<B> {
             Blocked::Rang | Blocked::Other => {}
         }
         Ok(())
+    }
+
+    /// Stops the heartbeat and leaves everything else as it is: to test what the client makes of a silent worker.
+    #[doc(hidden)]
+    pub fn stop_heart(mut self) {
+        self.heart = None;
     }
 
     /// Leaves in order: the client's waiters get `Closed`.

@@ -2,6 +2,7 @@
 #![cfg(not(ringbar_loom))]
 
 use ringbar::client::{Client, Health};
+use ringbar::counters::Counters;
 use ringbar::error::ChannelError;
 use ringbar::layout::Sizes;
 use ringbar::link::{self, Options};
@@ -25,6 +26,13 @@ const SIZES: Sizes = Sizes {
 fn pair(features: u64) -> (Client, Worker<FdBlock>) {
     let terms = Terms { vocabulary_hash: 7, features };
     link::pair(SIZES, terms, Options::default()).expect("a fresh channel")
+}
+
+/// Waits until the client's counters show what the test is about: its threads block before the worker starts.
+fn until(client: &Client, shows: impl Fn(&Counters) -> bool) {
+    while !shows(&client.counters()) {
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Answers every call with its own bytes, cut to 56, until the client leaves. Returns how many commands it saw.
@@ -94,7 +102,10 @@ fn a_slow_pace_parks_both_sides_and_loses_nothing() {
 #[test]
 fn posts_of_all_sizes_through_a_full_ring_arrive_in_order() {
     let (client, mut worker) = pair(0);
+    let watched = client.clone();
     let consumer = thread::spawn(move || {
+        until(&watched, |counters| counters.full_waits > 0);
+        drop(watched);
         let mut expected = 0_u64;
         loop {
             match worker.next().expect("honest") {
@@ -113,7 +124,6 @@ fn posts_of_all_sizes_through_a_full_ring_arrive_in_order() {
         record.resize(8 + (number as usize * 37) % 3000, number as u8);
         client.post(&record).expect("room in time");
     }
-    assert!(client.counters().full_waits > 0, "a ring of 64 lines was full at times");
     client.close();
     assert_eq!(consumer.join().expect("ends"), 5000);
 }
@@ -135,7 +145,10 @@ fn batches_larger_than_the_ring_go_through_in_pieces() {
 #[test]
 fn staged_bytes_reach_the_worker_and_their_room_comes_back() {
     let (client, mut worker) = pair(0);
+    let watched = client.clone();
     let consumer = thread::spawn(move || {
+        until(&watched, |counters| counters.arena_waits > 0);
+        drop(watched);
         let arena = worker.completions().arena().clone();
         let mut sum = 0_u64;
         loop {
@@ -161,7 +174,6 @@ fn staged_bytes_reach_the_worker_and_their_room_comes_back() {
         let position = client.post(&staged.address().to_le_bytes()).expect("room");
         staged.posted(position);
     }
-    assert!(client.counters().arena_waits > 0, "5 blocks fit at a time");
     client.close();
     assert_eq!(consumer.join().expect("ends"), 100_000 * (0..100).sum::<u64>());
 }

@@ -327,7 +327,7 @@ fn progress_and_fences_order_the_arena() {
                 if by_fence {
                     ringbar::progress::fence(&fences, 0) >= 1
                 } else {
-                    ringbar::progress::executed(&header) >= 1
+                    ringbar::progress::executed(&header).seems_to_reach(1)
                 }
             };
             if reached() {
@@ -475,5 +475,18 @@ fn every_mutant_is_killed() {
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(text.contains("running 1 test"), "{site}: model {model} does not exist");
         assert!(!output.status.success(), "{site} weakened, and {model} still passes");
+    }
+}
+
+#[test]
+fn protocol_md_shows_every_mutant_with_its_model() {
+    let page = include_str!("../PROTOCOL.md");
+    let rows: Vec<&str> = page.lines().filter(|l| l.starts_with("| ")).collect();
+    for (site, model) in MUTANTS {
+        let shown = rows.iter().any(|r| {
+            r.starts_with(&format!("| {site} |"))
+                && r.trim_end().ends_with(&format!("| `{model}` |"))
+        });
+        assert!(shown, "PROTOCOL.md has no row for {site} and {model}");
     }
 }

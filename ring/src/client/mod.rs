@@ -27,6 +27,7 @@ use crate::reply::Slot;
 use crate::spin::SpinBudget;
 use crate::spsc::{Consumer, Direction, Producer, Reservation, ReserveError, Violation};
 use crate::sync::{Arc, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, order};
+use crate::untrusted::Untrusted;
 use crate::wake::{Sleeper, WakeMode, Waker};
 use core::time::Duration;
 use health::Watchdog;
@@ -93,7 +94,7 @@ struct Inner {
     failed: OnceLock<ChannelError>,
     full_waits: AtomicU64,
     arena_waits: AtomicU64,
-    _heart: Option<Heart>,
+    heart: Mutex<Option<Heart>>,
 }
 
 /// The producer and its counters: one lock, held only to write.
@@ -140,7 +141,7 @@ impl Client {
             failed: OnceLock::new(),
             full_waits: AtomicU64::new(0),
             arena_waits: AtomicU64::new(0),
-            _heart: heart,
+            heart: Mutex::new(heart),
             doorbell,
             generation,
             channel,
@@ -290,6 +291,12 @@ impl Client {
         }
     }
 
+    /// Stops the heartbeat and leaves everything else as it is: to test what the worker makes of a silent client.
+    #[doc(hidden)]
+    pub fn stop_heart(&self) {
+        lock(&self.inner.heart).take();
+    }
+
     /// The channel's arena.
     pub fn arena(&self) -> &Arc<Arena> {
         self.inner.arena.arena()
@@ -390,8 +397,8 @@ impl Inner {
         let header = &self.channel.header;
         set_client(header, ClientWord::FullWaits, waits);
         // The producer checks the position again under its lock before it trusts it.
-        let roomy = || header.load(line::COMMAND_HEAD, 0, order!(H2, Acquire)) >= until;
-        self.wait(|| roomy().then_some(Ok(())), None)
+        let head = || Untrusted::new(header.load(line::COMMAND_HEAD, 0, order!(H2, Acquire)));
+        self.wait(|| head().seems_to_reach(until).then_some(Ok(())), None)
     }
 
     #[inline(always)]
@@ -403,12 +410,9 @@ impl Inner {
     }
 
     /// A progress position of the worker's, accepted only up to what was submitted.
-    fn checked(&self, found: u64) -> Result<u64, ChannelError> {
-        let most = lock(&self.tx).producer.tail();
-        if found > most {
-            return Err(self.poison(Violation::Position { found, least: 0, most }));
-        }
-        Ok(found)
+    fn checked(&self, found: Untrusted<u64>) -> Result<u64, ChannelError> {
+        let tail = lock(&self.tx).producer.tail();
+        found.position(0, tail).map_err(|violation| self.poison(violation))
     }
 
     /// Waits for `ready`, or for the end of the channel, or the deadline.

@@ -5,6 +5,7 @@ use crate::lines::{LINE_WORDS, Lines};
 use crate::sync::Ordering;
 use crate::sync::order;
 use crate::tag::{LINE_PAYLOAD_BYTES, RECORD_LINES_MAX, TagSpace, lines_for};
+use crate::untrusted::Untrusted;
 use thiserror::Error;
 
 /// Lines ahead of the tail that are asked for exclusively, never beyond lines known to be free.
@@ -119,12 +120,9 @@ impl<L: Lines> Producer<L> {
 
     /// Loads the consumer's released position, accepting it only between the last one and the tail.
     pub fn refresh_head(&mut self) -> Result<u64, Violation> {
-        let found = self.header.load(self.head_line, 0, order!(H2, Acquire));
-        if found < self.head || found > self.tail {
-            return Err(Violation::Position { found, least: self.head, most: self.tail });
-        }
-        self.head = found;
-        Ok(found)
+        let found = Untrusted::new(self.header.load(self.head_line, 0, order!(H2, Acquire)));
+        self.head = found.position(self.head, self.tail)?;
+        Ok(self.head)
     }
 
     #[inline(always)]

@@ -161,7 +161,7 @@ impl UringWaiter {
 /// What a completion found; `None` for a cancelled poll, which is armed again.
 fn found(completion: &cqueue::Entry) -> Option<PollFlags> {
     match completion.result() {
-        mask if mask > 0 => Some(PollFlags::from_bits_retain(mask as u16)),
+        mask if mask > 0 => Some(PollFlags::from_bits_retain(mask as _)),
         0 => None,
         error if error == -libc::ECANCELED => None,
         _ => Some(PollFlags::ERR),
@@ -177,7 +177,8 @@ fn slot_of(user_data: u64) -> (u32, u32) {
 }
 
 fn poll_entry(source: &Source, user_data: u64) -> squeue::Entry {
-    let flags = u32::from(source.interest.poll_flags().bits());
+    // The bits are 16, signed in one of rustix's two forms.
+    let flags = i64::from(source.interest.poll_flags().bits()) as u32;
     opcode::PollAdd::new(Fd(source.fd.as_raw_fd()), flags).build().user_data(user_data)
 }
 
