@@ -2,4 +2,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod failpoints;
 pub mod recording;
+pub mod serve;
