@@ -59,6 +59,7 @@ pub mod error;
 pub mod eventfd;
 pub mod limits;
 pub mod machine;
+pub mod ours;
 pub mod payload;
 #[cfg(feature = "peers")]
 pub mod peers;
@@ -73,9 +74,10 @@ pub mod stats;
 use candidate::Candidate;
 use process::Role;
 
-/// Everything that this package can measure: the limits, the raw eventfd wake and, with the feature `peers`, the peers.
+/// Everything that this package can measure: the limits, ringbar, the raw eventfd wake and, with the feature `peers`, the peers.
 pub fn candidates() -> Vec<Candidate> {
     let mut all = limits::candidates();
+    all.extend(ours::candidates());
     all.extend(eventfd::candidates());
     #[cfg(feature = "peers")]
     all.extend(peers::candidates());
@@ -85,7 +87,7 @@ pub fn candidates() -> Vec<Candidate> {
 /// What the second process can be asked to do; for [`process::serve_if_asked`].
 pub fn roles() -> Vec<Role> {
     #[allow(unused_mut)]
-    let mut all = vec![limits::ROLE, eventfd::ROLE];
+    let mut all = vec![limits::ROLE, eventfd::ROLE, ours::RING_ROLE, ours::CHANNEL_ROLE];
     #[cfg(feature = "peers")]
     all.extend(peers::roles());
     all

@@ -113,6 +113,15 @@ impl<L: Lines> Producer<L> {
         Ok(reservation.commit())
     }
 
+    /// Whether `lines` lines can be written now; looks at the consumer's released position if they seem not to.
+    #[inline(always)]
+    pub fn has_room(&mut self, lines: u64) -> Result<bool, Violation> {
+        if self.tail + lines - self.head > self.capacity {
+            self.refresh_head()?;
+        }
+        Ok(self.tail + lines - self.head <= self.capacity)
+    }
+
     /// Starts a batch: its records become visible together, in one publication.
     pub fn batch(&mut self) -> Batch<'_, L> {
         Batch { producer: self, first: None, records: 0 }
