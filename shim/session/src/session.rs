@@ -1,0 +1,395 @@
+//! The session itself: how it begins, posts, and ends.
+
+use crate::SessionError;
+use crate::caller::SessionCaller;
+use crate::counts::{Counters, Counts};
+use crate::fences::FenceWords;
+use crate::ids::Ids;
+use crate::sink::{HEAD_WORDS_MAX, RingSink, SplitCommand, SplitSink};
+use ringbar::client::{Client, PinnedBlock, Staged};
+use ringbar::error::ChannelError;
+use ringbar::handshake::{
+    Connection, Deadline, Hello, Message, SessionToken, Text, TransportError, Version,
+};
+use ringbar::layout::Sizes;
+use ringbar::link::{self, MemfdChannel, Options};
+use ringbar::os::liveness::PeerWatch;
+use ringbar::region::Expect;
+use ringbar::spsc::Violation;
+use ringbar::sync::{AtomicU64, Ordering::Relaxed};
+use ringbar_vocabulary::{
+    Command, EventId, FunctionId, HEADER_BYTES, INLINE_MAX_BYTES, ModuleId, PostCommand, Status,
+    StreamCreate, StreamDestroy, StreamId, VOCABULARY_HASH,
+};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a session is to be like.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// A name for the executor's status output; at most 64 bytes of it are used.
+    pub name: String,
+    /// The channel wished for; the executor may give less.
+    pub sizes: Sizes,
+    /// The session to go on with after its worker died: same client, new generation.
+    pub resume: Option<SessionToken>,
+    /// How to wait, and how the arena is shared out.
+    pub options: Options,
+    /// Whether every post waits for its execution and answers with its own failure.
+    pub strict: bool,
+    /// How long connecting may take, retries while the executor is busy included.
+    pub patience: Duration,
+}
+
+impl Default for SessionConfig {
+    /// Named after this process, default sizes, not strict, 10 s of patience.
+    fn default() -> Self {
+        Self {
+            name: format!("process {}", std::process::id()),
+            sizes: Sizes::default(),
+            resume: None,
+            options: Options::default(),
+            strict: false,
+            patience: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A client's session. Clones share it; any thread may use any clone.
+#[derive(Clone)]
+pub struct Session {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) client: Client,
+    /// Most bytes of a command in the ring.
+    record_bytes_max: usize,
+    strict: bool,
+    pub(crate) fences: FenceWords,
+    ids: Ids,
+    pub(crate) counters: Counters,
+    /// Failures of posts that were reported to the caller.
+    pub(crate) failures_reported: AtomicU64,
+    origin: Option<Origin>,
+}
+
+/// Where a session comes from.
+struct Origin {
+    path: PathBuf,
+    config: SessionConfig,
+    connection: Connection,
+}
+
+impl Session {
+    /// Connects to the executor that listens at `path`.
+    ///
+    /// Waits while the executor asks to try again later, within [`SessionConfig::patience`].
+    pub fn connect(path: impl AsRef<Path>, config: SessionConfig) -> Result<Self, SessionError> {
+        let deadline = Deadline::after(config.patience);
+        loop {
+            let error = match Self::connect_once(path.as_ref(), &config, deadline) {
+                Err(SessionError::Handshake(error)) => error,
+                other => return other,
+            };
+            match retry_after(&error) {
+                Some(pause) if pause < deadline.left() => std::thread::sleep(pause),
+                _ => return Err(SessionError::Handshake(error)),
+            }
+        }
+    }
+
+    fn connect_once(
+        path: &Path,
+        config: &SessionConfig,
+        deadline: Deadline,
+    ) -> Result<Self, SessionError> {
+        let connection = Connection::connect(path, deadline)?;
+        let hello = Hello {
+            protocol: Version::OURS,
+            features: link::features_here(),
+            vocabulary_hash: VOCABULARY_HASH,
+            sizes: config.sizes,
+            resume: config.resume,
+            name: Text::new(&config.name),
+        };
+        let attached = connection.attach(&hello, deadline)?;
+        let welcome = attached.welcome;
+        let want = Expect {
+            vocabulary_hash: VOCABULARY_HASH,
+            features: welcome.features,
+            generation: Some(welcome.generation),
+        };
+        let bells = (attached.worker_doorbell, attached.client_doorbell);
+        let index = welcome.channel as usize;
+        let channel = MemfdChannel::receive(attached.region, index, want, bells.0, bells.1)?;
+        let watch = PeerWatch::of_connection(Arc::clone(connection.socket()));
+        let client = channel.client(welcome.generation, watch, config.options)?;
+        let config = SessionConfig { resume: Some(welcome.token), ..config.clone() };
+        let strict = config.strict;
+        let origin = Origin { path: path.to_owned(), config, connection };
+        Ok(Self::new(client, strict, Some(origin)))
+    }
+
+    /// A session over a client that exists already, for a worker in this process.
+    pub fn over(client: Client) -> Self {
+        Self::new(client, false, None)
+    }
+
+    /// The same, in strict mode.
+    pub fn over_strict(client: Client) -> Self {
+        Self::new(client, true, None)
+    }
+
+    fn new(client: Client, strict: bool, origin: Option<Origin>) -> Self {
+        let shared = Shared {
+            record_bytes_max: client.record_bytes_max().min(INLINE_MAX_BYTES),
+            fences: FenceWords::new(&client),
+            client,
+            strict,
+            ids: Ids::new(),
+            counters: Counters::new(),
+            failures_reported: AtomicU64::new(0),
+            origin,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Asks the same executor for a new generation, after the worker was lost. The device of the new session is empty;
+    /// this session stays over.
+    pub fn reattach(&self) -> Result<Self, SessionError> {
+        let origin = self.shared.origin.as_ref().ok_or(SessionError::NotConnected)?;
+        self.shared.client.close();
+        Self::connect(&origin.path, origin.config.clone())
+    }
+
+    /// A caller for this thread's synchronous calls. Waits while all reply slots of the channel are leased.
+    pub fn caller(&self) -> Result<SessionCaller, SessionError> {
+        SessionCaller::lease(self)
+    }
+
+    /// Posts a command; returns its position. Waits only while the ring (or, for a long tail, the arena) is full.
+    #[inline]
+    pub fn post<C: PostCommand>(&self, command: &C) -> Result<u64, SessionError> {
+        let shared = &*self.shared;
+        let bytes = command.encoded_len();
+        if bytes > shared.record_bytes_max {
+            return self.post_long(command);
+        }
+        let position = shared.client.post_with(bytes, |room| {
+            shared.counters.sent.count(C::ROW);
+            command.encode(&mut RingSink(room));
+        })?;
+        self.posted(position)
+    }
+
+    #[cold]
+    fn post_long<C: PostCommand>(&self, command: &C) -> Result<u64, SessionError> {
+        let (split, block) = self.split(command)?;
+        let position = self.post_split::<C>(&split)?;
+        block.posted(&self.shared.client, position)?;
+        self.posted(position)
+    }
+
+    fn post_split<C: Command>(&self, split: &SplitCommand) -> Result<u64, SessionError> {
+        let shared = &*self.shared;
+        let position = shared.client.post_with(split.encoded_len(), |room| {
+            shared.counters.sent.count(C::ROW);
+            split.encode(&mut RingSink(room));
+        })?;
+        Ok(position)
+    }
+
+    /// In strict mode waits for the command at `position` and answers with its failure.
+    #[inline(always)]
+    pub(crate) fn posted(&self, position: u64) -> Result<u64, SessionError> {
+        if self.shared.strict {
+            self.wait_executed(position)?;
+        }
+        Ok(position)
+    }
+
+    /// Waits until the command posted at `position` is executed (not: until its device work is done), and answers with a
+    /// failure of any post up to now.
+    #[cold]
+    pub fn wait_executed(&self, position: u64) -> Result<(), SessionError> {
+        self.shared.client.wait_executed(position + 1, None)?;
+        self.check()
+    }
+
+    /// Copies the tail of a command that is too long for the ring into the arena.
+    pub(crate) fn split<C: Command>(
+        &self,
+        command: &C,
+    ) -> Result<(SplitCommand, TailBlock<'_>), SessionError> {
+        let head_bytes = HEADER_BYTES + C::FIXED_BYTES;
+        const { assert!(HEADER_BYTES + C::FIXED_BYTES <= 8 * HEAD_WORDS_MAX) };
+        let tail_bytes = (command.encoded_len() - head_bytes) as u64;
+        if tail_bytes == 0 {
+            let (bytes, limit) = (head_bytes, self.shared.record_bytes_max);
+            return Err(ChannelError::TooLong { bytes, limit }.into());
+        }
+        let client = &self.shared.client;
+        let block = TailBlock::take(client, tail_bytes)?;
+        let mut sink = SplitSink::new(head_bytes, |at, bytes| block.write(client, at, bytes));
+        command.encode(&mut sink);
+        match sink.finish(block.address()) {
+            Ok(split) => Ok((split, block)),
+            Err(violation) => {
+                block.cancel(client);
+                Err(violation.into())
+            }
+        }
+    }
+
+    /// Reports failures of posts that were not reported yet: the first with its position, later ones as a count.
+    pub fn check(&self) -> Result<(), SessionError> {
+        let reported = self.shared.failures_reported.load(Relaxed);
+        let Some((position, status)) = self.shared.client.first_post_error() else {
+            return Ok(());
+        };
+        let failures = match reported {
+            0 => 1,
+            _ => self.shared.client.counters().errors,
+        };
+        let count = failures.saturating_sub(reported);
+        let place = &self.shared.failures_reported;
+        let mine = place.compare_exchange(reported, failures, Relaxed, Relaxed).is_ok();
+        match (mine && count > 0, reported) {
+            (false, _) => Ok(()),
+            (true, 0) => Err(SessionError::PostFailed { position, status: Status(status) }),
+            (true, _) => Err(SessionError::MorePostsFailed { count }),
+        }
+    }
+
+    /// The first posted command that failed, reported or not, also after the worker is gone: its position and status.
+    pub fn first_failure(&self) -> Option<(u64, Status)> {
+        let (position, status) = self.shared.client.first_post_error()?;
+        Some((position, Status(status)))
+    }
+
+    /// Creates a stream; returns its number.
+    pub fn create_stream(&self, flags: u32, priority: i32) -> Result<StreamId, SessionError> {
+        let stream = self.shared.ids.stream()?;
+        self.create_stream_as(stream, flags, priority)?;
+        Ok(stream)
+    }
+
+    /// Creates a stream under a number that the caller chose; it is not given out any more.
+    pub fn create_stream_as(
+        &self,
+        stream: StreamId,
+        flags: u32,
+        priority: i32,
+    ) -> Result<u64, SessionError> {
+        self.shared.ids.taken_stream(stream);
+        self.post(&StreamCreate { stream, flags, priority })
+    }
+
+    /// Destroys a stream; its outstanding work still completes, its fence word is free once all its fences were reached.
+    pub fn destroy_stream(&self, stream: StreamId) -> Result<u64, SessionError> {
+        self.shared.fences.release(stream);
+        self.post(&StreamDestroy { stream })
+    }
+
+    /// A number for a new event.
+    pub fn event_id(&self) -> Result<EventId, SessionError> {
+        self.shared.ids.event()
+    }
+
+    /// A number for a new module.
+    pub fn module_id(&self) -> Result<ModuleId, SessionError> {
+        self.shared.ids.module()
+    }
+
+    /// A number for a new function.
+    pub fn function_id(&self) -> Result<FunctionId, SessionError> {
+        self.shared.ids.function()
+    }
+
+    /// How often each function was called, and bytes copied.
+    pub fn counts(&self) -> Counts {
+        self.shared.counters.read()
+    }
+
+    /// The channel's own end, for counters, health and events.
+    pub fn client(&self) -> &Client {
+        &self.shared.client
+    }
+
+    /// Whether every post waits for its execution.
+    pub fn is_strict(&self) -> bool {
+        self.shared.strict
+    }
+
+    /// Most bytes of a command that travel in the ring; longer tails go to the arena by themselves.
+    pub fn record_bytes_max(&self) -> usize {
+        self.shared.record_bytes_max
+    }
+
+    /// Leaves in order: the worker ends after what was posted before.
+    pub fn close(&self) {
+        self.shared.client.close();
+        if let Some(origin) = &self.shared.origin {
+            // Best effort: hanging up says the same.
+            let _ = origin.connection.send(&Message::Bye, &[], Deadline::after(Duration::ZERO));
+        }
+    }
+}
+
+/// How long to wait before trying to connect again, if the executor's refusal says that it may help.
+fn retry_after(error: &TransportError) -> Option<Duration> {
+    match error {
+        TransportError::Refused(refusal) if refusal.retry_after_ms > 0 => {
+            Some(Duration::from_millis(refusal.retry_after_ms.into()))
+        }
+        _ => None,
+    }
+}
+
+/// Where the tail of a long command lies: staged, or pinned for the moment if it is too large for staging.
+pub(crate) enum TailBlock<'c> {
+    Staged(Staged<'c>),
+    Pinned(PinnedBlock),
+}
+
+impl<'c> TailBlock<'c> {
+    fn take(client: &'c Client, bytes: u64) -> Result<Self, ChannelError> {
+        if bytes <= client.staging_bytes() {
+            return client.stage(bytes).map(Self::Staged);
+        }
+        client.pin(bytes, 64).map(Self::Pinned)
+    }
+
+    fn address(&self) -> u64 {
+        match self {
+            Self::Staged(staged) => staged.address(),
+            Self::Pinned(block) => block.address,
+        }
+    }
+
+    fn write(&self, client: &Client, at: u64, bytes: &[u8]) -> Result<(), Violation> {
+        match self {
+            Self::Staged(staged) => staged.write(at, bytes),
+            Self::Pinned(block) => client.arena().write(block.address + at, bytes),
+        }
+    }
+
+    /// The command was posted: the block is free once it is retired.
+    fn posted(self, client: &Client, position: u64) -> Result<(), ChannelError> {
+        match self {
+            Self::Staged(staged) => staged.posted(position),
+            Self::Pinned(block) => drop(client.unpin(block.address)?),
+        }
+        Ok(())
+    }
+
+    /// The command was answered, or never sent.
+    pub(crate) fn cancel(self, client: &Client) {
+        if let Self::Pinned(block) = self {
+            // Fails only if the channel is over, and the block with it.
+            let _ = client.unpin(block.address);
+        }
+    }
+}
