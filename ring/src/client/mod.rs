@@ -73,6 +73,10 @@ pub struct Client {
 struct BoxedPark(Box<dyn ClientPark>);
 
 impl Park for BoxedPark {
+    fn prepare(&self) {
+        self.0.prepare();
+    }
+
     fn park(&self, timeout: Duration) {
         self.0.park(timeout);
     }
