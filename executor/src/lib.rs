@@ -2,6 +2,18 @@
 
 #![forbid(unsafe_code)]
 
+pub mod attach;
+pub mod cli;
+pub mod daemon;
+pub mod device;
+pub mod embedded;
 pub mod failpoints;
+pub mod idle;
+pub mod job;
+pub mod logging;
+pub mod probe;
 pub mod recording;
 pub mod serve;
+pub mod status;
+pub mod units;
+pub mod worker;

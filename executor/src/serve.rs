@@ -49,6 +49,9 @@ pub enum ServeError {
     /// The client broke the protocol, or waiting failed.
     #[error(transparent)]
     Channel(#[from] ChannelError),
+    /// The client asked its worker for something that no client may ask for; its channel is poisoned.
+    #[error("{0}")]
+    Request(String),
     /// The attendant gave up.
     #[error("{0}")]
     Attendant(String),
@@ -57,7 +60,7 @@ pub enum ServeError {
 impl ServeError {
     /// Whether the client broke the protocol, and the channel is poisoned.
     pub fn is_violation(&self) -> bool {
-        matches!(self, Self::Channel(ChannelError::Violation(_)))
+        matches!(self, Self::Channel(ChannelError::Violation(_)) | Self::Request(_))
     }
 }
 
@@ -70,13 +73,25 @@ pub enum Wish {
     Stop,
 }
 
+/// What the server was doing when it asked its attendant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// The ring was found empty.
+    Idle {
+        /// Whether no device work is outstanding.
+        device_is_idle: bool,
+    },
+    /// There are commands, without an end so far.
+    Busy,
+}
+
 /// What else a worker has to do than executing commands.
 pub trait Attendant<B: Block> {
     /// Called when the ring was found empty, and every 65,536 commands.
     ///
     /// # Errors
-    /// Ends serving; the client sees its worker die.
-    fn attend(&mut self, block: &mut B) -> Result<Wish, ServeError>;
+    /// Ends serving: [`ServeError::Request`] poisons the channel, after any other the client sees its worker die.
+    fn attend(&mut self, block: &mut B, look: Look) -> Result<Wish, ServeError>;
 
     /// Called before each command is executed: at most a load and a store.
     fn begins(&mut self, position: u64) -> Wish;
@@ -86,7 +101,7 @@ pub trait Attendant<B: Block> {
 pub struct Unattended;
 
 impl<B: Block> Attendant<B> for Unattended {
-    fn attend(&mut self, _block: &mut B) -> Result<Wish, ServeError> {
+    fn attend(&mut self, _block: &mut B, _look: Look) -> Result<Wish, ServeError> {
         Ok(Wish::GoOn)
     }
 
@@ -185,7 +200,7 @@ impl<B: Block> Server<B> {
                 self.worker.publish_soon();
             }
             self.until_attended -= 1;
-            if self.until_attended == 0 && self.attend(attendant)? == Wish::Stop {
+            if self.until_attended == 0 && self.attend(attendant, Look::Busy)? == Wish::Stop {
                 return Ok(End::Stopped);
             }
         }
@@ -200,9 +215,18 @@ impl<B: Block> Server<B> {
     }
 
     #[cold]
-    fn attend(&mut self, attendant: &mut impl Attendant<B>) -> Result<Wish, ServeError> {
+    fn attend(
+        &mut self,
+        attendant: &mut impl Attendant<B>,
+        look: Look,
+    ) -> Result<Wish, ServeError> {
         self.until_attended = ATTEND_EVERY_COMMANDS;
-        attendant.attend(self.worker.block_mut())
+        let wish = attendant.attend(self.worker.block_mut(), look);
+        if let Err(ServeError::Request(what)) = &wish {
+            let violation = Violation::Command { position: self.commands, what: what.clone() };
+            self.completions.poison(violation);
+        }
+        wish
     }
 
     /// The ring was empty: other duties, the state of the device, and a brake on doorbells without commands.
@@ -218,7 +242,8 @@ impl<B: Block> Server<B> {
             return Ok(Some(End::DeviceLost(status)));
         }
         self.brake.idle(self.commands);
-        let wish = self.attend(attendant)?;
+        let look = Look::Idle { device_is_idle: backend.is_idle() };
+        let wish = self.attend(attendant, look)?;
         Ok((wish == Wish::Stop).then_some(End::Stopped))
     }
 

@@ -117,9 +117,14 @@ impl FdBlock {
         self.ready.get(OWNER).is_some()
     }
 
-    /// Which system interface waits, and why not io_uring if it is not.
+    /// Which system interface waits.
     pub fn kind(&self) -> WaiterKind {
         self.waiter.kind()
+    }
+
+    /// Why it is not io_uring, if it was tried.
+    pub fn fallback_reason(&self) -> Option<&str> {
+        self.waiter.fallback_reason()
     }
 }
 

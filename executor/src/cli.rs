@@ -1,0 +1,255 @@
+//! The command line of `ringbar`.
+
+use crate::daemon::limits::Limits;
+use crate::daemon::{Config, Daemon};
+use crate::device::{Device, MockSettings};
+use crate::failpoints::Failpoint;
+use crate::job::WorkerOptions;
+use crate::{idle, logging, probe, status, units, worker};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::error::Error;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Carries GPU calls through a shared-memory ring to an executor process.
+///
+/// Without a command it replays a recorded inference run through a ring into a worker process and prints what that cost.
+#[derive(Debug, Parser)]
+#[command(name = "ringbar", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What `ringbar` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Accept clients and run one worker process for each.
+    Serve(Box<ServeArgs>),
+    /// List a daemon's clients with their counters.
+    Status(StatusArgs),
+    /// Check a running daemon: attach as a client and take each step of the protocol once.
+    Probe(probe::ProbeArgs),
+    /// Measure what an idle daemon with one idle client costs, in percent of a core.
+    IdleCpu(idle::IdleArgs),
+    /// Serve one client; started by `serve` and by nobody else.
+    #[command(hide = true)]
+    Worker(WorkerArgs),
+}
+
+/// Which backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BackendName {
+    /// A deterministic software GPU.
+    Mock,
+}
+
+/// Where the daemon is.
+#[derive(Clone, Debug, Args)]
+pub struct SocketArgs {
+    /// The daemon's socket [default: $RINGBAR_SOCKET, else $XDG_RUNTIME_DIR/ringbar.sock].
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+}
+
+impl SocketArgs {
+    /// The path given, or the default.
+    ///
+    /// # Errors
+    /// If none is given and the environment names none.
+    pub fn path(&self) -> Result<PathBuf, String> {
+        let variable =
+            |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let given = self.socket.clone().or_else(|| variable("RINGBAR_SOCKET"));
+        given.or_else(|| variable("XDG_RUNTIME_DIR").map(|folder| folder.join("ringbar.sock"))).ok_or_else(|| {
+            "found no socket path, and neither RINGBAR_SOCKET nor XDG_RUNTIME_DIR is set; try: --socket PATH".into()
+        })
+    }
+}
+
+/// Options of `ringbar serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    socket: SocketArgs,
+    /// What workers execute on.
+    #[arg(long, value_enum, default_value = "mock")]
+    backend: BackendName,
+    /// Device memory that each client gets.
+    #[arg(long, value_name = "BYTES", value_parser = units::bytes, default_value = "8GiB")]
+    device_memory: u64,
+    /// A setting of the mock GPU, for instance latency_ns=2000 or bandwidth_bytes_per_s=20000000000.
+    #[arg(long, value_name = "NAME=VALUE")]
+    mock: Vec<String>,
+    #[command(flatten)]
+    limits: LimitArgs,
+    /// End a worker whose command, or device work that nobody adds to, takes longer [default: never].
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    command_timeout: Option<Duration>,
+    /// Longest poll of a worker before it sleeps [default: 200us, nothing on a single core].
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    spin_max: Option<Duration>,
+    /// Log lines of one class that are written in a second.
+    #[arg(long, value_name = "N", default_value_t = logging::LINES_PER_S)]
+    log_lines_per_second: u32,
+    /// Arm a failpoint in the first worker.
+    #[arg(long, value_name = "NAME[:TIMES][=ACTION]", hide = true)]
+    failpoint: Option<Failpoint>,
+}
+
+/// Limits of a daemon.
+#[derive(Debug, Args)]
+struct LimitArgs {
+    /// Sessions at once.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().sessions_max)]
+    sessions_max: usize,
+    /// Connections in a second.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections_per_s)]
+    connections_per_second: u32,
+    /// Connections at once that have not said hello yet.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().handshakes_max)]
+    handshakes_max: usize,
+    /// Time for a client's hello.
+    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "2s")]
+    handshake_timeout: Duration,
+    /// Shared memory that one client may have.
+    #[arg(long, value_name = "BYTES", value_parser = units::bytes, default_value = "8GiB")]
+    client_memory: u64,
+    /// How long a client whose worker died may attach again.
+    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "10s")]
+    resume_grace: Duration,
+}
+
+impl LimitArgs {
+    fn limits(&self) -> Limits {
+        Limits {
+            sessions_max: self.sessions_max,
+            connections_per_s: self.connections_per_second,
+            handshakes_max: self.handshakes_max,
+            handshake_limit: self.handshake_timeout,
+            client_memory_bytes: self.client_memory,
+            resume_grace: self.resume_grace,
+            ..Limits::default()
+        }
+    }
+}
+
+/// Options of `ringbar status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    socket: SocketArgs,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Options of the hidden `ringbar worker`.
+#[derive(Debug, Args)]
+pub struct WorkerArgs {
+    /// The session's number, for process lists.
+    #[arg(long)]
+    session: Option<u64>,
+}
+
+type AnyError = Box<dyn Error>;
+
+/// Runs the command line of this process.
+pub fn run() -> ExitCode {
+    let Some(command) = Cli::parse().command else { return main_job() };
+    let done = match command {
+        Command::Serve(args) => serve(&args),
+        Command::Status(args) => show_status(&args),
+        Command::Probe(args) => probe::run(&args),
+        Command::IdleCpu(args) => idle::run(&args),
+        Command::Worker(_) => return worker::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ringbar: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What happens without a command.
+fn main_job() -> ExitCode {
+    use clap::CommandFactory;
+    // Printing help to a closed pipe is no failure.
+    let _ = Cli::command().print_help();
+    ExitCode::SUCCESS
+}
+
+impl ServeArgs {
+    fn config(&self) -> Result<Config, AnyError> {
+        let BackendName::Mock = self.backend;
+        let mut settings =
+            MockSettings { device_memory_bytes: self.device_memory, ..MockSettings::default() };
+        self.mock.iter().try_for_each(|setting| settings.set(setting))?;
+        let worker = WorkerOptions {
+            spin_max_us: self.spin_max.map(|time| time.as_micros() as u64),
+            command_timeout_ms: self.command_timeout.map(|time| time.as_millis() as u64),
+            log_lines_per_s: Some(self.log_lines_per_second),
+        };
+        let failpoint = self.failpoint;
+        let device = Device::Mock(settings);
+        let limits = self.limits.limits();
+        Ok(Config { device, limits, worker, failpoint, ..Config::new(self.socket.path()?) })
+    }
+}
+
+fn serve(args: &ServeArgs) -> Result<(), AnyError> {
+    logging::start(Some(args.log_lines_per_second));
+    let config = args.config()?;
+    let daemon = Daemon::start(config, stop_descriptor()?)?;
+    Ok(daemon.run()?)
+}
+
+/// Readable after SIGTERM or SIGINT.
+fn stop_descriptor() -> std::io::Result<OwnedFd> {
+    let (ours, theirs) = UnixStream::pair()?;
+    signal_hook::low_level::pipe::register(signal_hook::consts::SIGTERM, theirs.try_clone()?)?;
+    signal_hook::low_level::pipe::register(signal_hook::consts::SIGINT, theirs)?;
+    Ok(ours.into())
+}
+
+fn show_status(args: &StatusArgs) -> Result<(), AnyError> {
+    let status = status::query(&args.socket.path()?)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&status)?);
+    } else {
+        println!("{}", status.to_table());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_serve_reach_the_configuration() {
+        let line = "ringbar serve --socket /s --device-memory 1GiB --mock latency_ns=7 --sessions-max 3 \
+                    --handshake-timeout 300ms --client-memory 64MiB --command-timeout 5s --failpoint after_reply:2";
+        let cli = Cli::parse_from(line.split_whitespace());
+        let Some(Command::Serve(args)) = cli.command else { panic!("not serve") };
+        let config = args.config().unwrap();
+        let Device::Mock(mock) = &config.device;
+        assert_eq!((mock.device_memory_bytes, mock.latency_ns), (1 << 30, 7));
+        assert_eq!((config.limits.sessions_max, config.limits.client_memory_bytes), (3, 64 << 20));
+        assert_eq!(config.limits.handshake_limit, Duration::from_millis(300));
+        assert_eq!(config.worker.command_timeout_ms, Some(5000));
+        assert_eq!(config.failpoint.unwrap().at, 2);
+    }
+}

@@ -1,0 +1,608 @@
+//! The daemon: accepts clients, gives each a region and a worker process of its own, and outlives them all.
+//!
+//! One thread waits for everything: the listening sockets, connections that have not said hello, and of each session the
+//! worker's pidfd, its control socket and the client's pidfd. It never waits for one client: whoever has to be waited for
+//! has a deadline and is looked at when it is ready.
+//!
+//! # The life of a session
+//!
+//! A client says hello; the daemon makes its region, offers generation 1, starts a worker, hands the client's socket over
+//! to it and closes its own copy: so the hang-up of that socket tells the client of its worker's death at once. When the
+//! worker ends, the daemon reaps it first, then marks the channel lost. If the client left or broke the protocol, the
+//! session is over and its memory is freed; otherwise it waits some seconds for the client to say hello again with its
+//! token, and then offers the next generation on the same region to a new worker. A client that asks for that while its old
+//! worker still lives has given up on it: the old worker is killed and the client asked to try again.
+//!
+//! When the daemon dies, workers and clients go on: they need nothing of it. When it is asked to end, it asks its workers
+//! to, and their clients see their channels closed.
+
+pub mod limits;
+mod process;
+mod region;
+mod session;
+
+use crate::device::Device;
+use crate::failpoints::Failpoint;
+use crate::job::{self, Job, WorkerOptions};
+use crate::status::{self, DaemonStatus};
+use limits::{Limits, RateLimit};
+use process::WorkerProcess;
+use region::Region;
+use ringbar::handshake::{
+    Capabilities, Connection, Deadline, Hello, Listener, Message, Refusal, RefusalCode,
+    SessionToken, TransportError, Version, Welcome, negotiate,
+};
+use ringbar::link;
+use ringbar::os::{AnyWaiter, Interest, Ready, ReadySet, Waiter, WaiterKind};
+use ringbar_vocabulary::VOCABULARY_HASH;
+use session::{Opening, Session, State};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// What a daemon is started with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where clients connect; status is told at the same path with `.status` behind it.
+    pub socket: PathBuf,
+    /// What workers execute on.
+    pub device: Device,
+    /// What clients may have.
+    pub limits: Limits,
+    /// How workers behave.
+    pub worker: WorkerOptions,
+    /// The program that is a worker when its first argument is `worker`.
+    pub worker_program: PathBuf,
+    /// Armed in the first worker only; for tests.
+    pub failpoint: Option<Failpoint>,
+}
+
+impl Config {
+    /// A daemon at `socket` with everything else as it is by default; workers run this same program.
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self {
+            socket: socket.into(),
+            device: Device::default(),
+            limits: Limits::default(),
+            worker: WorkerOptions::default(),
+            worker_program: PathBuf::from("/proc/self/exe"),
+            failpoint: None,
+        }
+    }
+}
+
+/// Why there is no daemon, or no longer.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// The socket could not be made.
+    #[error(transparent)]
+    Listen(#[from] TransportError),
+    /// Waiting failed.
+    #[error("waiting for clients and workers: {0}")]
+    Wait(#[from] io::Error),
+}
+
+const LISTENER: u64 = 0;
+const STATUS: u64 = 1;
+const STOP: u64 = 2;
+/// Tokens of connections and sessions: their number times 4, plus what it is of them.
+const GUEST: u64 = 0;
+const WORKER: u64 = 1;
+const CONTROL: u64 = 2;
+const CLIENT: u64 = 3;
+
+/// Connections that are accepted at one look.
+const ACCEPTS_A_LOOK: usize = 16;
+/// How long nobody is accepted after accepting failed for lack of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+fn token(number: u64, part: u64) -> u64 {
+    number * 4 + part
+}
+
+/// A connection that has not said hello yet.
+struct Guest {
+    connection: Connection,
+    until: Instant,
+}
+
+/// A daemon.
+pub struct Daemon {
+    config: Config,
+    capabilities: Capabilities,
+    waiter: AnyWaiter,
+    listener: Option<Listener>,
+    status_listener: Option<Listener>,
+    /// When to listen again, if listening failed.
+    listen_at: Option<Instant>,
+    rate: RateLimit,
+    guests: BTreeMap<u64, Guest>,
+    sessions: BTreeMap<u64, Session>,
+    next_number: u64,
+    ending: bool,
+    started: Instant,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
+    opened: u64,
+    resumed: u64,
+    refused: u64,
+    lost: u64,
+}
+
+impl Daemon {
+    /// Listens. The daemon ends in order once `stop` is readable.
+    ///
+    /// # Errors
+    /// [`DaemonError::Listen`] if the socket cannot be made, for instance because another daemon lives there.
+    pub fn start(config: Config, stop: OwnedFd) -> Result<Self, DaemonError> {
+        let listener = Listener::bind(&config.socket)?;
+        let status_listener = Listener::bind(status::status_path(&config.socket))?;
+        let mut waiter = AnyWaiter::best();
+        waiter.add(listener.socket().clone(), LISTENER, Interest::Readable)?;
+        waiter.add(status_listener.socket().clone(), STATUS, Interest::Readable)?;
+        waiter.add(Arc::new(stop), STOP, Interest::Readable)?;
+        let now = Instant::now();
+        Ok(Self {
+            capabilities: Capabilities {
+                protocol: Version::OURS,
+                features: link::features_here(),
+                required_features: 0,
+                vocabulary_hash: VOCABULARY_HASH,
+            },
+            rate: RateLimit::new(config.limits.connections_per_s, now),
+            config,
+            waiter,
+            listener: Some(listener),
+            status_listener: Some(status_listener),
+            listen_at: None,
+            guests: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            next_number: 1,
+            ending: false,
+            started: now,
+            counts: Counts::default(),
+        })
+    }
+
+    /// Serves until it is asked to end and its last worker is reaped.
+    ///
+    /// # Errors
+    /// [`DaemonError::Wait`] if waiting fails, which nothing short of a broken kernel does.
+    pub fn run(mut self) -> Result<(), DaemonError> {
+        let mut ready = ReadySet::with_capacity(64);
+        while !(self.ending && self.sessions.is_empty()) {
+            let timeout =
+                self.next_deadline().map(|at| at.saturating_duration_since(Instant::now()));
+            self.waiter.wait(timeout, &mut ready)?;
+            ready.iter().for_each(|ready| self.look_at(*ready));
+            self.expire(Instant::now());
+        }
+        Ok(())
+    }
+
+    fn look_at(&mut self, ready: Ready) {
+        match ready.token {
+            LISTENER => self.accept(),
+            STATUS => self.tell_status(),
+            STOP => self.end(),
+            other => {
+                let number = other / 4;
+                match other % 4 {
+                    GUEST => self.hear(number),
+                    WORKER => self.worker_ended(number),
+                    CONTROL => self.take_reports(number),
+                    _ => self.client_died(number),
+                }
+            }
+        }
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    /// Waits for one descriptor more. Failing that, only its news come late or never, which deadlines bound.
+    fn watch(&mut self, fd: Arc<OwnedFd>, token: u64, interest: Interest) {
+        if let Err(error) = self.waiter.add(fd, token, interest) {
+            tracing::error!(%error, "a descriptor cannot be waited for");
+        }
+    }
+
+    fn unwatch(&mut self, number: u64, parts: &[u64]) {
+        for &part in parts {
+            self.waiter.remove(token(number, part));
+        }
+    }
+
+    /// Ends in order: nobody new, and each worker is asked to end.
+    fn end(&mut self) {
+        tracing::info!(sessions = self.sessions.len(), "the daemon ends");
+        self.ending = true;
+        for token in [LISTENER, STATUS, STOP] {
+            self.waiter.remove(token);
+        }
+        (self.listener, self.status_listener, self.listen_at) = (None, None, None);
+        for number in std::mem::take(&mut self.guests).into_keys() {
+            self.waiter.remove(token(number, GUEST));
+        }
+        let kill_at = Instant::now() + self.config.limits.worker_end_limit;
+        let waiting: Vec<_> = self
+            .sessions
+            .iter_mut()
+            .filter_map(|(&number, session)| match &mut session.state {
+                State::Serving(worker) => {
+                    worker.ask_to_end(kill_at);
+                    None
+                }
+                State::Waiting { .. } => Some(number),
+            })
+            .collect();
+        waiting.into_iter().for_each(|number| self.free(number));
+    }
+
+    // --- connections ---
+
+    fn accept(&mut self) {
+        for _ in 0..ACCEPTS_A_LOOK {
+            let accepted = match &self.listener {
+                Some(listener) => listener.try_accept(),
+                None => return,
+            };
+            match accepted {
+                Ok(None) => return,
+                Ok(Some(connection)) => self.greet(connection),
+                Err(error) => {
+                    tracing::warn!(%error, "accepting failed, trying again in {ACCEPT_PAUSE:?}");
+                    self.waiter.remove(LISTENER);
+                    self.listen_at = Some(Instant::now() + ACCEPT_PAUSE);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Lets a connection say hello, if its user may and there are not too many.
+    fn greet(&mut self, connection: Connection) {
+        let now = Instant::now();
+        if let Err(refusal) = self.admit(&connection, now) {
+            return self.refuse(&connection, refusal);
+        }
+        let number = self.next_number();
+        self.watch(connection.socket().clone(), token(number, GUEST), Interest::Readable);
+        let until = now + self.config.limits.handshake_limit;
+        self.guests.insert(number, Guest { connection, until });
+    }
+
+    fn admit(&mut self, connection: &Connection, now: Instant) -> Result<(), Refusal> {
+        check_user(connection)?;
+        if let Err(wait) = self.rate.take(now) {
+            let limit = self.config.limits.connections_per_s;
+            return Err(busy(&format!("found more than {limit} connections a second"), wait));
+        }
+        let limit = self.config.limits.handshakes_max;
+        if self.guests.len() >= limit {
+            let text =
+                format!("found {limit} connections that have not said hello, expected fewer");
+            return Err(busy(&text, self.config.limits.handshake_limit));
+        }
+        Ok(())
+    }
+
+    /// Refuses a connection, which is then closed.
+    fn refuse(&mut self, connection: &Connection, refusal: Refusal) {
+        self.counts.refused += 1;
+        tracing::warn!(%refusal, "a client was refused");
+        let now = Deadline::after(Duration::ZERO);
+        // Best effort: the client may be gone.
+        let _ = connection.send(&Message::Refused(refusal), &[], now);
+    }
+
+    /// A connection has something to say, or is gone.
+    fn hear(&mut self, number: u64) {
+        let Some(guest) = self.guests.get(&number) else { return };
+        let heard = match guest.connection.receive_now() {
+            Ok(None) => return,
+            Ok(Some(received)) => match received.message {
+                Message::Hello(hello) => Ok(hello),
+                other => Err(Refusal::new(
+                    RefusalCode::Malformed,
+                    &format!("found the message {}, expected Hello", other.name()),
+                )),
+            },
+            Err(TransportError::Malformed(wrong)) => Err(wrong.refusal()),
+            Err(error) => Err(Refusal::new(RefusalCode::Malformed, &error.to_string())),
+        };
+        let Some(connection) = self.dismiss(number) else { return };
+        let welcomed = heard.and_then(|hello| self.welcome(number, &connection, &hello));
+        if let Err(refusal) = welcomed {
+            self.refuse(&connection, refusal);
+        }
+    }
+
+    fn dismiss(&mut self, number: u64) -> Option<Connection> {
+        self.waiter.remove(token(number, GUEST));
+        self.guests.remove(&number).map(|guest| guest.connection)
+    }
+
+    /// A session for a client: a new one, or its old one in the next generation.
+    fn welcome(
+        &mut self,
+        number: u64,
+        connection: &Connection,
+        hello: &Hello,
+    ) -> Result<(), Refusal> {
+        let chosen = negotiate(hello, &self.capabilities)?;
+        let number = match hello.resume {
+            Some(resume) => self.resumable(&resume, chosen.features)?,
+            None => self.open(number, hello, chosen.features)?,
+        };
+        let served = self.start_worker(number, connection, chosen.protocol);
+        if served.is_err() {
+            self.free(number);
+        }
+        served
+    }
+
+    fn open(&mut self, number: u64, hello: &Hello, features: u64) -> Result<u64, Refusal> {
+        let limits = &self.config.limits;
+        if self.sessions.len() >= limits.sessions_max {
+            let text = format!("found {0} sessions, expected fewer than {0}", limits.sessions_max);
+            return Err(busy(&text, Duration::from_secs(1)));
+        }
+        let (found, expected) =
+            (ringbar::region::region_bytes(&[hello.sizes]), limits.client_memory_bytes);
+        if found > expected {
+            let text = format!(
+                "found a channel of {found} bytes, expected at most {expected}; try: a smaller arena, or a higher --client-memory"
+            );
+            return Err(Refusal::new(RefusalCode::Limits, &text));
+        }
+        let token = SessionToken::random().map_err(|e| internal(&e))?;
+        let region = Region::create(hello.sizes, features).map_err(|e| internal(&e))?;
+        let name = hello.name.as_str().to_owned();
+        let opening = Opening { token, name, features, sizes: hello.sizes, region };
+        self.sessions.insert(number, Session::new(opening, Instant::now()));
+        self.counts.opened += 1;
+        Ok(number)
+    }
+
+    /// The session with that token, if its old worker is reaped.
+    fn resumable(&mut self, resume: &SessionToken, features: u64) -> Result<u64, Refusal> {
+        // All of them are compared, each in constant time.
+        let found = self.sessions.iter_mut().filter(|(_, session)| session.token == *resume).last();
+        let (&number, session) = found.ok_or_else(|| {
+            let text = "found no session with this token; likely cause: it was given up after its grace, or never was; try: a new session";
+            Refusal::new(RefusalCode::UnknownSession, text)
+        })?;
+        if let State::Serving(worker) = &mut session.state {
+            worker.kill();
+            let text = "the session's old worker is not reaped yet";
+            return Err(Refusal::retry_after(RefusalCode::Reaping, text, 10));
+        }
+        if session.features != features {
+            let text = format!(
+                "found the features {features:#x}, expected {:#x} as in the generation before",
+                session.features
+            );
+            return Err(Refusal::new(RefusalCode::Features, &text));
+        }
+        self.counts.resumed += 1;
+        Ok(number)
+    }
+
+    /// Offers the next generation, starts its worker, and tells the client.
+    fn start_worker(
+        &mut self,
+        number: u64,
+        connection: &Connection,
+        protocol: Version,
+    ) -> Result<(), Refusal> {
+        let Some(session) = self.sessions.get_mut(&number) else {
+            return Err(internal(&"the session is gone"));
+        };
+        let generation = session.offer_next();
+        let bytes = session.region.bytes();
+        let job = Job {
+            session: number,
+            generation,
+            features: session.features,
+            sizes: session.sizes.into(),
+            device: self.config.device.clone(),
+            options: self.config.worker.clone(),
+            segment_bytes_max: self.config.limits.client_memory_bytes.saturating_sub(bytes),
+        };
+        let [memfd, worker_bell, client_bell] = session.region.fds();
+        let fds = [memfd, worker_bell, client_bell, connection.as_fd()];
+        let failpoint = self.config.failpoint.take();
+        let worker = WorkerProcess::start(&self.config.worker_program, &job, fds, failpoint)
+            .map_err(|e| internal(&format!("no worker process: {e}")))?;
+        let welcome = Welcome {
+            protocol,
+            features: session.features,
+            token: session.token,
+            generation,
+            channel: 0,
+            region_bytes: bytes,
+            worker_pid: worker.pid(),
+        };
+        let fds = session.region.fds();
+        // A client that is gone by now is noticed by its worker.
+        let _ = connection.send(&Message::Welcome(welcome), &fds, Deadline::after(Duration::ZERO));
+        let watched = [(worker.pidfd().clone(), WORKER), (worker.control().clone(), CONTROL)];
+        let client = session.set_client(connection).cloned().map(|fd| (fd, CLIENT));
+        tracing::info!(
+            session = number,
+            generation,
+            client = session.client_pid,
+            worker = worker.pid(),
+            "serving"
+        );
+        session.state = State::Serving(worker);
+        for (fd, part) in watched.into_iter().chain(client) {
+            self.watch(fd, token(number, part), Interest::Readable);
+        }
+        Ok(())
+    }
+
+    // --- sessions ---
+
+    fn take_reports(&mut self, number: u64) {
+        if !self.sessions.get_mut(&number).is_some_and(Session::take_reports) {
+            self.waiter.remove(token(number, CONTROL));
+        }
+    }
+
+    /// The worker's process has ended: it is reaped before anything else is done with its region.
+    fn worker_ended(&mut self, number: u64) {
+        let Some(session) = self.sessions.get_mut(&number) else { return };
+        session.take_reports();
+        let State::Serving(worker) = &mut session.state else { return };
+        let ending = match worker.reap() {
+            Ok(Some(ending)) => ending,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::error!(%error, session = number, "a worker cannot be reaped: its session is over");
+                return self.free(number);
+            }
+        };
+        let goes_on = session.worker_ended(&ending, &self.config.limits, Instant::now());
+        self.unwatch(number, &[WORKER, CONTROL]);
+        if ending.resumable && !self.ending {
+            self.counts.lost += 1;
+            tracing::warn!(session = number, "a worker ended: {}", ending.text);
+        }
+        if !goes_on || self.ending {
+            self.free(number);
+        }
+    }
+
+    /// The client's process has ended: what it had is freed, by its worker's end or, if that hangs, by force.
+    fn client_died(&mut self, number: u64) {
+        self.waiter.remove(token(number, CLIENT));
+        let Some(session) = self.sessions.get_mut(&number) else { return };
+        match &mut session.state {
+            State::Serving(worker) => {
+                worker.end_by(Instant::now() + self.config.limits.worker_end_limit)
+            }
+            State::Waiting { .. } => self.free(number),
+        }
+    }
+
+    /// Forgets a session and its memory.
+    fn free(&mut self, number: u64) {
+        self.unwatch(number, &[WORKER, CONTROL, CLIENT]);
+        if let Some(session) = self.sessions.remove(&number) {
+            tracing::info!(session = number, generation = session.generation, "a session is over");
+        }
+    }
+
+    // --- time ---
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let guests = self.guests.values().map(|guest| guest.until);
+        let sessions = self.sessions.values().filter_map(|session| match &session.state {
+            State::Serving(worker) => worker.kill_at,
+            State::Waiting { until } => Some(*until),
+        });
+        guests.chain(sessions).chain(self.listen_at).min()
+    }
+
+    fn expire(&mut self, now: Instant) {
+        if self.listen_at.is_some_and(|at| at <= now) {
+            self.listen_at = None;
+            let socket = self.listener.as_ref().map(|listener| listener.socket().clone());
+            socket.into_iter().for_each(|socket| self.watch(socket, LISTENER, Interest::Readable));
+        }
+        let late: Vec<_> =
+            self.guests.iter().filter(|(_, guest)| guest.until <= now).map(|(&n, _)| n).collect();
+        for number in late {
+            let Some(connection) = self.dismiss(number) else { continue };
+            let limit = self.config.limits.handshake_limit;
+            self.refuse(
+                &connection,
+                Refusal::new(RefusalCode::Malformed, &format!("found no hello within {limit:?}")),
+            );
+        }
+        let mut over = Vec::new();
+        for (&number, session) in &mut self.sessions {
+            match &mut session.state {
+                State::Serving(worker) => worker.kill_if_due(now),
+                State::Waiting { until } if *until <= now => over.push(number),
+                State::Waiting { .. } => {}
+            }
+        }
+        over.into_iter().for_each(|number| self.free(number));
+    }
+
+    // --- status ---
+
+    /// Tells everyone who asks. Whoever does not read loses what does not fit the socket.
+    fn tell_status(&mut self) {
+        for _ in 0..ACCEPTS_A_LOOK {
+            let asker = self
+                .status_listener
+                .as_ref()
+                .and_then(|listener| listener.try_accept().ok().flatten());
+            let Some(asker) = asker else { return };
+            if check_user(&asker).is_err() {
+                continue;
+            }
+            let now = Instant::now();
+            let clients =
+                self.sessions.iter().map(|(&number, session)| session.status(number, now));
+            let sent = job::send(&asker, &self.status(now), &[]).and_then(|()| {
+                clients.into_iter().try_for_each(|client| job::send(&asker, &client, &[]))
+            });
+            if let Err(error) = sent {
+                tracing::warn!(%error, "status could not be told");
+            }
+        }
+    }
+
+    fn status(&self, now: Instant) -> DaemonStatus {
+        let waiter = match self.waiter.kind() {
+            WaiterKind::Uring => "io_uring",
+            WaiterKind::Poll => "poll",
+        };
+        DaemonStatus {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            backend: self.config.device.name().into(),
+            uptime_s: now.duration_since(self.started).as_secs_f64(),
+            waiter: waiter.into(),
+            waiter_reason: self.waiter.fallback_reason().map(str::to_owned),
+            asymmetric_barrier: self.capabilities.features & link::FEATURE_ASYMMETRIC_BARRIER != 0,
+            sessions_opened: self.counts.opened,
+            sessions_resumed: self.counts.resumed,
+            refused: self.counts.refused,
+            workers_lost: self.counts.lost,
+        }
+    }
+}
+
+fn check_user(connection: &Connection) -> Result<(), Refusal> {
+    let peer = connection.peer_credentials().map_err(|e| internal(&e))?;
+    if peer.is_same_user() {
+        return Ok(());
+    }
+    let expected = rustix::process::geteuid().as_raw();
+    let text = format!("found user {}, expected {expected}; try: run as that user", peer.uid);
+    Err(Refusal::new(RefusalCode::Credentials, &text))
+}
+
+fn busy(text: &str, wait: Duration) -> Refusal {
+    let retry_after_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX).max(1);
+    Refusal::retry_after(RefusalCode::Busy, text, retry_after_ms)
+}
+
+fn internal(error: &dyn std::fmt::Display) -> Refusal {
+    Refusal::new(RefusalCode::Internal, &error.to_string())
+}

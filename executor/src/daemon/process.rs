@@ -1,0 +1,138 @@
+//! A worker process as its daemon sees it: started, watched, ended, reaped.
+
+use crate::failpoints::Failpoint;
+use crate::job::{self, Exit, Job, Report};
+use crate::worker::{FAILPOINT_VARIABLE, SUBCOMMAND};
+use ringbar::os::liveness;
+use rustix::process::Signal;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A worker that runs, or has ended and is not reaped yet.
+pub struct WorkerProcess {
+    child: Child,
+    pidfd: Arc<OwnedFd>,
+    control: Arc<OwnedFd>,
+    /// When it is killed, if it has not ended by then.
+    pub kill_at: Option<Instant>,
+}
+
+/// How a worker ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// In words.
+    pub text: String,
+    /// Whether its client may go on in a new generation.
+    pub resumable: bool,
+}
+
+impl WorkerProcess {
+    /// Starts a worker: this program, or `program`, executed anew with nothing of this process but standard error.
+    ///
+    /// Gives it its job and the descriptors: region, worker's bell, client's bell, the client's socket.
+    pub fn start(
+        program: &Path,
+        job: &Job,
+        fds: [BorrowedFd<'_>; job::JOB_DESCRIPTORS],
+        failpoint: Option<Failpoint>,
+    ) -> io::Result<Self> {
+        let (control, theirs) = job::control_pair()?;
+        job::send(&control, job, &fds)?;
+        let mut command = Command::new(program);
+        command.arg0("ringbar").args([SUBCOMMAND, "--session", &job.session.to_string()]);
+        command.env_clear().envs(std::env::var_os("RUST_LOG").map(|value| ("RUST_LOG", value)));
+        command.envs(failpoint.map(|failpoint| (FAILPOINT_VARIABLE, failpoint.to_string())));
+        command.current_dir("/").stdin(theirs).stdout(Stdio::null());
+        let mut child = command.spawn()?;
+        // A child that is not reaped keeps its number, so this is the right process.
+        match liveness::pidfd_open(child.id() as i32) {
+            Ok(pidfd) => Ok(Self {
+                child,
+                pidfd: Arc::new(pidfd),
+                control: Arc::new(control),
+                kill_at: None,
+            }),
+            Err(error) => {
+                child.kill()?;
+                child.wait()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Its process number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Readable once it has ended.
+    pub fn pidfd(&self) -> &Arc<OwnedFd> {
+        &self.pidfd
+    }
+
+    /// Readable when it has something to report.
+    pub fn control(&self) -> &Arc<OwnedFd> {
+        &self.control
+    }
+
+    /// Its next report. An error says that no more will come.
+    pub fn next_report(&self) -> io::Result<Option<Report>> {
+        Ok(job::receive(&*self.control)?.map(|(report, _)| report))
+    }
+
+    /// Asks it to end in order, and has it killed at `kill_at` if it does not.
+    pub fn ask_to_end(&mut self, kill_at: Instant) {
+        self.signal(Signal::TERM);
+        self.end_by(kill_at);
+    }
+
+    /// Has it killed at `kill_at` at the latest.
+    pub fn end_by(&mut self, kill_at: Instant) {
+        self.kill_at = Some(self.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at)));
+    }
+
+    /// Kills it if its time is over.
+    pub fn kill_if_due(&mut self, now: Instant) {
+        if self.kill_at.is_some_and(|at| at <= now) {
+            self.kill_at = None;
+            self.kill();
+        }
+    }
+
+    /// Ends it at once. It is reaped when its pidfd says so.
+    pub fn kill(&mut self) {
+        self.signal(Signal::KILL);
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Err(error) = rustix::process::pidfd_send_signal(&*self.pidfd, signal) {
+            tracing::debug!(%error, pid = self.pid(), "the worker has ended already");
+        }
+    }
+
+    /// Reaps it if it has ended; only then nothing of it can write into its region any more.
+    pub fn reap(&mut self) -> io::Result<Option<Ending>> {
+        Ok(self.child.try_wait()?.map(ending))
+    }
+}
+
+fn ending(status: ExitStatus) -> Ending {
+    if let Some(signal) = status.signal() {
+        return Ending { text: format!("ended by signal {signal}"), resumable: true };
+    }
+    let (text, resumable) = match status.code().and_then(Exit::from_code) {
+        Some(Exit::ClientLeft) => ("the client left", false),
+        Some(Exit::Violation) => ("the client broke the protocol", false),
+        Some(Exit::DeviceLost) => ("the device was lost", true),
+        Some(Exit::Failed) => ("failed", true),
+        Some(Exit::Hung) => ("a command took too long", true),
+        Some(Exit::Stopped) => ("asked to end", true),
+        None => ("ended with an unknown code", true),
+    };
+    Ending { text: text.into(), resumable }
+}

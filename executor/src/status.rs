@@ -1,0 +1,273 @@
+//! What a daemon tells about itself and its clients, and how `ringbar status` shows it.
+//!
+//! A daemon at PATH also listens at PATH.status. Whoever connects there gets one JSON text a datagram (the daemon, then each
+//! client) and a hang-up. Counters are read from the regions' headers by the daemon, a third process to client and
+//! worker; they are what each side claims.
+
+use comfy_table::{ContentArrangement, Table, presets};
+use ringbar::counters::Counters;
+use ringbar::handshake::{Connection, Deadline, TransportError};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use thiserror::Error;
+
+/// Longest wait for a daemon's answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// A daemon and its clients.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon.
+    pub daemon: DaemonStatus,
+    /// Its clients, by session number.
+    pub clients: Vec<ClientStatus>,
+}
+
+/// A daemon.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    /// Its version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// What workers execute on.
+    pub backend: String,
+    /// Seconds since it started.
+    pub uptime_s: f64,
+    /// The system interface that it waits by.
+    pub waiter: String,
+    /// Why that is not io_uring.
+    pub waiter_reason: Option<String>,
+    /// Whether it offers to wake without a fence on the producer's side.
+    pub asymmetric_barrier: bool,
+    /// Sessions so far.
+    pub sessions_opened: u64,
+    /// Generations after the first, so far: workers that died and were replaced.
+    pub sessions_resumed: u64,
+    /// Connections that were refused or dropped, so far.
+    pub refused: u64,
+    /// Workers that ended without being asked to, so far.
+    pub workers_lost: u64,
+}
+
+/// A client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClientStatus {
+    /// The session's number.
+    pub session: u64,
+    /// The name that the client gave itself.
+    pub name: String,
+    /// The process that connected, 0 if it has no number here.
+    pub client_pid: i32,
+    /// Its worker, unless the session waits for the client to attach again.
+    pub worker_pid: Option<u32>,
+    /// The generation.
+    pub generation: u32,
+    /// The channel's state, or `waiting`.
+    pub state: String,
+    /// Seconds since the session was opened.
+    pub uptime_s: f64,
+    /// How a sleeping side is noticed: `fence` or `asymmetric`.
+    pub wake: String,
+    /// The system interface that the worker waits by; unknown until it has started.
+    pub waiter: Option<String>,
+    /// Why that is not io_uring.
+    pub waiter_reason: Option<String>,
+    /// Bytes of the region.
+    pub region_bytes: u64,
+    /// Bytes of further arena segments.
+    pub segment_bytes: u64,
+    /// Rings of the worker's doorbell for 1,000 commands.
+    pub doorbells_per_1000_commands: f64,
+    /// What both sides counted in this generation.
+    pub counters: CounterStatus,
+    /// How the last worker of this session ended, if one did.
+    pub last_end: Option<String>,
+}
+
+macro_rules! counters {
+    ($($name:ident: $text:literal,)+) => {
+        /// What client and worker counted in a generation, as each of them claims.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        pub struct CounterStatus {
+            $(#[doc = concat!($text, ".")] pub $name: u64,)+
+        }
+
+        impl From<Counters> for CounterStatus {
+            fn from(counters: Counters) -> Self {
+                Self { $($name: counters.$name,)+ }
+            }
+        }
+    };
+}
+
+counters! {
+    lines_submitted: "Lines submitted",
+    commands_submitted: "Commands submitted",
+    batches: "Publications",
+    client_bells: "Rings of the worker's doorbell",
+    client_parks: "Times a client thread blocked",
+    full_waits: "Times a client thread found the ring full",
+    arena_waits: "Times a client thread found the arena full",
+    client_bytes: "Payload bytes submitted",
+    lines_released: "Lines released by the worker",
+    executed: "Position after the last command executed",
+    retired: "Position before which no command uses its arena bytes",
+    commands_executed: "Commands executed",
+    replies: "Replies given",
+    worker_bells: "Rings of the client's doorbell",
+    worker_parks: "Times the worker blocked",
+    empty_wakes: "Wake-ups of the worker that found no command",
+    worker_bytes: "Payload bytes consumed",
+    errors: "Posted commands that failed",
+    events_lost: "Events that found their ring full",
+}
+
+impl CounterStatus {
+    /// `count` for 1,000 `commands`; 0 if there were none.
+    pub fn per_1000(count: u64, commands: u64) -> f64 {
+        if commands == 0 { 0.0 } else { count as f64 * 1000.0 / commands as f64 }
+    }
+}
+
+/// Why a daemon's status could not be had.
+#[derive(Debug, Error)]
+pub enum QueryError {
+    /// Nobody answers there, or not in time.
+    #[error(transparent)]
+    Connect(#[from] TransportError),
+    /// The answer broke off, or is none.
+    #[error(
+        "the daemon's answer: {0}; likely cause: a daemon of another version; try: the same release"
+    )]
+    Answer(#[from] io::Error),
+}
+
+/// Where a daemon at `socket` tells its status.
+pub fn status_path(socket: &Path) -> PathBuf {
+    let mut path = socket.as_os_str().to_owned();
+    path.push(".status");
+    path.into()
+}
+
+/// Asks the daemon at `socket`.
+///
+/// # Errors
+/// [`QueryError`] if there is none, or it does not answer.
+pub fn query(socket: &Path) -> Result<Status, QueryError> {
+    let connection = Connection::connect(status_path(socket), Deadline::after(ANSWER_LIMIT))?;
+    let daemon = next(&connection)?.ok_or(io::ErrorKind::UnexpectedEof).map_err(io::Error::from)?;
+    let mut clients = Vec::new();
+    while let Some(client) = next(&connection)? {
+        clients.push(client);
+    }
+    Ok(Status { daemon, clients })
+}
+
+fn next<T: DeserializeOwned>(connection: &Connection) -> io::Result<Option<T>> {
+    match crate::job::receive_within(connection, ANSWER_LIMIT) {
+        Ok((part, _)) => Ok(Some(part)),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+impl Status {
+    /// For people.
+    pub fn to_table(&self) -> String {
+        let daemon = &self.daemon;
+        let reason = daemon.waiter_reason.as_ref().map_or(String::new(), |why| format!(" ({why})"));
+        let wake = if daemon.asymmetric_barrier { "asymmetric barrier" } else { "fence" };
+        let mut text = format!(
+            "ringbar {} (process {}) on {}, up {}, waits by {}{reason}, wakes by {wake}\n\
+             {} sessions opened, {} resumed, {} workers lost, {} connections refused\n",
+            daemon.version,
+            daemon.pid,
+            daemon.backend,
+            duration(daemon.uptime_s),
+            daemon.waiter,
+            daemon.sessions_opened,
+            daemon.sessions_resumed,
+            daemon.workers_lost,
+            daemon.refused,
+        );
+        if self.clients.is_empty() {
+            return text + "no clients";
+        }
+        let mut table = Table::new();
+        table
+            .load_style(presets::UTF8_FULL_CONDENSED)
+            .set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_header(HEADER);
+        table.add_rows(self.clients.iter().map(ClientStatus::row));
+        text += &table.to_string();
+        text
+    }
+}
+
+const HEADER: [&str; 12] = [
+    "session",
+    "client",
+    "pid",
+    "worker",
+    "generation",
+    "state",
+    "up",
+    "commands",
+    "waiting lines",
+    "doorbells / 1,000",
+    "failed posts",
+    "waits by",
+];
+
+impl ClientStatus {
+    fn row(&self) -> [String; 12] {
+        let counters = &self.counters;
+        let waiting = counters.lines_submitted.saturating_sub(counters.lines_released);
+        let waiter = self.waiter.as_deref().unwrap_or("-");
+        [
+            self.session.to_string(),
+            self.name.clone(),
+            self.client_pid.to_string(),
+            self.worker_pid.map_or("-".into(), |pid| pid.to_string()),
+            self.generation.to_string(),
+            self.state.clone(),
+            duration(self.uptime_s),
+            counters.commands_submitted.to_string(),
+            waiting.to_string(),
+            format!("{:.2}", self.doorbells_per_1000_commands),
+            counters.errors.to_string(),
+            format!("{waiter}, {}", self.wake),
+        ]
+    }
+}
+
+fn duration(seconds: f64) -> String {
+    match seconds as u64 {
+        s @ 0..120 => format!("{s} s"),
+        s @ 120..7200 => format!("{} min", s / 60),
+        s => format!("{} h", s / 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doorbells_are_given_for_1000_commands_and_0_for_none() {
+        assert_eq!(CounterStatus::per_1000(5, 2000), 2.5);
+        assert_eq!(CounterStatus::per_1000(5, 0), 0.0);
+    }
+
+    #[test]
+    fn the_status_socket_lies_beside_the_daemons() {
+        assert_eq!(
+            status_path(Path::new("/run/ringbar.sock")),
+            Path::new("/run/ringbar.sock.status")
+        );
+    }
+}

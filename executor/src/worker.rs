@@ -1,0 +1,174 @@
+//! The worker process: serves one channel of one client, and ends with it.
+//!
+//! Its standard input is a socket to the daemon, from which its job and its descriptors come ([`crate::job`]). It goes on
+//! when the daemon dies: client and worker need nothing of it. It ends when the client leaves, breaks the protocol or
+//! dies, when the device becomes unusable, when a command hangs (if that is watched), and at SIGTERM or SIGINT, which it
+//! turns into an orderly end for its client.
+
+mod desk;
+mod watchdog;
+
+use crate::device::Device;
+use crate::failpoints::{self, Point};
+use crate::job::{self, Exit, Job, Report};
+use crate::logging;
+use crate::serve::{End, ServeError, Served, serve_attended};
+use desk::Desk;
+use ringbar::handshake::Connection;
+use ringbar::link::{self, MemfdChannel, Options};
+use ringbar::os::{EventFd, WaiterKind};
+use ringbar::park::FdBlock;
+use ringbar::sync::{Arc, AtomicBool};
+use ringbar::worker::Worker;
+use ringbar_mock::MockGpu;
+use std::error::Error;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
+use std::time::Duration;
+use watchdog::Watchdog;
+
+/// The hidden subcommand that makes a process a worker.
+pub const SUBCOMMAND: &str = "worker";
+/// The environment variable that arms a failpoint in a worker.
+pub const FAILPOINT_VARIABLE: &str = "RINGBAR_FAILPOINT";
+
+/// Longest wait for the job.
+const JOB_LIMIT: Duration = Duration::from_secs(10);
+
+/// Runs this process as a worker if it was started as one: for programs that embed a daemon and have no command line of
+/// their own to dispatch. To be called first in `main`.
+pub fn run_if_asked() -> Option<ExitCode> {
+    let asked =
+        std::env::args_os().nth(1).is_some_and(|argument| argument == OsStr::new(SUBCOMMAND));
+    asked.then(run)
+}
+
+/// Runs this process as a worker.
+pub fn run() -> ExitCode {
+    if let Ok(failpoint) = std::env::var(FAILPOINT_VARIABLE)
+        && let Ok(failpoint) = failpoint.parse()
+    {
+        failpoints::arm(failpoint);
+    }
+    failpoints::hit(Point::WorkerBegun);
+    let exit = match start() {
+        Ok(started) => started.serve(),
+        Err(error) => {
+            eprintln!("ringbar worker: {error}");
+            Exit::Failed
+        }
+    };
+    ExitCode::from(exit as u8)
+}
+
+/// A worker that has its channel and is about to serve it.
+struct Started {
+    job: Job,
+    worker: Worker<FdBlock>,
+    desk: Desk,
+    control: Arc<OwnedFd>,
+}
+
+fn start() -> Result<Started, Box<dyn Error>> {
+    let control = Arc::new(std::io::stdin().as_fd().try_clone_to_owned()?);
+    let (job, fds) = job::receive_within::<Job>(&*control, JOB_LIMIT)
+        .map_err(|e| format!("no job on the standard input: {e}; likely cause: started by hand and not by `ringbar serve`"))?;
+    logging::start(job.options.log_lines_per_s);
+    failpoints::hit(Point::WorkerTold);
+    let [memfd, worker_bell, client_bell, client] = <[OwnedFd; 4]>::try_from(fds)
+        .map_err(|fds| format!("found {} descriptors with the job, expected 4", fds.len()))?;
+    // The feature was agreed on; a process must register itself.
+    let missing = job.features & !link::features_here();
+    if missing != 0 {
+        return Err(
+            format!("this process lacks the features {missing:#x} that were agreed on").into()
+        );
+    }
+    let (worker_bell, client_bell) =
+        (EventFd::from_fd(worker_bell)?, EventFd::from_fd(client_bell)?);
+    let channel = MemfdChannel::adopt(memfd, job.place(), worker_bell, client_bell)?;
+    let connection = Connection::from_fd(client)?;
+    let watch = connection.watch()?;
+    failpoints::hit(Point::WorkerMapped);
+    let stop = stop_flag()?;
+    let mut worker = channel.worker(job.generation, &watch, options(&job))?;
+    failpoints::hit(Point::WorkerStarted);
+    worker.block_mut().add(connection.socket().clone())?;
+    report_started(&control, worker.block_mut());
+    let watchdog = job
+        .options
+        .command_timeout_ms
+        .map(|ms| Watchdog::start(Duration::from_millis(ms)))
+        .transpose()?;
+    let arena = channel.arena().clone();
+    let desk = Desk::new(connection, control.clone(), arena, job.segment_bytes_max, stop, watchdog);
+    Ok(Started { job, worker, desk, control })
+}
+
+fn options(job: &Job) -> Options {
+    let spin_max = job.options.spin_max_us.map(Duration::from_micros);
+    Options { spin_max, ..Options::default() }
+}
+
+/// Set by SIGTERM and SIGINT.
+fn stop_flag() -> std::io::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::flag::register(signal, flag.clone())?;
+    }
+    Ok(flag)
+}
+
+fn report_started(control: &OwnedFd, block: &FdBlock) {
+    let waiter = match block.kind() {
+        WaiterKind::Uring => "io_uring",
+        WaiterKind::Poll => "poll",
+    };
+    let waiter_reason = block.fallback_reason().map(str::to_owned);
+    report(control, &Report::Started { waiter: waiter.into(), waiter_reason });
+}
+
+/// Tells the daemon, which may be gone: nothing depends on it.
+fn report(control: &OwnedFd, report: &Report) {
+    if let Err(error) = job::send(control, report, &[]) {
+        tracing::debug!(%error, "the daemon was not told");
+    }
+}
+
+impl Started {
+    fn serve(self) -> Exit {
+        let Self { job, worker, mut desk, control } = self;
+        let fence_words = ringbar::layout::Sizes::from(job.sizes).fence_words;
+        let result = match &job.device {
+            Device::Mock(settings) => match MockGpu::new(settings.config()) {
+                Ok(mut gpu) => serve_attended(worker, fence_words, &mut gpu, &mut desk),
+                Err(error) => Err(ServeError::Attendant(error.to_string())),
+            },
+        };
+        let (exit, reason) = ending(&result, desk.said_bye());
+        tracing::info!(
+            session = job.session,
+            generation = job.generation,
+            reason,
+            "the worker ends"
+        );
+        report(&control, &Report::Ended { reason });
+        exit
+    }
+}
+
+fn ending(result: &Result<Served, ServeError>, said_bye: bool) -> (Exit, String) {
+    match result {
+        Ok(Served { end: End::ClientLeft, .. }) => (Exit::ClientLeft, "the client left".into()),
+        Ok(Served { end: End::Stopped, .. }) if said_bye => {
+            (Exit::ClientLeft, "the client said goodbye".into())
+        }
+        Ok(Served { end: End::Stopped, .. }) => (Exit::Stopped, "asked to end".into()),
+        Ok(Served { end: End::DeviceLost(status), .. }) => {
+            (Exit::DeviceLost, format!("the device was lost: {status}"))
+        }
+        Err(error) if error.is_violation() => (Exit::Violation, error.to_string()),
+        Err(error) => (Exit::Failed, error.to_string()),
+    }
+}
