@@ -21,6 +21,9 @@ use crate::wake::{Armed, Sleeper, WakeMode, Waker};
 use core::time::Duration;
 use std::collections::BTreeMap;
 
+/// Doorbells in a row without a command that are answered at once.
+const EMPTY_RUN_MAX: u32 = 16;
+
 /// How the worker's thread blocks: on its doorbell, the client's socket, and whatever else its owner adds.
 pub trait Block {
     /// To be called before a sleep is announced: takes back rings that were meant for earlier sleeps.
@@ -81,8 +84,12 @@ pub struct Worker<B: Block> {
     published: u64,
     /// Lines after which progress is published at the latest.
     publish_after: u64,
-    /// Publish progress with the next look: the last command used the arena.
+    /// Publish progress with the next look: the last command used the arena. Stays true after a violation.
     publish_now: bool,
+    /// The violation that ended the channel: the ring is not read again.
+    ended: Option<Violation>,
+    /// Doorbells in a row that announced nothing.
+    empty_run: u32,
     counts: Counts,
     heart: Option<Heart>,
 }
@@ -130,6 +137,8 @@ impl<B: Block> Worker<B> {
             completions: Completions::new(channel, generation, arena, doorbell, wake),
             published: 0,
             publish_now: false,
+            ended: None,
+            empty_run: 0,
             counts: Counts::default(),
             heart: Some(heart),
         })
@@ -154,7 +163,7 @@ impl<B: Block> Worker<B> {
     pub fn next(&mut self) -> Result<Next<'_>, ChannelError> {
         let executed = self.consumer.position();
         if self.publish_now || executed - self.published >= self.publish_after {
-            self.publish_progress();
+            self.catch_up()?;
         }
         if !self.consumer.is_ready() && !self.wait()? {
             let gone = self.client_left();
@@ -167,8 +176,21 @@ impl<B: Block> Worker<B> {
                 Ok(Next::Command(record))
             }
             Ok(None) => Ok(Next::Idle),
-            Err(violation) => Err(self.completions.poison(violation)),
+            Err(violation) => {
+                self.ended = Some(violation.clone());
+                self.publish_now = true;
+                Err(self.completions.poison(violation))
+            }
         }
+    }
+
+    /// Publishes progress, or repeats the violation that ended the channel.
+    fn catch_up(&mut self) -> Result<(), ChannelError> {
+        if let Some(violation) = &self.ended {
+            return Err(violation.clone().into());
+        }
+        self.publish_progress();
+        Ok(())
     }
 
     /// Asks for progress to be published right after this command: it used the arena, and others wait for the room.
@@ -219,7 +241,11 @@ impl<B: Block> Worker<B> {
             self.block_once(armed)?;
         }
         self.sleeper.disarm();
-        Ok(ready || self.consumer.is_ready())
+        let ready = ready || self.consumer.is_ready();
+        if ready {
+            self.empty_run = 0;
+        }
+        Ok(ready)
     }
 
     fn block_once(&mut self, armed: Armed) -> Result<(), ChannelError> {
@@ -229,10 +255,20 @@ impl<B: Block> Worker<B> {
             self.block.block(timeout).map_err(|e| ChannelError::io("waiting for a doorbell", e))?;
         match blocked {
             Blocked::PeerGone => self.completions.inner.gone.store(1, Ordering::Relaxed),
-            Blocked::Rang if !self.consumer.is_ready() => self.counts.empty_wakes += 1,
-            Blocked::Rang | Blocked::Other => {}
+            Blocked::Rang if !self.consumer.is_ready() => self.empty_wake(),
+            Blocked::Rang | Blocked::Other => self.empty_run = 0,
         }
         Ok(())
+    }
+
+    /// A doorbell without a command. One can be late by honest chance; many in a row are a storm, which costs its sender
+    /// its own latency and this side next to nothing.
+    fn empty_wake(&mut self) {
+        self.counts.empty_wakes += 1;
+        self.empty_run += 1;
+        if self.empty_run > EMPTY_RUN_MAX {
+            std::thread::sleep(RELOOK_LINGER);
+        }
     }
 
     /// Stops the heartbeat and leaves everything else as it is: to test what the client makes of a silent worker.
