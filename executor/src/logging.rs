@@ -2,6 +2,7 @@
 //! lines of one class (one place in the code) are written in a second, so that no client can flood the log.
 
 use std::collections::HashMap;
+use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::callsite::Identifier;
@@ -18,7 +19,10 @@ pub fn start(lines_per_s: Option<u32>) {
     let filter = EnvFilter::builder()
         .with_default_directive(tracing::level_filters::LevelFilter::WARN.into())
         .from_env_lossy();
-    let lines = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
+    let lines = fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .log_internal_errors(false);
     let limit = FloodLimit::new(lines_per_s.unwrap_or(LINES_PER_S));
     let _ = tracing_subscriber::registry().with(filter).with(limit).with(lines).try_init();
 }

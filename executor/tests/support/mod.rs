@@ -1,0 +1,153 @@
+//! Real daemons and clients for the tests of this folder.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use ringbar::client::ArenaPlan;
+use ringbar::layout::Sizes;
+use ringbar::link::Options;
+use ringbar_executor::attach::{AttachError, Attachment, Wish, attach};
+use ringbar_executor::status::{self, ClientStatus, Status};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+pub const RINGBAR: &str = env!("CARGO_BIN_EXE_ringbar");
+
+/// How long anything may take that has to happen at all.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A `ringbar serve` process.
+pub struct Server {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Server {
+    /// Starts one with further options, separated by blanks.
+    pub fn start(options: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let log = File::create(folder.path().join("log")).unwrap();
+        let mut command = Command::new(RINGBAR);
+        command.arg("serve").arg("--socket").arg(folder.path().join("s"));
+        command.args(["--device-memory", "64MiB"]).args(options.split_whitespace());
+        command.env("RUST_LOG", "info").stdin(Stdio::null()).stderr(log);
+        let child = command.spawn().unwrap();
+        let server = Self { child, folder };
+        let up = || status::query(&server.socket()).is_ok();
+        assert!(eventually(up), "the daemon does not start: {}", server.log());
+        server
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("s")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything that daemon and workers wrote to standard error.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    pub fn status(&self) -> Status {
+        status::query(&self.socket()).unwrap()
+    }
+
+    /// The client of that name, if the daemon has one.
+    pub fn client(&self, name: &str) -> Option<ClientStatus> {
+        self.status().clients.into_iter().find(|client| client.name == name)
+    }
+
+    pub fn attach(&self, wish: &Wish) -> Result<Attachment, AttachError> {
+        attach(&self.socket(), wish)
+    }
+
+    /// A client of that name with small rings.
+    pub fn client_named(&self, name: &str) -> Attachment {
+        self.attach(&named(name)).unwrap()
+    }
+
+    pub fn signal(&self, signal: &str) {
+        send_signal(self.pid(), signal);
+    }
+
+    /// Waits for the daemon's end; its exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        assert!(eventually(|| self.child.try_wait().unwrap().is_some()), "the daemon does not end");
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.child.try_wait().unwrap().is_some() {
+            return;
+        }
+        self.signal("TERM");
+        if !eventually(|| self.child.try_wait().unwrap().is_some()) {
+            self.child.kill().unwrap();
+            self.child.wait().unwrap();
+        }
+    }
+}
+
+/// A wish for a small channel: 64 lines, 1 MiB of arena, half of it for staging.
+pub fn named(name: &str) -> Wish {
+    let sizes = Sizes { command_lines: 64, arena_bytes: 1 << 20, ..Sizes::default() };
+    let options =
+        Options { plan: ArenaPlan { staging_bytes_max: 512 << 10 }, ..Options::default() };
+    Wish { name: name.into(), sizes, options, limit: PATIENCE, ..Wish::default() }
+}
+
+/// True once `condition` holds, false if it does not in time.
+pub fn eventually(mut condition: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + PATIENCE;
+    while !condition() {
+        if Instant::now() > end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    true
+}
+
+pub fn send_signal(pid: u32, signal: &str) {
+    let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
+    let signal = match signal {
+        "TERM" => rustix::process::Signal::TERM,
+        "KILL" => rustix::process::Signal::KILL,
+        "STOP" => rustix::process::Signal::STOP,
+        "CONT" => rustix::process::Signal::CONT,
+        other => panic!("no signal {other}"),
+    };
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+/// Open descriptors of a process.
+pub fn descriptors(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// Processes whose parent is `pid`, zombies included.
+pub fn children(pid: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(child) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+        let fields = stat.rsplit(')').next().unwrap_or_default();
+        if fields.split_whitespace().nth(1) == Some(&pid.to_string()) {
+            found.push(child);
+        }
+    }
+    found
+}
+
+/// Whether there is a process of that number that has not ended.
+pub fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
+    stat.is_ok_and(|stat| !stat.contains(") Z ") && !stat.contains(") X "))
+}
