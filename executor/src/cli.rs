@@ -5,7 +5,7 @@ use crate::daemon::{Config, Daemon};
 use crate::device::{Device, MockSettings};
 use crate::failpoints::Failpoint;
 use crate::job::WorkerOptions;
-use crate::{idle, logging, probe, status, units, worker};
+use crate::{idle, logging, probe, replay, status, units, worker};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::error::Error;
 use std::os::fd::OwnedFd;
@@ -36,6 +36,11 @@ pub enum Command {
     Probe(probe::ProbeArgs),
     /// Measure what an idle daemon with one idle client costs, in percent of a core.
     IdleCpu(idle::IdleArgs),
+    /// Replay recorded calls over the ring or another transport, and say what they cost.
+    Replay(replay::ReplayArgs),
+    /// Serve one replay over one of the old transports; started by `replay` and by nobody else.
+    #[command(hide = true)]
+    ReplayWorker(replay::ReplayWorkerArgs),
     /// Serve one client; started by `serve` and by nobody else.
     #[command(hide = true)]
     Worker(WorkerArgs),
@@ -160,12 +165,14 @@ type AnyError = Box<dyn Error>;
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
-    let Some(command) = Cli::parse().command else { return main_job() };
+    let Some(command) = Cli::parse().command else { return replay::main_job() };
     let done = match command {
         Command::Serve(args) => serve(&args),
         Command::Status(args) => show_status(&args),
         Command::Probe(args) => probe::run(&args),
         Command::IdleCpu(args) => idle::run(&args),
+        Command::Replay(args) => return replay::command(&args),
+        Command::ReplayWorker(args) => return replay::worker(&args),
         Command::Worker(_) => return worker::run(),
     };
     match done {
@@ -175,14 +182,6 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// What happens without a command.
-fn main_job() -> ExitCode {
-    use clap::CommandFactory;
-    // Printing help to a closed pipe is no failure.
-    let _ = Cli::command().print_help();
-    ExitCode::SUCCESS
 }
 
 impl ServeArgs {

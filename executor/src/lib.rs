@@ -13,6 +13,7 @@ pub mod job;
 pub mod logging;
 pub mod probe;
 pub mod recording;
+pub mod replay;
 pub mod serve;
 pub mod status;
 pub mod units;

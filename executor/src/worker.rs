@@ -12,6 +12,7 @@ use crate::device::Device;
 use crate::failpoints::{self, Point};
 use crate::job::{self, Exit, Job, Report};
 use crate::logging;
+use crate::replay::probe::Probe;
 use crate::serve::{End, ServeError, Served, serve_attended};
 use desk::Desk;
 use ringbar::handshake::Connection;
@@ -142,7 +143,7 @@ impl Started {
         let fence_words = ringbar::layout::Sizes::from(job.sizes).fence_words;
         let result = match &job.device {
             Device::Mock(settings) => match MockGpu::new(settings.config()) {
-                Ok(mut gpu) => serve_attended(worker, fence_words, &mut gpu, &mut desk),
+                Ok(gpu) => serve_attended(worker, fence_words, &mut Probe::new(gpu), &mut desk),
                 Err(error) => Err(ServeError::Attendant(error.to_string())),
             },
         };

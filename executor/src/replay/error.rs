@@ -39,7 +39,9 @@ pub enum ReplayError {
         status: Status,
     },
     /// An answer that makes no sense.
-    #[error("the worker's answer to {function} makes no sense; likely cause: another version of the program")]
+    #[error(
+        "the worker's answer to {function} makes no sense; likely cause: another version of the program"
+    )]
     Answer {
         /// The function's name in the vocabulary.
         function: &'static str,
@@ -80,7 +82,9 @@ pub enum ReplayError {
         expected: u64,
     },
     /// Two transports gave different digests.
-    #[error("the digest over {transport} is {found:#018x}, expected {expected:#018x} as over the others")]
+    #[error(
+        "the digest over {transport} is {found:#018x}, expected {expected:#018x} as over the others"
+    )]
     Digest {
         /// The transport.
         transport: &'static str,

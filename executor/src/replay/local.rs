@@ -97,7 +97,7 @@ impl LocalDevice {
     /// Copies into the arena, for tests.
     #[cfg(test)]
     pub fn write_arena(&self, at: ArenaRef, from: &[u8]) {
-        self.host.write(at, from).expect("inside the arena");
+        HostMemory::write(&*self.host, at, from).expect("inside the arena");
     }
 }
 

@@ -262,9 +262,8 @@ impl Trace {
     /// One piece of a copy: the next of the one before, or the first of another.
     fn piece(&mut self, parts: &Parts<'_>, to_host: bool, at: u64, bytes: u64) {
         let stream = parts.number("stream") as u32;
-        let goes_on = |copy: &Copying| {
-            (copy.to_host, copy.stream, copy.next) == (to_host, stream, at)
-        };
+        let goes_on =
+            |copy: &Copying| (copy.to_host, copy.stream, copy.next) == (to_host, stream, at);
         if !self.copy.as_ref().is_some_and(goes_on) {
             self.end_copy();
             self.opcode(parts.row);
@@ -415,7 +414,9 @@ mod tests {
     }
 
     fn copy(device: &mut LocalDevice, dst: DevicePtr, bytes: &[u8]) {
-        device.post(&MemcpyHtoD { dst, stream: STREAM, data: Tail::Inline(bytes) }).expect("honest");
+        device
+            .post(&MemcpyHtoD { dst, stream: STREAM, data: Tail::Inline(bytes) })
+            .expect("honest");
     }
 
     fn fence(device: &mut LocalDevice, value: u64) {
@@ -454,7 +455,9 @@ mod tests {
         let arena = digest(|device, dst| {
             let block = ArenaRef { addr: 640, len: data.len() as u64 };
             device.write_arena(block, &data);
-            device.post(&MemcpyHtoD { dst, stream: STREAM, data: Tail::Arena(block) }).expect("honest");
+            device
+                .post(&MemcpyHtoD { dst, stream: STREAM, data: Tail::Arena(block) })
+                .expect("honest");
         });
         assert_eq!(inline, arena);
     }

@@ -6,9 +6,7 @@ use crate::embedded::Embedded;
 use ringbar::client::PinnedBlock;
 use ringbar::layout::Sizes;
 use ringbar_session::{Session, SessionCaller, SessionConfig};
-use ringbar_vocabulary::{
-    DevicePtr, HostAlloc, HostFree, PostCommand, StreamId, SyncCommand,
-};
+use ringbar_vocabulary::{DevicePtr, HostAlloc, HostFree, PostCommand, StreamId, SyncCommand};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -30,7 +28,7 @@ impl RingRoad {
         let daemon = Embedded::start(|config| {
             config.device = device;
             if let Some(program) = program {
-                config.worker_program = Some(PathBuf::from(program));
+                config.worker_program = PathBuf::from(program);
             }
         });
         let daemon = daemon.map_err(|error| ReplayError::Start(error.to_string()))?;
@@ -60,7 +58,12 @@ impl Road for RingRoad {
 
     fn link(&self) -> Result<RingLink, ReplayError> {
         let caller = self.session.caller()?;
-        Ok(RingLink { caller, session: self.session.clone(), pinned: HashMap::new(), landing: None })
+        Ok(RingLink {
+            caller,
+            session: self.session.clone(),
+            pinned: HashMap::new(),
+            landing: None,
+        })
     }
 
     fn traffic(&self) -> Traffic {

@@ -250,6 +250,12 @@ impl Client {
         lock(&self.inner.tx).producer.tail()
     }
 
+    /// Times a thread of this client found the ring full: one load of private memory.
+    #[inline]
+    pub fn full_waits(&self) -> u64 {
+        self.inner.full_waits.load(Ordering::Relaxed)
+    }
+
     /// The first posted command that failed: its position and the status that the worker latched.
     pub fn first_post_error(&self) -> Option<(u64, u32)> {
         progress::first_error(&self.inner.channel.header)

@@ -49,7 +49,8 @@ fn end_with_the_client(connection: Connection) -> Result<(), ReplayError> {
 
 fn serve_socket(connection: &Connection, mut executor: Executor) -> Result<(), ReplayError> {
     let socket = Socket::new(connection)?;
-    let (mut request, mut answer) = (vec![0; REQUEST_BYTES_MAX], Vec::with_capacity(ANSWER_BYTES_MAX));
+    let (mut request, mut answer) =
+        (vec![0; REQUEST_BYTES_MAX], Vec::with_capacity(ANSWER_BYTES_MAX));
     loop {
         let bytes = match socket.receive(&mut request) {
             Err(ReplayError::WorkerGone(_)) => return Ok(()),
