@@ -229,7 +229,7 @@ impl<B: Block> Server<B> {
         wish
     }
 
-    /// The ring was empty: other duties, the state of the device, and a brake on doorbells without commands.
+    /// The ring was empty: other duties, the state of the device, and a brake on looks without commands.
     #[cold]
     fn idle<K: Backend + ?Sized>(
         &mut self,
@@ -266,7 +266,8 @@ impl<B: Block> Server<B> {
     }
 }
 
-/// Bounds what a client can make its worker burn by ringing without sending commands.
+/// Bounds what a client can make its worker burn with requests on its socket, one look each. (Doorbells without commands
+/// are bounded by the ring itself.)
 struct StormBrake {
     /// Commands seen at the last idle look.
     commands: u64,

@@ -6,6 +6,7 @@
 mod support;
 
 use ringbar::Error as ChannelError;
+use ringbar::handshake::{Deadline, Grow, Message};
 use ringbar::layout::{HEADER_LINES, PAGE_BYTES, Sizes, line};
 use ringbar::lines::{Lines, SharedLines};
 use ringbar::os::Mapping;
@@ -261,7 +262,8 @@ fn h9_a_doorbell_storm_without_commands_costs_bounded_processor_time_and_is_coun
     let bell = scene.attacker.channel.fds()[1].try_clone_to_owned().unwrap();
     let bell = ringbar::os::EventFd::from_fd(bell).unwrap();
     let (over, start) = (Arc::new(AtomicBool::new(false)), Instant::now());
-    let before = cpu_ns(scene.attacker.worker_pid);
+    let counters = || scene.attacker.client.counters();
+    let (spent, parks) = (cpu_ns(scene.attacker.worker_pid), counters().worker_parks);
     let is_over = over.clone();
     let storm = thread::spawn(move || {
         while !is_over.load(Ordering::Relaxed) {
@@ -272,10 +274,35 @@ fn h9_a_doorbell_storm_without_commands_costs_bounded_processor_time_and_is_coun
     thread::sleep(Duration::from_secs(1));
     over.store(true, Ordering::Relaxed);
     storm.join().unwrap();
-    let (spent, passed) = (cpu_ns(scene.attacker.worker_pid) - before, start.elapsed().as_nanos());
-    assert!(u128::from(spent) < passed / 2, "{spent} ns of {passed} ns");
+    let seconds = start.elapsed().as_secs_f64();
+    let spent = (cpu_ns(scene.attacker.worker_pid) - spent) as f64 / 1e9;
+    assert!(spent < seconds / 2.0, "{spent} s of processor time in {seconds} s");
     assert_eq!(scene.attacker.call(Ping { token: 1 }).unwrap().token, 1);
-    assert!(eventually(|| scene.attacker.client.counters().empty_wakes > 100), "they are counted");
+    assert!(eventually(|| counters().empty_wakes > 100), "they are counted");
+    // Without a brake there are tens of thousands.
+    let parks = (counters().worker_parks - parks) as f64;
+    assert!(parks < 1500.0 * (seconds + 1.0), "{parks} wake-ups in {seconds} s");
+    scene.expect_no_effect();
+}
+
+#[test]
+fn h9_a_flood_of_requests_on_the_socket_costs_bounded_processor_time() {
+    let scene = Scene::new();
+    let connection = scene.attacker.connection.clone();
+    let spent = cpu_ns(scene.attacker.worker_pid);
+    let (start, mut answers) = (Instant::now(), 0);
+    while start.elapsed() < Duration::from_secs(1) {
+        let soon = Deadline::after(Duration::from_millis(1));
+        let _ = connection.send(&Message::Grow(Grow { bytes: 1 << 40 }), &[], soon);
+        while let Ok(Some(answer)) = connection.receive_now() {
+            assert!(matches!(answer.message, Message::Refused(_)));
+            answers += 1;
+        }
+    }
+    let spent = (cpu_ns(scene.attacker.worker_pid) - spent) as f64 / 1e9;
+    let seconds = start.elapsed().as_secs_f64();
+    assert!(spent < seconds / 2.0, "{spent} s of processor time in {seconds} s");
+    assert!((100..6000 * (seconds as u32 + 1)).contains(&answers), "{answers} answers");
     scene.expect_no_effect();
 }
 
