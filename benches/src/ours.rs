@@ -27,6 +27,7 @@ use ringbar::park::FdBlock;
 use ringbar::region::{Expect, Terms};
 use ringbar::reply::{self, Slot, Ticket};
 use ringbar::spsc::{Consumer, Direction, Producer};
+use ringbar::sync::spin_loop;
 use ringbar::wake::{WakeMode, Waker};
 use ringbar::worker::{Next, Worker};
 use serde::{Deserialize, Serialize};
@@ -153,12 +154,13 @@ impl Sender {
 impl Transmit<WORDS> for Sender {
     #[inline(always)]
     fn send(&mut self, words: &[u64; WORDS]) -> Result<(), Stalled> {
-        let producer = &mut self.producer;
-        spin_until(|| {
-            let mut room = producer.reserve(WORDS * 8, None).ok()?;
-            words.iter().for_each(|&word| room.word(word));
-            Some(room.commit())
-        })?;
+        // A loop, not a closure that is called: a processor drains stores in order, so what a call stores on the stack waits
+        // behind the cache misses of the lines before.
+        let mut patience = Patience::default();
+        while self.producer.push_line(words, None).is_err() {
+            spin_loop();
+            patience.wait()?;
+        }
         self.published()
     }
 }
@@ -170,9 +172,7 @@ impl TransmitBatch<WORDS> for Sender {
         spin_until(|| producer.has_room(BATCH as u64).ok()?.then_some(()))?;
         let mut batch = producer.batch();
         for _ in 0..BATCH {
-            let mut record = batch.reserve(WORDS * 8, None).map_err(|_| Stalled)?;
-            next_words().into_iter().for_each(|word| record.record().word(word));
-            record.add();
+            batch.push_line(&next_words()).map_err(|_| Stalled)?;
         }
         batch.commit();
         self.published()
@@ -244,14 +244,16 @@ impl Call<WORDS, REPLY_WORDS> for BareCaller {
     #[inline(always)]
     fn call(&mut self, request: &[u64; WORDS]) -> Result<[u64; REPLY_WORDS], Stalled> {
         let Self { producer, replies, slot } = self;
-        let position = spin_until(|| {
-            let mut room = producer.reserve(WORDS * 8, Some(slot.number())).ok()?;
-            request.iter().for_each(|&word| room.word(word));
-            Some(room.commit())
-        })?;
+        let position = producer.push_line(request, Some(slot.number())).map_err(|_| Stalled)?;
+        let mut patience = Patience::default();
         let mut bytes = [0; 56];
-        let len = spin_until(|| slot.take(replies, position, &mut bytes).transpose())?;
-        reply_words(&bytes[..len.map_err(|_| Stalled)?])
+        loop {
+            if let Some(len) = slot.take(replies, position, &mut bytes).map_err(|_| Stalled)? {
+                return reply_words(&bytes[..len]);
+            }
+            spin_loop();
+            patience.wait()?;
+        }
     }
 }
 

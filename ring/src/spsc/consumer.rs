@@ -7,23 +7,20 @@ use crate::tag::{
     Head, LINE_PAYLOAD_BYTES, RECORD_BYTES_MAX, RECORD_LINES_MAX, Seen, TagSpace, lines_for,
 };
 
-/// A run of this many records without an empty look counts as streaming.
-const STREAMING_RUN: u32 = 64;
+/// Lines consumed without an empty look, the last of them no call, after which the producer is given some time to get
+/// ahead again.
+const STREAMING: u64 = 64;
+/// Most pauses after an empty look.
+const PAUSES_MAX: u64 = 64;
 
-/// A record, copied out of the ring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record<'c> {
-    /// Position of its head line.
-    pub position: u64,
-    /// Position after its last line.
-    pub end: u64,
-    /// Where the producer waits for a reply, if it does; below the channel's number of slots.
-    pub reply_slot: Option<u16>,
-    /// Its payload: a private copy, but of bytes that an untrusted peer chose.
-    pub bytes: &'c [u8],
-}
+/// The private copy of a record, on lines of its own.
+#[repr(align(128))]
+struct Copied([u64; RECORD_BYTES_MAX / 8]);
 
 /// The consuming end of a ring.
+///
+/// Aligned so that its private state shares no line (nor pair of lines) with that of a producer next to it.
+#[repr(align(128))]
 pub struct Consumer<L: Lines> {
     ring: L,
     header: L,
@@ -35,9 +32,13 @@ pub struct Consumer<L: Lines> {
     position: u64,
     /// Released position last published; `position - capacity <= released <= position`.
     released: u64,
-    /// Records popped since the ring was last seen empty.
-    run: u32,
-    copy: Box<[u64; RECORD_BYTES_MAX / 8]>,
+    /// Position at which lines are released at the latest.
+    release_at: u64,
+    /// Position at the last empty look.
+    run_start: u64,
+    /// Position after the last record that wants a reply.
+    called: u64,
+    copy: Box<Copied>,
 }
 
 impl<L: Lines> Consumer<L> {
@@ -61,8 +62,10 @@ impl<L: Lines> Consumer<L> {
             reply_slots,
             position: 0,
             released: 0,
-            run: 0,
-            copy: Box::new([0; RECORD_BYTES_MAX / 8]),
+            release_at: (capacity / 8).max(1),
+            run_start: 0,
+            called: 0,
+            copy: Box::new(Copied([0; RECORD_BYTES_MAX / 8])),
         }
     }
 
@@ -91,18 +94,26 @@ impl<L: Lines> Consumer<L> {
             Seen::Nothing => return Ok(None),
             Seen::Foreign => return Err(self.foreign(tag)),
         };
-        let lines = self.check(head)?;
+        self.check_slot(head)?;
+        // One line is most of the traffic, and must be a path of its own: there the next position depends on a predicted
+        // branch, so that the processor looks at the next lines while this one is still on its way. Computed from the
+        // length, it would depend on the loaded tag, and each record would cost a whole cache miss.
         if head.bytes == LINE_PAYLOAD_BYTES {
-            self.copy_line(position, 0, LINE_WORDS - 1);
+            copy_words(&self.ring, position as usize, &mut self.copy.0[..LINE_WORDS - 1]);
+            self.position = position + 1;
+        } else if head.bytes < LINE_PAYLOAD_BYTES {
+            self.copy_line(position, head.bytes);
+            self.position = position + 1;
         } else {
-            self.copy_record(position, lines, head.bytes)?;
+            self.position = position + self.copy_record(position, head.bytes)?;
         }
-        self.position += lines;
-        self.run = self.run.saturating_add(1);
-        if self.position - self.released >= self.release_after() {
+        if head.reply_slot.is_some() {
+            self.called = self.position;
+        }
+        if self.position >= self.release_at {
             self.release();
         }
-        let bytes = &bytemuck::cast_slice::<u64, u8>(&self.copy[..])[..head.bytes];
+        let bytes = &bytemuck::cast_slice::<u64, u8>(&self.copy.0[..])[..head.bytes];
         Ok(Some(Record { position, end: self.position, reply_slot: head.reply_slot, bytes }))
     }
 
@@ -112,78 +123,83 @@ impl<L: Lines> Consumer<L> {
         if self.released != self.position {
             self.header.store(self.head_line, 0, self.position, order!(H1, Release));
             self.released = self.position;
+            self.release_at = self.position + (self.capacity / 8).max(1);
         }
     }
 
-    /// To be called after an empty [`pop`](Self::pop): releases lines and pauses, one step after a short run, more
-    /// after a long one, so that a streaming producer gets some lines ahead instead of sharing each with us.
+    /// To be called after an empty [`pop`](Self::pop): releases lines, then pauses: once, or for longer after a stream of
+    /// records that want no reply, so that the producer gets some lines ahead instead of sharing each with us.
     #[inline(always)]
     pub fn idle(&mut self) {
         self.release();
-        let pauses = if self.run >= STREAMING_RUN { (self.capacity / 32).clamp(1, 64) } else { 1 };
-        self.run = 0;
+        let streamed = self.position - self.run_start >= STREAMING && self.called != self.position;
+        self.run_start = self.position;
+        let pauses = if streamed { (self.capacity / 32).clamp(1, PAUSES_MAX) } else { 1 };
         for _ in 0..pauses {
             spin_loop();
         }
     }
 
-    fn release_after(&self) -> u64 {
-        (self.capacity / 8).max(1)
+    #[inline(always)]
+    fn check_slot(&self, head: Head) -> Result<(), Violation> {
+        match head.reply_slot {
+            Some(slot) if usize::from(slot) >= self.reply_slots => Err(self.no_slot(slot)),
+            _ => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn no_slot(&self, slot: u16) -> Violation {
+        Violation::ReplySlot { position: self.position, slot, slots: self.reply_slots }
     }
 
     #[inline(always)]
-    fn check(&self, head: Head) -> Result<u64, Violation> {
-        let lines = lines_for(head.bytes);
-        let position = self.position;
+    fn copy_line(&mut self, position: u64, bytes: usize) {
+        let words = bytes.div_ceil(8).min(LINE_WORDS - 1);
+        copy_words(&self.ring, position as usize, &mut self.copy.0[..words]);
+    }
+
+    /// Copies a record of several lines; returns how many.
+    #[inline(never)]
+    fn copy_record(&mut self, position: u64, bytes: usize) -> Result<u64, Violation> {
+        let lines = lines_for(bytes);
         let lines_max = RECORD_LINES_MAX.min(self.capacity as usize);
         if lines > lines_max {
             let limit = lines_max * LINE_PAYLOAD_BYTES;
-            return Err(Violation::TooLong { position, bytes: head.bytes, limit });
+            return Err(Violation::TooLong { position, bytes, limit });
         }
-        if let Some(slot) = head.reply_slot
-            && usize::from(slot) >= self.reply_slots
-        {
-            return Err(Violation::ReplySlot { position, slot, slots: self.reply_slots });
+        let words = &mut self.copy.0[..bytes.div_ceil(8)];
+        for (number, words) in words.chunks_mut(LINE_WORDS - 1).enumerate() {
+            let at = position + number as u64;
+            if number > 0 {
+                let expected = self.tags.body(at, number);
+                let found = self.ring.load(at as usize, 0, Ordering::Relaxed);
+                if found != expected {
+                    return Err(Violation::BodyTag { position, number, found, expected });
+                }
+            }
+            copy_words(&self.ring, at as usize, words);
         }
         Ok(lines as u64)
-    }
-
-    #[inline(always)]
-    fn copy_line(&mut self, position: u64, to: usize, words: usize) {
-        let into = &mut self.copy[to..to + words];
-        for (word, into) in into.iter_mut().enumerate() {
-            *into = self.ring.payload(position as usize, word + 1);
-        }
-    }
-
-    fn copy_record(&mut self, position: u64, lines: u64, bytes: usize) -> Result<(), Violation> {
-        let mut left = bytes.div_ceil(8);
-        for number in 0..lines {
-            if number > 0 {
-                self.check_body(position, number)?;
-            }
-            let words = left.min(LINE_WORDS - 1);
-            self.copy_line(position + number, number as usize * (LINE_WORDS - 1), words);
-            left -= words;
-        }
-        Ok(())
-    }
-
-    #[inline(always)]
-    fn check_body(&self, position: u64, number: u64) -> Result<(), Violation> {
-        let at = position + number;
-        let expected = self.tags.body(at, number as usize);
-        let found = self.ring.load(at as usize, 0, Ordering::Relaxed);
-        if found != expected {
-            let number = number as usize;
-            return Err(Violation::BodyTag { position, number, found, expected });
-        }
-        Ok(())
     }
 
     #[cold]
     fn foreign(&self, found: u64) -> Violation {
         let lap = self.position / self.capacity;
         Violation::ForeignTag { position: self.position, lap, found }
+    }
+}
+
+/// Copies the first payload words of one line, each once.
+#[inline(always)]
+fn copy_words<L: Lines>(ring: &L, line: usize, into: &mut [u64]) {
+    let mut word = 1;
+    let mut pairs = into.chunks_exact_mut(2);
+    for pair in &mut pairs {
+        pair.copy_from_slice(&ring.payload_pair(line, word));
+        word += 2;
+    }
+    if let [last] = pairs.into_remainder() {
+        *last = ring.payload(line, word);
     }
 }

@@ -50,6 +50,9 @@ pub enum ReserveError {
 ///
 /// Never blocks: a full ring is [`ReserveError::Full`]. The ring may not stay full for long, but while it has room
 /// nobody else can take that room.
+///
+/// Aligned so that its private state shares no line (nor pair of lines) with that of a consumer next to it.
+#[repr(align(128))]
 pub struct Producer<L: Lines> {
     ring: L,
     header: L,
@@ -122,6 +125,34 @@ impl<L: Lines> Producer<L> {
         Ok(self.tail + lines - self.head <= self.capacity)
     }
 
+    /// Writes and publishes one record that fills one line exactly, in the fewest instructions. Returns its position.
+    #[inline(always)]
+    pub fn push_line(
+        &mut self,
+        words: &[u64; LINE_WORDS - 1],
+        reply_slot: Option<u16>,
+    ) -> Result<u64, ReserveError> {
+        self.make_room(LINE_PAYLOAD_BYTES)?;
+        let position = self.tail;
+        let tag = self.write_line(words, reply_slot);
+        self.ring.store(position as usize, 0, tag, order!(T1, Release));
+        Ok(position)
+    }
+
+    /// Writes one line but for its tag, which it returns.
+    #[inline(always)]
+    fn write_line(&mut self, words: &[u64; LINE_WORDS - 1], reply_slot: Option<u16>) -> u64 {
+        let position = self.tail;
+        let at = position as usize;
+        for first in [0, 2, 4] {
+            let pair = [words[first].to_le(), words[first + 1].to_le()];
+            self.ring.set_payload_pair(at, first + 1, pair);
+        }
+        self.ring.set_payload(at, 7, words[6].to_le());
+        self.tail = position + 1;
+        self.tags.head(position, LINE_PAYLOAD_BYTES, reply_slot)
+    }
+
     /// Starts a batch: its records become visible together, in one publication.
     pub fn batch(&mut self) -> Batch<'_, L> {
         Batch { producer: self, first: None, records: 0 }
@@ -137,7 +168,8 @@ impl<L: Lines> Producer<L> {
     #[inline(always)]
     fn make_room(&mut self, bytes: usize) -> Result<u64, ReserveError> {
         let lines = lines_for(bytes) as u64;
-        if self.tail + lines - self.head > self.capacity {
+        // Free lines are not enough: a tag cannot say the length of a record beyond the limit.
+        if lines > RECORD_LINES_MAX as u64 || self.tail + lines - self.head > self.capacity {
             self.look_for_room(bytes, lines)?;
         }
         let ahead = self.tail + PREFETCH_LINES;
@@ -174,8 +206,12 @@ pub struct Reservation<'p, L: Lines> {
     lines: u64,
     /// Number of the line in the record that is written now.
     line: u64,
-    /// Next payload word in that line, in 1..=8.
-    word: usize,
+    /// Payload words of that line that were put, in 0..=7.
+    filled: usize,
+    /// The last of them, if their number is odd: words are stored in pairs.
+    odd: u64,
+    /// Words of the record that are still to come.
+    left: usize,
     /// Bytes that do not fill a word yet, in the low bits.
     partial: u64,
     /// Number of those, in 0..8.
@@ -186,7 +222,9 @@ impl<'p, L: Lines> Reservation<'p, L> {
     #[inline(always)]
     fn new(producer: &'p mut Producer<L>, lines: u64, bytes: usize, slot: Option<u16>) -> Self {
         let head_tag = producer.tags.head(producer.tail, bytes, slot);
-        Self { producer, head_tag, lines, line: 0, word: 1, partial: 0, partial_bytes: 0 }
+        let left = bytes.div_ceil(8);
+        let (lines, line, filled, odd) = (lines, 0, 0, 0);
+        Self { producer, head_tag, lines, line, filled, odd, left, partial: 0, partial_bytes: 0 }
     }
 
     /// Position of the record.
@@ -233,24 +271,40 @@ impl<'p, L: Lines> Reservation<'p, L> {
 
     #[inline(always)]
     fn store(&mut self, word: u64) {
-        if self.word == LINE_WORDS {
-            self.next_line();
+        if self.left == 0 {
+            return;
         }
-        if self.line < self.lines {
-            let position = self.producer.tail + self.line;
-            self.producer.ring.set_payload(position as usize, self.word, word);
-            self.word += 1;
+        if self.filled == LINE_WORDS - 1 {
+            self.end_line();
+            self.line += 1;
+            self.filled = 0;
+        }
+        self.filled += 1;
+        self.left -= 1;
+        if self.filled % 2 == 1 {
+            self.odd = word;
+        } else {
+            let pair = [self.odd, word];
+            self.producer.ring.set_payload_pair(self.at(), self.filled - 1, pair);
         }
     }
 
+    /// Line number in the ring of the line that is written now.
     #[inline(always)]
-    fn next_line(&mut self) {
-        self.line += 1;
-        self.word = 1;
-        if self.line < self.lines {
-            let position = self.producer.tail + self.line;
-            let tag = self.producer.tags.body(position, self.line as usize);
-            self.producer.ring.store(position as usize, 0, tag, Ordering::Relaxed);
+    fn at(&self) -> usize {
+        (self.producer.tail + self.line) as usize
+    }
+
+    /// Stores what is left of the line that was begun last: an odd word, and its tag unless it is the head.
+    #[inline(always)]
+    fn end_line(&mut self) {
+        let at = self.at();
+        if self.filled % 2 == 1 {
+            self.producer.ring.set_payload(at, self.filled, self.odd);
+        }
+        if self.line > 0 {
+            let tag = self.producer.tags.body(self.producer.tail + self.line, self.line as usize);
+            self.producer.ring.store(at, 0, tag, Ordering::Relaxed);
         }
     }
 
@@ -264,15 +318,16 @@ impl<'p, L: Lines> Reservation<'p, L> {
         position
     }
 
-    /// Zeroes what was reserved but never put, so that every body line has its tag.
+    /// Zeroes what was reserved but never put, so that every line has its tag and words.
     #[inline(always)]
     fn finish(&mut self) {
         if self.partial_bytes != 0 {
             self.put(&[0; 7][..8 - self.partial_bytes]);
         }
-        while self.line + 1 < self.lines {
+        while self.left > 0 {
             self.store(0);
         }
+        self.end_line();
     }
 }
 
@@ -305,6 +360,21 @@ impl<L: Lines> Batch<'_, L> {
         let mut reservation = self.reserve(record.len(), None)?;
         reservation.inner.put(record);
         Ok(reservation.add())
+    }
+
+    /// Adds one record that fills one line exactly, in the fewest instructions. Returns its position.
+    #[inline(always)]
+    pub fn push_line(&mut self, words: &[u64; LINE_WORDS - 1]) -> Result<u64, ReserveError> {
+        self.producer.make_room(LINE_PAYLOAD_BYTES)?;
+        let position = self.producer.tail;
+        let tag = self.producer.write_line(words, None);
+        if self.first.is_none() {
+            self.first = Some((position, tag));
+        } else {
+            self.producer.ring.store(position as usize, 0, tag, Ordering::Relaxed);
+        }
+        self.records += 1;
+        Ok(position)
     }
 
     /// Records added so far.
