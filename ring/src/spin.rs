@@ -5,13 +5,15 @@ use core::time::Duration;
 
 /// Longest poll before a side blocks.
 pub const SPIN_MAX: Duration = Duration::from_micros(200);
-const SPIN_MIN_NS: u64 = 4_000;
+/// Least poll. Blocking costs either side tens of microseconds (the ring of the doorbell alone 5 to 10), so polling for less
+/// never pays; and with less a worker can fall asleep again before its client is back from waking it, again and again.
+const SPIN_MIN_NS: u64 = 50_000;
 /// Every so many waits the longest poll is tried again, whatever the last ones needed.
 const RETRY_EVERY: u64 = 32;
 /// Looks between two readings of the clock.
 const LOOKS_PER_CLOCK: u32 = 32;
 
-/// An adaptive limit on polling: it follows what recent waits needed, between 4 us and its maximum.
+/// An adaptive limit on polling: it follows what recent waits needed, between 50 us and its maximum.
 pub struct SpinBudget {
     max_ns: u64,
     budget_ns: AtomicU64,

@@ -13,6 +13,19 @@ const STREAMING: u64 = 64;
 /// Most pauses after an empty look.
 const PAUSES_MAX: u64 = 64;
 
+/// A record, copied out of the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'c> {
+    /// Position of its head line.
+    pub position: u64,
+    /// Position after its last line.
+    pub end: u64,
+    /// Where the producer waits for a reply, if it does; below the channel's number of slots.
+    pub reply_slot: Option<u16>,
+    /// Its payload: a private copy, but of bytes that an untrusted peer chose.
+    pub bytes: &'c [u8],
+}
+
 /// The private copy of a record, on lines of its own.
 #[repr(align(128))]
 struct Copied([u64; RECORD_BYTES_MAX / 8]);
