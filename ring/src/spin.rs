@@ -13,10 +13,12 @@ const RETRY_EVERY: u64 = 32;
 /// Looks between two readings of the clock.
 const LOOKS_PER_CLOCK: u32 = 32;
 
-/// An adaptive limit on polling: it follows what recent waits needed, between 50 us and its maximum.
+/// An adaptive limit on polling: its maximum as long as waits are met, half of it after each that is not, but never under
+/// 50 us. So a peer that is busy with few long pauses is polled through all but those, and an idle one costs little.
 pub struct SpinBudget {
     max_ns: u64,
-    budget_ns: AtomicU64,
+    /// Waits that were not met since the last one that was.
+    misses: AtomicU64,
     waits: AtomicU64,
 }
 
@@ -32,7 +34,7 @@ impl SpinBudget {
     /// Polls for at most `max` before blocking; zero never polls.
     pub fn new(max: Duration) -> Self {
         let max_ns = max.as_nanos() as u64;
-        Self { max_ns, budget_ns: AtomicU64::new(max_ns), waits: AtomicU64::new(0) }
+        Self { max_ns, misses: AtomicU64::new(0), waits: AtomicU64::new(0) }
     }
 
     /// Polls `look` for as long as recent waits make it worth while.
@@ -54,47 +56,48 @@ impl SpinBudget {
     fn poll_long<T>(&self, look: &mut dyn FnMut() -> Option<T>) -> Option<T> {
         let waits = self.waits.fetch_add(1, Ordering::Relaxed);
         let retry = waits.is_multiple_of(RETRY_EVERY);
-        let budget = if retry { self.max_ns } else { self.budget_ns.load(Ordering::Relaxed) };
-        let (found, took) = poll_until(Duration::from_nanos(budget), look);
-        self.learn(found.is_some(), took.as_nanos() as u64);
+        let budget = if retry { self.max_ns } else { self.budget_ns() };
+        let found = poll_until(Duration::from_nanos(budget), look);
+        self.learn(found.is_some());
         found
     }
 
-    /// A wait that was met asks for twice its length; one that was not halves the budget.
-    fn learn(&self, met: bool, took_ns: u64) {
-        let budget = self.budget_ns.load(Ordering::Relaxed);
-        let next = if met { (budget - budget / 8).max(2 * took_ns) } else { budget / 2 };
-        let least = SPIN_MIN_NS.min(self.max_ns);
-        self.budget_ns.store(next.clamp(least, self.max_ns), Ordering::Relaxed);
+    fn budget_ns(&self) -> u64 {
+        let misses = self.misses.load(Ordering::Relaxed).min(63);
+        (self.max_ns >> misses).max(SPIN_MIN_NS.min(self.max_ns))
+    }
+
+    fn learn(&self, met: bool) {
+        let misses = self.misses.load(Ordering::Relaxed);
+        self.misses.store(if met { 0 } else { misses + 1 }, Ordering::Relaxed);
     }
 
     /// Polls `look` for `time`.
     pub fn poll_for<T>(time: Duration, look: &mut dyn FnMut() -> Option<T>) -> Option<T> {
-        poll_until(time, look).0
+        poll_until(time, look)
     }
 }
 
 #[cfg(not(ringbar_loom))]
-fn poll_until<T>(time: Duration, look: &mut dyn FnMut() -> Option<T>) -> (Option<T>, Duration) {
+fn poll_until<T>(time: Duration, look: &mut dyn FnMut() -> Option<T>) -> Option<T> {
     let start = std::time::Instant::now();
     loop {
         for _ in 0..LOOKS_PER_CLOCK {
             if let Some(found) = look() {
-                return (Some(found), start.elapsed());
+                return Some(found);
             }
             spin_loop();
         }
-        let took = start.elapsed();
-        if took >= time {
-            return (None, took);
+        if start.elapsed() >= time {
+            return None;
         }
     }
 }
 
 /// A model has no clock: one look stands for any number.
 #[cfg(ringbar_loom)]
-fn poll_until<T>(_: Duration, look: &mut dyn FnMut() -> Option<T>) -> (Option<T>, Duration) {
-    (look(), Duration::ZERO)
+fn poll_until<T>(_: Duration, look: &mut dyn FnMut() -> Option<T>) -> Option<T> {
+    look()
 }
 
 #[cfg(all(test, not(ringbar_loom)))]
@@ -112,13 +115,16 @@ mod tests {
     }
 
     #[test]
-    fn waits_that_are_never_met_shrink_the_budget_to_its_least() {
+    fn waits_that_are_never_met_shrink_the_budget_to_its_least_and_one_that_is_restores_it() {
         let spin = SpinBudget::new(SPIN_MAX);
-        for _ in 0..20 {
-            spin.learn(false, 0);
+        let max_ns = SPIN_MAX.as_nanos() as u64;
+        spin.learn(false);
+        assert_eq!(spin.budget_ns(), max_ns / 2);
+        for _ in 0..100 {
+            spin.learn(false);
         }
-        assert_eq!(spin.budget_ns.load(Ordering::Relaxed), SPIN_MIN_NS);
-        spin.learn(true, 30_000);
-        assert_eq!(spin.budget_ns.load(Ordering::Relaxed), 60_000);
+        assert_eq!(spin.budget_ns(), SPIN_MIN_NS);
+        spin.learn(true);
+        assert_eq!(spin.budget_ns(), max_ns);
     }
 }
