@@ -10,6 +10,7 @@
 use ringbar::sync::{AtomicU32, Ordering};
 use rustix::process::Signal;
 use std::fmt;
+use std::io::Write;
 use std::str::FromStr;
 use std::time::Duration;
 use thiserror::Error;
@@ -182,8 +183,9 @@ fn passed(point: Point) {
 }
 
 fn act(point: Point) {
-    // The proof that the point was reached; written before the process ends.
-    eprintln!("failpoint {} reached by process {}", point.name(), std::process::id());
+    let text = format!("failpoint {} reached by process {}\n", point.name(), std::process::id());
+    // The proof that the point was reached, before the process ends; at once, so that no other process's text gets into it.
+    let _ = std::io::stderr().write_all(text.as_bytes());
     let action = ACTION.load(Ordering::Relaxed);
     let signal = |signal| {
         // Own process: allowed always.
