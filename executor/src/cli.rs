@@ -23,6 +23,9 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Option<Command>,
+    /// Without a command: print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What `ringbar` can do.
@@ -165,7 +168,8 @@ type AnyError = Box<dyn Error>;
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
-    let Some(command) = Cli::parse().command else { return replay::main_job() };
+    let cli = Cli::parse();
+    let Some(command) = cli.command else { return replay::main_job(cli.json) };
     let done = match command {
         Command::Serve(args) => serve(&args),
         Command::Status(args) => show_status(&args),

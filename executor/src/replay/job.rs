@@ -199,8 +199,8 @@ fn copy_rate_beside(workload: &Workload, outcome: &Outcome) -> Option<CopyRate> 
 
 /// What `ringbar` does without a command: replays a recorded inference run over the ring and over the two old ways, and
 /// prints the figures side by side.
-pub fn main_job() -> ExitCode {
-    ending("", run_main_job(false, Source::default()))
+pub fn main_job(json: bool) -> ExitCode {
+    ending("main job", run_main_job(json, Source::default()))
 }
 
 fn run_main_job(json: bool, source: Source<'_>) -> Result<(), ReplayError> {
