@@ -5,7 +5,7 @@ use crate::daemon::{Config, Daemon};
 use crate::device::{Device, MockSettings};
 use crate::failpoints::Failpoint;
 use crate::job::WorkerOptions;
-use crate::{idle, logging, probe, replay, status, units, worker};
+use crate::{bench, idle, logging, probe, replay, status, units, worker};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::error::Error;
 use std::os::fd::OwnedFd;
@@ -41,6 +41,8 @@ pub enum Command {
     IdleCpu(idle::IdleArgs),
     /// Replay recorded calls over the ring or another transport, and say what they cost.
     Replay(replay::ReplayArgs),
+    /// Measure the ring against this machine's own limits, between threads and between processes.
+    Bench(bench::BenchArgs),
     /// Serve one replay over one of the old transports; started by `replay` and by nobody else.
     #[command(hide = true)]
     ReplayWorker(replay::ReplayWorkerArgs),
@@ -168,6 +170,9 @@ type AnyError = Box<dyn Error>;
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
+    if let Some(code) = bench::serve_if_asked() {
+        return code;
+    }
     let cli = Cli::parse();
     let Some(command) = cli.command else { return replay::main_job(cli.json) };
     let done = match command {
@@ -175,6 +180,7 @@ pub fn run() -> ExitCode {
         Command::Status(args) => show_status(&args),
         Command::Probe(args) => probe::run(&args),
         Command::IdleCpu(args) => idle::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Replay(args) => return replay::command(&args),
         Command::ReplayWorker(args) => return replay::worker(&args),
         Command::Worker(_) => return worker::run(),

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attach;
+pub mod bench;
 pub mod cli;
 pub mod daemon;
 pub mod device;
