@@ -179,9 +179,9 @@ fn check_geometry(mapping: &Arc<Mapping>, place: Place) {
     ];
     for (index, &(start, len)) in parts.iter().enumerate() {
         let next = parts.get(index + 1).map_or(id.channel_bytes, |&(next, _)| next);
-        assert!(start % page == 0 && start + len <= next, "{parts:?}");
+        assert!(start.is_multiple_of(page) && start + len <= next, "{parts:?}");
     }
-    assert!(place.offset >= page && place.offset % page == 0);
+    assert!(place.offset >= page && place.offset.is_multiple_of(page));
     assert!(
         place.offset.checked_add(id.channel_bytes).is_some_and(|end| end <= mapping.len() as u64)
     );

@@ -16,8 +16,11 @@ pub mod produce;
 pub mod reply;
 pub mod seeds;
 
+/// What is done with an input.
+pub type Target = fn(&[u8]);
+
 /// The names of all targets with their functions.
-pub const TARGETS: [(&str, fn(&[u8])); 7] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("attach", attach::run),
     ("consume", consume::run),
     ("produce", produce::run),

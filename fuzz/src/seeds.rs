@@ -34,11 +34,11 @@ fn named(name: &str, parts: &[&[u8]]) -> Seed {
 
 fn attach() -> Vec<Seed> {
     // Mode, channels - 1, shifts of the sizes, pages of arena.
-    let one = [0, 0, 0b010_01_010, 1];
+    let one = [0, 0, 0b0100_1010, 1];
     let many = [0, 30, 0, 0];
     let magic = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    let small = [1, 2, 0b010_01_010, 1, 0, 2];
-    let raw_mode = [6, 0, 0b010_01_010, 1];
+    let small = [1, 2, 0b0100_1010, 1, 0, 2];
+    let raw_mode = [6, 0, 0b0100_1010, 1];
     let raw = raw_region();
     vec![
         named("one-channel", &[&one]),

@@ -64,10 +64,10 @@ impl Drop for Attack {
 fn scribble(lines: &SharedLines, random: &mut Random) {
     let (at, word) = (random.next() as usize, (random.next() % 8) as usize);
     // Line 0 half of the time: that is where a new consumer looks.
-    let at = if random.next() % 2 == 0 { 0 } else { at };
+    let at = if random.next().is_multiple_of(2) { 0 } else { at };
     let tags = TagSpace::new(GENERATION, lines.count().trailing_zeros());
-    let position =
-        (at & lines.mask()) as u64 + u64::from(random.next() % 4 == 0) * lines.count() as u64;
+    let position = (at & lines.mask()) as u64
+        + u64::from(random.next().is_multiple_of(4)) * lines.count() as u64;
     let value = match random.next() % 8 {
         0 => random.next(),
         1 => random.next() % 100,
@@ -76,7 +76,7 @@ fn scribble(lines: &SharedLines, random: &mut Random) {
         4 => tags.head(position, (random.next() % 8192) as usize, None),
         _ => tags.head(position, (random.next() % 150) as usize, Some((random.next() % 3) as u16)),
     };
-    let word = if random.next() % 2 == 0 { 0 } else { word };
+    let word = if random.next().is_multiple_of(2) { 0 } else { word };
     lines.store(at, word, value, Ordering::Release);
 }
 
@@ -121,7 +121,8 @@ fn a_producer_into_scribbled_lines_goes_on_or_finds_a_violation() {
         let attacked = (ring.clone(), header.clone());
         let _attack = Attack::start(seed, move |random| {
             scribble(&attacked.0, random);
-            let head = [random.next() % 40, random.next()][usize::from(random.next() % 8 == 0)];
+            let head =
+                [random.next() % 40, random.next()][usize::from(random.next().is_multiple_of(8))];
             attacked.1.store(line::COMMAND_HEAD, 0, head, Ordering::Release);
         });
         let mut producer = Producer::new(ring, header, Direction::Commands, GENERATION);
@@ -153,7 +154,7 @@ fn a_caller_at_a_scribbled_slot_gets_a_reply_or_a_violation() {
         let attacked = replies.clone();
         let _attack = Attack::start(seed, move |random| {
             let tag = tag::reply(GENERATION, 7, (random.next() % 57) as usize);
-            let value = if random.next() % 4 == 0 { random.next() } else { tag };
+            let value = if random.next().is_multiple_of(4) { random.next() } else { tag };
             let word = (random.next() % 8) as usize;
             attacked.store(
                 random.next() as usize,

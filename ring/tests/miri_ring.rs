@@ -5,10 +5,13 @@
 mod miri_rig;
 
 use miri_rig::{GENERATION, Rig, heap_lines, rig};
+use ringbar::arena::{Arena, address};
 use ringbar::layout::HEADER_LINES;
 use ringbar::lines::SharedLines;
+use ringbar::os::Mapping;
 use ringbar::reply::{self, ReplyBytes, Slot, Ticket};
 use ringbar::spsc::{Consumer, Direction, Producer, ReserveError};
+use ringbar::sync::Arc;
 use ringbar::tag::REPLY_BYTES_MAX;
 use ringbar::worker::Next;
 use std::thread;
@@ -185,4 +188,18 @@ fn a_whole_channel_carries_calls_posts_staged_bytes_fences_and_events() {
     assert_eq!(events + client.counters().events_lost, 10);
     client.close();
     assert_eq!(served.join().expect("no panic"), 1000);
+}
+
+#[test]
+fn the_last_bytes_of_an_arena_of_any_length_are_copied_within_it() {
+    for len in 97..=104 {
+        let mapping = Arc::new(Mapping::heap(len).expect("memory"));
+        let arena = Arena::new(mapping.subrange(0, len).expect("the whole"));
+        let end = address(0, len as u64 - 3);
+        arena.write(end, &[1, 2, 3]).expect("inside");
+        let mut back = [0; 3];
+        arena.read(end, &mut back).expect("inside");
+        assert_eq!(back, [1, 2, 3]);
+        arena.read(end, &mut [0; 4]).expect_err("outside");
+    }
 }

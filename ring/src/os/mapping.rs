@@ -187,8 +187,10 @@ impl Mapping {
     /// `len` zeroed bytes of this process, aligned to [`MAPPING_ALIGN`].
     pub fn heap(len: usize) -> Result<Self, MapError> {
         checked_len("heap", len as u64)?;
+        // Whole pages, as the kernel's mappings are: bulk copies touch whole words.
         let layout = Layout::from_size_align(len, MAPPING_ALIGN)
-            .map_err(|_| MapError::OutOfMemory { len })?;
+            .map_err(|_| MapError::OutOfMemory { len })?
+            .pad_to_align();
         // SAFETY: the layout's size was checked not to be zero.
         let ptr = unsafe { std::alloc::alloc_zeroed(layout) };
         let ptr = NonNull::new(ptr).ok_or(MapError::OutOfMemory { len })?;
