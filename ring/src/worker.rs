@@ -15,7 +15,7 @@ use crate::progress;
 use crate::region::{Channel, State};
 use crate::reply::{self, Ticket};
 use crate::spin::SpinBudget;
-use crate::spsc::{Consumer, Direction, Producer, Record, ReserveError, Violation};
+use crate::spsc::{Consumer, Direction, Producer, QUIET_LOOKS, Record, ReserveError, Violation};
 use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering};
 use crate::wake::{Armed, Sleeper, WakeMode, Waker};
 use core::time::Duration;
@@ -220,10 +220,13 @@ impl<B: Block> Worker<B> {
     /// Polls, then blocks once. True if a command is there.
     #[cold]
     fn wait(&mut self) -> Result<bool, ChannelError> {
-        self.consumer.idle();
-        if self.consumer.is_ready() {
-            return Ok(true);
+        for _ in 0..QUIET_LOOKS {
+            self.consumer.idle();
+            if self.consumer.is_ready() {
+                return Ok(true);
+            }
         }
+        self.consumer.release();
         self.publish_progress();
         let consumer = &self.consumer;
         if self.spin.poll(&mut || consumer.is_ready().then_some(())).is_some() {

@@ -12,6 +12,9 @@ use crate::tag::{
 const STREAMING: u64 = 64;
 /// Most pauses after an empty look.
 const PAUSES_MAX: u64 = 64;
+/// Empty looks in a row after which lines are released. A synchronous caller's next command comes within a few; a store to
+/// the head after each would make it wait until that line is fetched back from the producer's processor.
+pub(crate) const QUIET_LOOKS: u32 = 16;
 
 /// A record, copied out of the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +52,8 @@ pub struct Consumer<L: Lines> {
     release_at: u64,
     /// Position at the last empty look.
     run_start: u64,
+    /// Empty looks in a row at that position, less one.
+    empty_looks: u32,
     /// Position after the last record that wants a reply.
     called: u64,
     copy: Box<Copied>,
@@ -77,6 +82,7 @@ impl<L: Lines> Consumer<L> {
             released: 0,
             release_at: (capacity / 8).max(1),
             run_start: 0,
+            empty_looks: 0,
             called: 0,
             copy: Box::new(Copied([0; RECORD_BYTES_MAX / 8])),
         }
@@ -140,11 +146,18 @@ impl<L: Lines> Consumer<L> {
         }
     }
 
-    /// To be called after an empty [`pop`](Self::pop): releases lines, then pauses: once, or for longer after a stream of
-    /// records that want no reply, so that the producer gets some lines ahead instead of sharing each with us.
+    /// To be called after each empty [`pop`](Self::pop): releases lines after a few of them in a row, then pauses: once, or
+    /// for longer after a stream of records that want no reply, so that the producer gets some lines ahead instead of
+    /// sharing each with us.
     #[inline(always)]
     pub fn idle(&mut self) {
-        self.release();
+        if self.position != self.run_start {
+            self.empty_looks = 0;
+        } else if self.empty_looks < QUIET_LOOKS {
+            self.empty_looks += 1;
+        } else {
+            self.release();
+        }
         let streamed = self.position - self.run_start >= STREAMING && self.called != self.position;
         self.run_start = self.position;
         let pauses = if streamed { (self.capacity / 32).clamp(1, PAUSES_MAX) } else { 1 };

@@ -11,6 +11,8 @@ mod producer;
 #[cfg(all(test, not(ringbar_loom)))]
 mod tests;
 
+#[cfg(not(ringbar_loom))]
+pub(crate) use consumer::QUIET_LOOKS;
 pub use consumer::{Consumer, Record};
 pub use producer::{Batch, Full, Producer, Reservation, ReserveError};
 

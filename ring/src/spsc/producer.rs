@@ -136,7 +136,19 @@ impl<L: Lines> Producer<L> {
         let position = self.tail;
         let tag = self.write_line(words, reply_slot);
         self.ring.store(position as usize, 0, tag, order!(T1, Release));
+        if reply_slot.is_some() {
+            self.own_next();
+        }
         Ok(position)
+    }
+
+    /// Takes ownership of the next line by a store, while the caller waits for its reply anyway: the next command then
+    /// finds the line at hand. A prefetch would not do: the line is here already, but shared.
+    #[inline(always)]
+    fn own_next(&self) {
+        if self.tail < self.head + self.capacity {
+            self.ring.set_payload(self.tail as usize, LINE_WORDS - 1, 0);
+        }
     }
 
     /// Writes one line but for its tag, which it returns.
@@ -202,6 +214,7 @@ impl<L: Lines> Producer<L> {
 pub struct Reservation<'p, L: Lines> {
     producer: &'p mut Producer<L>,
     head_tag: u64,
+    wants_reply: bool,
     /// Lines of the record.
     lines: u64,
     /// Number of the line in the record that is written now.
@@ -224,7 +237,18 @@ impl<'p, L: Lines> Reservation<'p, L> {
         let head_tag = producer.tags.head(producer.tail, bytes, slot);
         let left = bytes.div_ceil(8);
         let (lines, line, filled, odd) = (lines, 0, 0, 0);
-        Self { producer, head_tag, lines, line, filled, odd, left, partial: 0, partial_bytes: 0 }
+        Self {
+            producer,
+            head_tag,
+            wants_reply: slot.is_some(),
+            lines,
+            line,
+            filled,
+            odd,
+            left,
+            partial: 0,
+            partial_bytes: 0,
+        }
     }
 
     /// Position of the record.
@@ -315,6 +339,9 @@ impl<'p, L: Lines> Reservation<'p, L> {
         let position = self.producer.tail;
         self.producer.ring.store(position as usize, 0, self.head_tag, order!(T1, Release));
         self.producer.tail += self.lines;
+        if self.wants_reply {
+            self.producer.own_next();
+        }
         position
     }
 
