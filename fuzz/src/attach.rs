@@ -45,13 +45,11 @@ fn region(input: &mut Input<'_>) -> Option<Arc<Mapping>> {
     let bytes = if mode & 1 == 0 { whole } else { usize::from(input.u16()) * 16 };
     let mapping = Arc::new(Mapping::heap(bytes.min(BYTES_MAX)).ok()?);
     if mode & 2 == 0 {
-        let terms = Terms { vocabulary_hash: 7, features: u64::from(mode) };
-        // It may not fit: then there are zeros.
-        if let Ok(places) = region::create(&mapping, &channels, terms) {
-            for place in places {
-                Channel::open(&mapping, place).expect("what was created opens").offer(1);
-            }
-        }
+        copy_region(&mapping, &channels, u64::from(mode));
+    }
+    if mode & 8 != 0 {
+        // A host that lies about the region's size only as far as the mapping allows.
+        store(&mapping, 2, mapping.len() as u64);
     }
     if mode & 4 != 0 {
         let raw = usize::from(input.u16());
@@ -59,6 +57,24 @@ fn region(input: &mut Input<'_>) -> Option<Arc<Mapping>> {
     }
     scribble_words(&mapping, input);
     Some(mapping)
+}
+
+/// As much as fits of a good region with these channels.
+fn copy_region(mapping: &Arc<Mapping>, channels: &[Sizes], features: u64) {
+    let terms = Terms { vocabulary_hash: 7, features };
+    let bytes = region::region_bytes(channels) as usize;
+    let good = Arc::new(Mapping::heap(bytes).expect("memory"));
+    let places = region::create(&good, channels, terms).expect("a region");
+    store_words(mapping, &good, 0..PAGE_BYTES / 8);
+    for place in places {
+        Channel::open(&good, place).expect("what was created opens").offer(1);
+        let first = place.offset as usize / 8;
+        store_words(mapping, &good, first..first + 64);
+    }
+}
+
+fn store_words(to: &Arc<Mapping>, from: &Arc<Mapping>, words: std::ops::Range<usize>) {
+    words.for_each(|word| store(to, word, load(from, word)));
 }
 
 /// Up to 31 small channels.

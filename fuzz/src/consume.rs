@@ -105,6 +105,12 @@ fn meaning(tag: u64, position: u64, capacity: u64, generation: u32) -> Meaning {
     if never_written || lap_before { Meaning::Nothing } else { Meaning::Foreign }
 }
 
+/// What PROTOCOL.md, section 4, says of the tag of line `number` of a record, at that line's own position.
+fn body(number: usize, position: u64, capacity: u64, generation: u32) -> u64 {
+    let lap = (position / capacity) & 0xffff;
+    lap << 48 | (number as u64) << 32 | u64::from(generation & 0xffff) << 16 | 2 << 13
+}
+
 /// Pops until the input is used up or a violation ends it.
 pub fn run(data: &[u8]) {
     popped(data);
@@ -206,6 +212,10 @@ fn check_pop(
                 assert!(lines <= lines_max);
                 assert_eq!(record.end, position + lines as u64);
                 assert_eq!(peer.given_tags.len(), lines, "each tag of the record once");
+                for (number, &(_, tag)) in peer.given_tags.iter().enumerate().skip(1) {
+                    let at = position + number as u64;
+                    assert_eq!(tag, body(number, at, capacity, generation), "a body was taken");
+                }
                 assert_eq!(payload_loads, bytes.div_ceil(8), "each payload word once");
                 check_bytes(peer, &record, bytes);
             }

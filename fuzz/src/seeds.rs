@@ -45,6 +45,10 @@ fn attach() -> Vec<Seed> {
         named("31-channels", &[&many]),
         named("no-magic", &[&one, &magic]),
         named("mapped-too-short", &[&small]),
+        named(
+            "mapped-one-page-short",
+            &[&[9, 0, 0b0100_1010, 1], &(24_576_u16 / 16).to_le_bytes()],
+        ),
         named("raw", &[&raw_mode, &(raw.len() as u16).to_le_bytes(), &raw]),
         named("changed-identity", &[&one, &[5, 17, 3, 5, 21, 40, 9, 30, 129]]),
         named("changed-offset", &[&one, &[4, 8, 63, 8, 9, 127, 4, 2, 1]]),

@@ -66,6 +66,7 @@ fn seeds_of_attach_are_attached_to_or_refused_as_they_should() {
     assert_eq!(channels("31-channels"), 25, "as many as fit");
     assert_eq!(channels("no-magic"), 0);
     assert_eq!(channels("mapped-too-short"), 0);
+    assert_eq!(channels("mapped-one-page-short"), 0);
     assert_eq!(channels("running"), 1);
 }
 
