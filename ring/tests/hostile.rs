@@ -333,8 +333,8 @@ fn h11_holes_everywhere_while_commands_run_end_the_channel_and_not_the_process()
         let arena = worker.completions().arena().clone();
         let worker = thread::spawn(move || serve(worker));
         let posts = client.clone();
-        returns(move || {
-            // Some of it arrives, until the client's own holes end its channel, or do not.
+        let poster = thread::spawn(move || {
+            // Some of it arrives, until the client's own holes end its channel, swallow a command for ever, or do not.
             let mut bytes = [0; 4096];
             for number in 0..2000_u64 {
                 if posts.post(&number.to_le_bytes()).is_err() {
@@ -344,8 +344,11 @@ fn h11_holes_everywhere_while_commands_run_end_the_channel_and_not_the_process()
                 assert_eq!(bytes, [0; 4096], "a hole reads as zeros");
             }
         });
+        thread::sleep(Duration::from_millis(50));
         drop(attack);
+        // A post that waits for room behind a swallowed command ends with its own channel.
         client.close();
+        returns(move || poster.join().expect("the poster ends"));
         // The state may have been punched away with the header: then the socket tells.
         drop(client);
         returns(move || worker.join().expect("the worker ends, by itself"));
