@@ -158,17 +158,24 @@ pub fn popped(data: &[u8]) -> usize {
         records += usize::from(got_record);
         if !got_record {
             consumer.idle();
-            check_release(&header, position);
         }
+        check_released(&header, consumer.position(), capacity as u64);
     }
+    // What was popped can always be released.
+    consumer.release();
+    let position = consumer.position();
+    assert_eq!(header.with(|peer| peer.last.map_or(0, |(_, _, value)| value)), position);
     records
 }
 
-fn check_release(header: &FreshLines<WriteOnly>, position: u64) {
-    let last = header.with(|peer| peer.last);
-    if position > 0 {
-        assert_eq!(last, Some((line::COMMAND_HEAD, 0, position)), "an idle consumer releases all");
-    }
+/// No line is released before it was popped, and none is kept for longer than a lap.
+fn check_released(header: &FreshLines<WriteOnly>, position: u64, capacity: u64) {
+    let Some((at, word, released)) = header.with(|peer| peer.last) else {
+        assert!(position <= capacity);
+        return;
+    };
+    assert_eq!((at, word), (line::COMMAND_HEAD, 0), "nothing else is the consumer's to write");
+    assert!(released <= position && position - released <= capacity);
 }
 
 fn check_pop(

@@ -139,7 +139,7 @@ impl Lines for AnyLines {
     }
 }
 
-/// A header that is only written: any load of it is a mistake. Remembers the last store.
+/// A header that is only written, values that never go back: any load of it is a mistake. Remembers the last store.
 #[derive(Default)]
 pub struct WriteOnly {
     /// The last store: line, word, value.
@@ -156,6 +156,7 @@ impl Peer for WriteOnly {
     }
 
     fn stored(&mut self, line: usize, word: usize, value: u64) {
+        assert!(self.last.is_none_or(|(_, _, last)| last <= value), "a position went back");
         self.last = Some((line, word, value));
     }
 }
