@@ -13,8 +13,9 @@ const RETRY_EVERY: u64 = 32;
 /// Looks between two readings of the clock.
 const LOOKS_PER_CLOCK: u32 = 32;
 
-/// An adaptive limit on polling: its maximum as long as waits are met, half of it after each that is not, but never under
-/// 50 us. So a peer that is busy with few long pauses is polled through all but those, and an idle one costs little.
+/// An adaptive limit on polling: its maximum as long as waits are met, or one alone is not; half of it after each further
+/// one that is not, but never under 50 us. So a peer that is busy with few long pauses is polled through all but those, and
+/// an idle one costs little.
 pub struct SpinBudget {
     max_ns: u64,
     /// Waits that were not met since the last one that was.
@@ -45,6 +46,9 @@ impl SpinBudget {
         }
         for _ in 0..LOOKS_PER_CLOCK {
             if let Some(found) = look() {
+                if self.misses.load(Ordering::Relaxed) != 0 {
+                    self.misses.store(0, Ordering::Relaxed);
+                }
                 return Some(found);
             }
             spin_loop();
@@ -63,8 +67,8 @@ impl SpinBudget {
     }
 
     fn budget_ns(&self) -> u64 {
-        let misses = self.misses.load(Ordering::Relaxed).min(63);
-        (self.max_ns >> misses).max(SPIN_MIN_NS.min(self.max_ns))
+        let halvings = self.misses.load(Ordering::Relaxed).saturating_sub(1).min(63);
+        (self.max_ns >> halvings).max(SPIN_MIN_NS.min(self.max_ns))
     }
 
     fn learn(&self, met: bool) {
@@ -119,12 +123,14 @@ mod tests {
         let spin = SpinBudget::new(SPIN_MAX);
         let max_ns = SPIN_MAX.as_nanos() as u64;
         spin.learn(false);
+        assert_eq!(spin.budget_ns(), max_ns, "one long pause says nothing");
+        spin.learn(false);
         assert_eq!(spin.budget_ns(), max_ns / 2);
         for _ in 0..100 {
             spin.learn(false);
         }
         assert_eq!(spin.budget_ns(), SPIN_MIN_NS);
-        spin.learn(true);
+        assert_eq!(spin.poll(&mut || Some(1)), Some(1));
         assert_eq!(spin.budget_ns(), max_ns);
     }
 }
