@@ -494,7 +494,7 @@ fn over_rings(
     Ok(if measure == Measure::RoundTrip { left } else { right })
 }
 
-/// The second process of [`over_rings`].
+/// The second process of `over_rings`.
 pub const RING_ROLE: Role = Role { name: "ringbar-rings", run: rings_in_role };
 
 fn rings_in_role(value: Value) -> Result<Value, BenchError> {
@@ -549,7 +549,7 @@ fn over_channel(measure: Measure, plan: Plan, cores: Cores) -> Result<f64, Bench
     Ok(figure)
 }
 
-/// The second process of [`over_channel`].
+/// The second process of `over_channel`.
 pub const CHANNEL_ROLE: Role = Role { name: "ringbar-worker", run: worker_in_role };
 
 fn worker_in_role(value: Value) -> Result<Value, BenchError> {
