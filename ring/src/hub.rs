@@ -11,7 +11,7 @@
 use crate::lines::Lines;
 use crate::spin::SpinBudget;
 use crate::sync::{AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
-use crate::wake::{Armed, Sleeper, WakeMode};
+use crate::wake::{Armed, Sleeper};
 use core::time::Duration;
 
 /// How long a blocked thread sleeps before it looks again by itself.
@@ -58,11 +58,6 @@ impl<L: Lines, P: Park> Hub<L, P> {
             spin,
             parks: AtomicU64::new(0),
         }
-    }
-
-    /// Changes the barrier of the sleep word.
-    pub fn set_mode(&self, mode: WakeMode) {
-        self.lock().sleeper.set_mode(mode);
     }
 
     /// What blocks the leader.

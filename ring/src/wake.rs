@@ -40,11 +40,6 @@ impl<L: Lines> Waker<L> {
         self.mode
     }
 
-    /// Changes the barrier: to be called before anything is published, or with every publisher stopped.
-    pub fn set_mode(&mut self, mode: WakeMode) {
-        self.mode = mode;
-    }
-
     /// To be called after publishing: true if the doorbell must be rung now. Says so once for each sleep of the peer.
     #[inline(always)]
     pub fn must_ring(&self) -> bool {
@@ -94,11 +89,6 @@ impl<L: Lines> Sleeper<L> {
     /// Owns the sleep word in `sleep_line`, which is even and `0` at the start of a generation.
     pub fn new(header: L, sleep_line: usize, mode: WakeMode) -> Self {
         Self { header, sleep_line, mode, epoch: 0 }
-    }
-
-    /// Changes the barrier. The peer must use the same from before the next [`arm`](Self::arm).
-    pub fn set_mode(&mut self, mode: WakeMode) {
-        self.mode = mode;
     }
 
     /// Says "I sleep" and passes the barrier. Afterwards look again, before blocking.
