@@ -99,7 +99,7 @@ fn close(at: &Attachment) -> Result<(), TransportError> {
 }
 
 fn post(at: &Attachment) -> Result<(), ringbar::Error> {
-    let command = encoded(EventCreate { event: EventId(1), flags: 0 });
+    let command = encoded(EventCreate { context: ContextId::FIRST, event: EventId(1), flags: 0 });
     let position = at.client.post_with(command.len(), |room| {
         let (begin, end) = command.split_at(command.len() / 2);
         room.put(begin);
@@ -124,7 +124,7 @@ fn call_without_waiting(at: &Attachment) -> Result<(), ringbar::Error> {
 
 fn bulk(at: &Attachment) -> Result<(), Box<dyn Error>> {
     let data: Vec<u8> = (0..BULK_BYTES).map(|i| (i * 31 / 8) as u8).collect();
-    let device = at.call(MemAlloc { bytes: BULK_BYTES as u64 })?.at;
+    let device = at.call(MemAlloc { context: ContextId::FIRST, bytes: BULK_BYTES as u64 })?.at;
     let stream = StreamId::DEFAULT;
     let staged = at.client.stage(BULK_BYTES as u64)?;
     staged.write(0, &data)?;

@@ -58,10 +58,13 @@ impl Rig {
         caller.call(&Init { flags: 0 }).expect("a worker");
         let (module, function) = (ModuleId(1), FunctionId(1));
         let image = image(&["mix"]);
-        caller.call(&ModuleLoad { module, image: Tail::Inline(&image) }).expect("loaded");
+        caller
+            .call(&ModuleLoad { context: ContextId::FIRST, module, image: Tail::Inline(&image) })
+            .expect("loaded");
         let (layout, name) = (ArenaRef::default(), Tail::Inline(b"mix_7600"));
         let found = caller.call(&FunctionLookup { module, function, layout, name }).expect("found");
-        let device = caller.call(&MemAlloc { bytes: 4 << 20 }).expect("room").at;
+        let device =
+            caller.call(&MemAlloc { context: ContextId::FIRST, bytes: 4 << 20 }).expect("room").at;
         let mut params = vec![3; 7600];
         let at = usize::from(Param::from_word(found.inline[0]).offset);
         params[at..at + 8].copy_from_slice(&device.0.to_le_bytes());

@@ -113,7 +113,7 @@ fn h1_a_position_beyond_the_capacity_poisons_the_channel_with_both_laps_named() 
 #[test]
 fn h2_a_position_that_goes_back_poisons_the_channel() {
     let scene = Scene::new();
-    let record = encoded(EventCreate { event: EventId(1), flags: 0 });
+    let record = encoded(EventCreate { context: ContextId::FIRST, event: EventId(1), flags: 0 });
     scene.attacker.client.post_batch(&[&record[..]; 200]).unwrap();
     let next = scene.attacker.client.tail();
     scene.attacker.client.wait_executed(next, Some(PATIENCE)).unwrap();
@@ -188,12 +188,23 @@ fn h5_arena_blocks_that_overflow_or_reach_outside_are_refused_before_any_access(
 #[test]
 fn h6_stale_foreign_and_wrong_handles_are_errors_of_their_command_only() {
     let scene = Scene::new();
-    scene.attacker.post(StreamCreate { stream: StreamId(4), flags: 0, priority: 0 }).unwrap();
+    scene
+        .attacker
+        .post(StreamCreate {
+            context: ContextId::FIRST,
+            stream: StreamId(4),
+            flags: 0,
+            priority: 0,
+        })
+        .unwrap();
     scene.attacker.post(StreamDestroy { stream: StreamId(4) }).unwrap();
     let stale = scene.attacker.post(StreamDestroy { stream: StreamId(4) }).unwrap();
     // A stream's number where an event's is wanted, and one that only the other client has.
     scene.attacker.post(EventDestroy { event: EventId(4) }).unwrap();
-    scene.other.post(EventCreate { event: EventId(900), flags: 0 }).unwrap();
+    scene
+        .other
+        .post(EventCreate { context: ContextId::FIRST, event: EventId(900), flags: 0 })
+        .unwrap();
     scene.attacker.post(EventDestroy { event: EventId(900) }).unwrap();
     scene.attacker.call(Ping { token: 1 }).unwrap();
     let failure = Some((stale, Status::INVALID_HANDLE.0));
@@ -204,7 +215,7 @@ fn h6_stale_foreign_and_wrong_handles_are_errors_of_their_command_only() {
 
 #[test]
 fn h7_unknown_opcodes_reserved_bits_and_truncated_commands_poison_the_channel() {
-    let good = encoded(EventCreate { event: EventId(1), flags: 0 });
+    let good = encoded(EventCreate { context: ContextId::FIRST, event: EventId(1), flags: 0 });
     let with = |at: usize, byte: u8| {
         let mut bytes = good.clone();
         bytes[at] = byte;
@@ -220,10 +231,11 @@ fn h7_unknown_opcodes_reserved_bits_and_truncated_commands_poison_the_channel() 
 #[test]
 fn h8_whoever_never_looks_at_replies_and_makes_objects_without_end_is_refused_with_a_status() {
     let scene = Scene::new();
-    let giant = scene.attacker.call(MemAlloc { bytes: 1 << 50 }).unwrap_err();
+    let giant =
+        scene.attacker.call(MemAlloc { context: ContextId::FIRST, bytes: 1 << 50 }).unwrap_err();
     assert!(matches!(giant, AttachError::Status(Status::OUT_OF_MEMORY)), "{giant}");
     let records: Vec<_> = (1..1_100_000_u32)
-        .map(|id| encoded(EventCreate { event: EventId(id), flags: 0 }))
+        .map(|id| encoded(EventCreate { context: ContextId::FIRST, event: EventId(id), flags: 0 }))
         .collect();
     let records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
     scene.attacker.client.post_batch(&records).unwrap();
@@ -330,10 +342,10 @@ fn h11_the_region_cannot_be_shrunk_and_holes_in_it_hurt_only_who_punched_them() 
         let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         rustix::fs::fallocate(memfd, punch, 0, bytes).unwrap();
         // Whatever comes of it: it ends, and only here.
-        let _ = scene
-            .attacker
-            .client
-            .post_batch(&[&encoded(EventCreate { event: EventId(1), flags: 0 })[..]; 8]);
+        let _ = scene.attacker.client.post_batch(
+            &[&encoded(EventCreate { context: ContextId::FIRST, event: EventId(1), flags: 0 })[..];
+                8],
+        );
         scene.ring_the_bell();
     }
     scene.expect_others_undisturbed();
@@ -352,7 +364,8 @@ fn h12_rewriting_magic_version_and_sizes_after_the_attach_changes_nothing() {
         );
     }
     let block = scene.attacker.client.pin(4096, 64).unwrap();
-    let device = scene.attacker.call(MemAlloc { bytes: 4096 }).unwrap().at;
+    let device =
+        scene.attacker.call(MemAlloc { context: ContextId::FIRST, bytes: 4096 }).unwrap().at;
     let data = Tail::Arena(ArenaRef { addr: block.address, len: 4096 });
     scene.attacker.post(MemcpyHtoD { dst: device, stream: STREAM, data }).unwrap();
     scene.attacker.post(Fence { stream: STREAM, index: 511, value: 1 }).unwrap();
@@ -364,7 +377,11 @@ fn h12_rewriting_magic_version_and_sizes_after_the_attach_changes_nothing() {
 fn h14_malformed_images_are_refused_and_a_worker_that_dies_of_one_dies_alone() {
     let scene = Scene::with("--mock abort_at_command=40");
     for image in [&b"RBMOCK1\0\xff\xfe"[..], b"\x7fELF", b""] {
-        let load = ModuleLoad { module: ModuleId(1), image: Tail::Inline(image) };
+        let load = ModuleLoad {
+            context: ContextId::FIRST,
+            module: ModuleId(1),
+            image: Tail::Inline(image),
+        };
         let error = scene.attacker.call(load).map(drop);
         // The mock takes an empty list of names for a module without kernels.
         assert!(matches!(error, Err(AttachError::Status(Status::INVALID_IMAGE))), "{error:?}");
@@ -379,7 +396,7 @@ fn h14_malformed_images_are_refused_and_a_worker_that_dies_of_one_dies_alone() {
 fn launch(at: &Attachment) -> Result<u64, AttachError> {
     let (module, function) = (ModuleId(1), FunctionId(1));
     let image = ringbar_mock::image(&["mix"]);
-    at.call(ModuleLoad { module, image: Tail::Inline(&image) })?;
+    at.call(ModuleLoad { context: ContextId::FIRST, module, image: Tail::Inline(&image) })?;
     let layout = ArenaRef::new(0, 0, 4096).unwrap();
     let found =
         at.call(FunctionLookup { module, function, layout, name: Tail::Inline(b"mix_8") })?;
@@ -413,7 +430,7 @@ fn expect_next_generation_works(scene: &Scene) {
     let again = again.unwrap();
     assert_eq!(again.generation, 2);
     again.call(Init { flags: 0 }).unwrap();
-    assert!(again.call(MemAlloc { bytes: 4096 }).is_ok());
+    assert!(again.call(MemAlloc { context: ContextId::FIRST, bytes: 4096 }).is_ok());
 }
 
 #[test]
@@ -432,7 +449,7 @@ fn h15_d11_a_kernel_that_fails_is_a_sticky_error_and_the_next_worker_works() {
 fn h16_nobody_reads_what_another_client_left_in_device_memory() {
     let scene = Scene::new();
     let bytes = 1 << 20;
-    let dirty = scene.attacker.call(MemAlloc { bytes }).unwrap().at;
+    let dirty = scene.attacker.call(MemAlloc { context: ContextId::FIRST, bytes }).unwrap().at;
     scene
         .attacker
         .post(MemsetD8 { dst: dirty, count: bytes, stream: STREAM, value: 0xa5 })
@@ -442,7 +459,7 @@ fn h16_nobody_reads_what_another_client_left_in_device_memory() {
     assert!(eventually(|| scene.server.client("attacker").is_none()));
     let next = scene.server.client_named("next");
     next.call(Init { flags: 0 }).unwrap();
-    let fresh = next.call(MemAlloc { bytes }).unwrap().at;
+    let fresh = next.call(MemAlloc { context: ContextId::FIRST, bytes }).unwrap().at;
     let block = next.client.pin(256 << 10, 64).unwrap();
     next.client.arena().write(block.address, &vec![1; 256 << 10]).unwrap();
     let dst = ArenaRef { addr: block.address, len: block.len };

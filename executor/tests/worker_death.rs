@@ -28,7 +28,7 @@ type Outcome = (&'static str, Instant, ChannelError);
 
 /// Everything a client does; reaches every step of a worker. Ends with the first error.
 fn do_everything(at: &Attachment, round: u64) -> Result<(), AttachError> {
-    let device = at.call(MemAlloc { bytes: 4096 })?.at;
+    let device = at.call(MemAlloc { context: ContextId::FIRST, bytes: 4096 })?.at;
     let block = at.client.pin(4096, 64)?;
     let place = ArenaRef { addr: block.address, len: block.len };
     at.client.arena().write(block.address, &[7; 4096]).unwrap();
@@ -48,7 +48,7 @@ fn do_everything(at: &Attachment, round: u64) -> Result<(), AttachError> {
 
 fn prepare(at: &Attachment) -> Result<(), AttachError> {
     at.call(Init { flags: 0 })?;
-    at.post(EventCreate { event: EVENT, flags: 0 })?;
+    at.post(EventCreate { context: ContextId::FIRST, event: EVENT, flags: 0 })?;
     Ok(())
 }
 
@@ -100,7 +100,13 @@ fn call_until_it_fails(client: &ringbar::client::Client) -> ChannelError {
 
 /// Faster than the worker executes, so that the ring is full most of the time.
 fn post_until_it_fails(client: &ringbar::client::Client) -> ChannelError {
-    let record = ringbar_executor::attach::encoded(EventRecord { event: EVENT, stream: STREAM });
+    let record = ringbar_executor::attach::encoded(EventRecord {
+        event: EVENT,
+        stream: STREAM,
+        flags: 0,
+        index: NO_FENCE,
+        value: 0,
+    });
     let batch = [&record[..]; 32];
     loop {
         if let Err(error) = client.post_batch(&batch) {
@@ -301,7 +307,13 @@ fn commands_in_flight_are_reported_as_lost_and_not_executed_again() {
     let victim = server.client_named("victim");
     prepare(&victim).unwrap();
     let mut tail = 0;
-    while let Ok(position) = victim.post(EventRecord { event: EVENT, stream: STREAM }) {
+    while let Ok(position) = victim.post(EventRecord {
+        event: EVENT,
+        stream: STREAM,
+        flags: 0,
+        index: NO_FENCE,
+        value: 0,
+    }) {
         tail = position;
         if position >= 12 {
             break;

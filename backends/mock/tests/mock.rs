@@ -19,7 +19,12 @@ impl Client {
         let gpu = MockGpu::new(config).expect("a mock GPU");
         let mut client = Self { gpu, worker: FakeWorker::new(1 << 20, 16), ids: 10 };
         client.call(Init { flags: 0 }).expect("init");
-        client.post(StreamCreate { stream: STREAM, flags: 0, priority: 0 });
+        client.post(StreamCreate {
+            context: ContextId::FIRST,
+            stream: STREAM,
+            flags: 0,
+            priority: 0,
+        });
         client
     }
 
@@ -32,13 +37,17 @@ impl Client {
     }
 
     fn alloc(&mut self, bytes: u64) -> DevicePtr {
-        self.call(MemAlloc { bytes }).expect("memory").at
+        self.call(MemAlloc { context: ContextId::FIRST, bytes }).expect("memory").at
     }
 
     fn load(&mut self, names: &[&str]) -> Result<ModuleId, Status> {
         self.ids += 1;
         let module = ModuleId(self.ids);
-        self.call(ModuleLoad { module, image: Tail::Inline(&image(names)) })?;
+        self.call(ModuleLoad {
+            context: ContextId::FIRST,
+            module,
+            image: Tail::Inline(&image(names)),
+        })?;
         Ok(module)
     }
 
@@ -85,7 +94,7 @@ fn workload(client: &mut Client, order: [u8; 2]) -> u64 {
     client.post(MemsetD8 { dst: a, count: 64, stream: STREAM, value: 0 });
     client.post(MemsetD8 { dst: b, count: 5000, stream: STREAM, value: 1 });
     let event = EventId(1);
-    client.post(EventCreate { event, flags: 0 });
+    client.post(EventCreate { context: ContextId::FIRST, event, flags: 0 });
     for round in 0..50u8 {
         let mut block = vec![round; bytes];
         block[usize::from(params[0].offset)..params[0].end()].copy_from_slice(&a.0.to_le_bytes());
@@ -94,7 +103,7 @@ fn workload(client: &mut Client, order: [u8; 2]) -> u64 {
         client.post(LibraryCall { library: 1, function: 2, stream: STREAM, arguments });
         let data = Tail::Inline(&[round; 33]);
         client.post(MemcpyHtoD { dst: b.offset(u64::from(round) * 40), stream: STREAM, data });
-        client.post(EventRecord { event, stream: STREAM });
+        client.post(EventRecord { event, stream: STREAM, flags: 0, index: NO_FENCE, value: 0 });
         let temporary = client.alloc(3000);
         client.post(StreamWaitEvent { stream: StreamId::DEFAULT, event, flags: 0 });
         let stream = StreamId::DEFAULT;
@@ -241,7 +250,8 @@ fn the_layout_of_many_parameters_travels_in_the_arena() {
 #[test]
 fn the_chosen_allocation_is_out_of_memory_and_no_other() {
     let mut client = with_faults(Faults { out_of_memory_at_alloc: Some(3), ..Faults::default() });
-    let results = [(); 5].map(|()| client.call(MemAlloc { bytes: 64 }).is_ok());
+    let results =
+        [(); 5].map(|()| client.call(MemAlloc { context: ContextId::FIRST, bytes: 64 }).is_ok());
     assert_eq!(results, [true, true, false, true, true]);
 }
 
@@ -283,7 +293,7 @@ fn a_slow_launch_delays_its_stream_and_not_the_worker() {
 fn a_launch_that_hangs_blocks_its_stream_only_until_the_device_is_gone() {
     let mut client = with_faults(Faults { hang_at_launch: Some(1), ..Faults::default() });
     let other = StreamId(4);
-    client.post(StreamCreate { stream: other, flags: 1, priority: 0 });
+    client.post(StreamCreate { context: ContextId::FIRST, stream: other, flags: 1, priority: 0 });
     let (function, _, _) = client.lookup("mix_0");
     client.launch(function, STREAM, &[]);
     client.post(Fence { stream: STREAM, index: 1, value: 1 });

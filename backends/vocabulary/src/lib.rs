@@ -61,7 +61,9 @@ pub use rows::*;
 pub use samples::{Sample, fuzz_dictionary, samples};
 pub use status::Status;
 pub use types::{
-    ArenaRef, Class, DevicePtr, Direction, EventId, FunctionId, ModuleId, StreamId, Tail,
+    ArenaRef, CAN_ACCESS_PEER, Class, ContextId, Corner, DevicePtr, Direction, EventId, FunctionId,
+    GraphExecId, GraphId, LAUNCH_ATTRIBUTE_BYTES, LAUNCH_ATTRIBUTES_MAX, MemoryId, ModuleId,
+    NO_FENCE, NodeId, PoolId, StreamId, Tail,
 };
 pub use wire::{
     DecodeError, Draw, FLAG_TAIL_IN_ARENA, Field, HEADER_BYTES, INLINE_MAX_BYTES, Packer,

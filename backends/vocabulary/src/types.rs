@@ -22,11 +22,72 @@ id! {
     ModuleId;
     /// A kernel function of a module, numbered by the client.
     FunctionId;
+    /// A context. Below [`ContextId::FIRST_CREATED`] the primary context of the device of that ordinal; from there on
+    /// numbered by the client.
+    ContextId;
+    /// A memory pool, numbered by the client.
+    PoolId;
+    /// Physical device memory, numbered by the client.
+    MemoryId;
+    /// A graph, numbered by the client, not 0.
+    GraphId;
+    /// An executable graph, numbered by the client, not 0.
+    GraphExecId;
 }
+
+impl ContextId {
+    /// The primary context of device 0.
+    pub const FIRST: ContextId = ContextId(0);
+    /// The lowest number of a created context.
+    pub const FIRST_CREATED: ContextId = ContextId(1024);
+
+    /// The stream that is this context's legacy default stream.
+    pub const fn default_stream(self) -> StreamId {
+        match self.0 {
+            0 => StreamId::DEFAULT,
+            context => StreamId(StreamId::DEFAULTS | context),
+        }
+    }
+}
+
+impl PoolId {
+    /// The current pool of whatever device it is about.
+    pub const CURRENT: PoolId = PoolId(0);
+    /// From here on: the default pool of the device whose ordinal is the rest of the number.
+    pub const DEFAULTS: u32 = 0x8000_0000;
+}
+
+/// A node of a graph, numbered by the executor; 0 is none.
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Pod, Zeroable)]
+pub struct NodeId(pub u64);
+
+/// One corner of a box of bytes in device memory or in the arena.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Pod, Zeroable)]
+pub struct Corner {
+    /// The first byte: a device address, or an arena address as in [`ArenaRef`].
+    pub at: u64,
+    /// Bytes from row to row.
+    pub pitch: u64,
+    /// Bytes from slice to slice.
+    pub slice: u64,
+}
+
+/// In place of a fence word's number: no fence is written.
+pub const NO_FENCE: u32 = u32::MAX;
+/// In place of a `CUdevice_P2PAttribute`: whether the one can reach the other's memory.
+pub const CAN_ACCESS_PEER: u32 = u32::MAX;
+/// The most attributes of a launch.
+pub const LAUNCH_ATTRIBUTES_MAX: u32 = 32;
+/// Bytes of a launch attribute on the wire, as `CUlaunchAttribute` lies in memory.
+pub const LAUNCH_ATTRIBUTE_BYTES: usize = 72;
 
 impl StreamId {
     /// CUDA's legacy default stream.
     pub const DEFAULT: StreamId = StreamId(0);
+    /// From here on: the default stream of the context whose number is the rest.
+    pub const DEFAULTS: u32 = 0x8000_0000;
 }
 
 /// An address in device memory.

@@ -1,6 +1,9 @@
 //! How fields become little-endian words and back: sinks, packing, and what can be wrong.
 
-use crate::{ArenaRef, DevicePtr, EventId, FunctionId, ModuleId, Row, StreamId, Tail};
+use crate::{
+    ArenaRef, ContextId, Corner, DevicePtr, EventId, FunctionId, GraphExecId, GraphId, MemoryId,
+    ModuleId, NodeId, PoolId, Row, StreamId, Tail,
+};
 use thiserror::Error;
 
 /// The most bytes a command may take in the ring; a longer tail travels in the arena.
@@ -177,7 +180,36 @@ macro_rules! transparent_fields {
         }
     )+};
 }
-transparent_fields!(StreamId(u32), EventId(u32), ModuleId(u32), FunctionId(u32), DevicePtr(u64));
+transparent_fields!(
+    StreamId(u32),
+    EventId(u32),
+    ModuleId(u32),
+    FunctionId(u32),
+    ContextId(u32),
+    PoolId(u32),
+    MemoryId(u32),
+    GraphId(u32),
+    GraphExecId(u32),
+    NodeId(u64),
+    DevicePtr(u64)
+);
+
+impl Field for Corner {
+    const BYTES: usize = 24;
+    const ALIGN: usize = 8;
+    #[inline(always)]
+    fn pack<S: Sink>(self, packer: &mut Packer<'_, S>) {
+        [self.at, self.pitch, self.slice].pack(packer);
+    }
+    #[inline(always)]
+    fn unpack(unpacker: &mut Unpacker<'_>) -> Self {
+        let [at, pitch, slice] = Field::unpack(unpacker);
+        Self { at, pitch, slice }
+    }
+    fn sample(draw: &mut Draw) -> Self {
+        Self { at: draw.next(), pitch: draw.next(), slice: draw.next() }
+    }
+}
 
 impl Field for ArenaRef {
     const BYTES: usize = 16;

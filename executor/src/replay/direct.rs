@@ -4,8 +4,8 @@ use super::error::ReplayError;
 use super::link::{Link, Road, Traffic};
 use super::local::LocalDevice;
 use ringbar_vocabulary::{
-    ArenaRef, DevicePtr, Fence, HostAlloc, HostFree, MemcpyDtoH, MemcpyHtoD, PostCommand,
-    StreamCreate, StreamDestroy, StreamId, SyncCommand, Tail,
+    ArenaRef, ContextId, DevicePtr, Fence, HostAlloc, HostFree, MemcpyDtoH, MemcpyHtoD,
+    PostCommand, StreamCreate, StreamDestroy, StreamId, SyncCommand, Tail,
 };
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -147,7 +147,7 @@ impl Link for DirectLink {
     }
 
     fn create_stream(&mut self, stream: StreamId) -> Result<(), ReplayError> {
-        self.post(&StreamCreate { stream, flags: 0, priority: 0 })
+        self.post(&StreamCreate { context: ContextId::FIRST, stream, flags: 0, priority: 0 })
     }
 
     fn destroy_stream(&mut self, stream: StreamId) -> Result<(), ReplayError> {

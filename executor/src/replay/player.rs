@@ -172,7 +172,10 @@ impl<'s, L: Link> Player<'s, L> {
             }
             Step::Alloc { buffer } => {
                 let bytes = scene.plan.buffers()[buffer.0 as usize].bytes;
-                scene.set_buffer(buffer, self.link.call(&MemAlloc { bytes })?.at);
+                scene.set_buffer(
+                    buffer,
+                    self.link.call(&MemAlloc { context: ContextId::FIRST, bytes })?.at,
+                );
                 Ok(())
             }
             Step::Free { buffer } => self.post(planned, &MemFree { at: scene.buffer(buffer) }),
@@ -180,15 +183,23 @@ impl<'s, L: Link> Player<'s, L> {
                 let event = event(number.0);
                 self.post(planned, &StreamWaitEvent { stream: own, event, flags: 0 })
             }
-            Step::EventCreate { event: number } => {
-                self.post(planned, &EventCreate { event: event(number.0), flags: 0 })
-            }
+            Step::EventCreate { event: number } => self.post(
+                planned,
+                &EventCreate { context: ContextId::FIRST, event: event(number.0), flags: 0 },
+            ),
             Step::EventDestroy { event: number } => {
                 self.post(planned, &EventDestroy { event: event(number.0) })
             }
-            Step::EventRecord { event: number } => {
-                self.post(planned, &EventRecord { event: event(number.0), stream: own })
-            }
+            Step::EventRecord { event: number } => self.post(
+                planned,
+                &EventRecord {
+                    event: event(number.0),
+                    stream: own,
+                    flags: 0,
+                    index: NO_FENCE,
+                    value: 0,
+                },
+            ),
             Step::StreamSynchronize | Step::EventSynchronize { .. } => self.link.synchronise(own),
             Step::DeviceSynchronize => self.link.synchronise(StreamId::DEFAULT),
             Step::StreamQuery | Step::EventQuery { .. } => self.round_trip(planned),
@@ -265,7 +276,9 @@ impl<'s, L: Link> Player<'s, L> {
 
     fn load(&mut self, module: ModuleId) -> Result<(), ReplayError> {
         let image = module_image();
-        self.link.call(&ModuleLoad { module, image: Tail::Inline(&image) }).map(drop)
+        self.link
+            .call(&ModuleLoad { context: ContextId::FIRST, module, image: Tail::Inline(&image) })
+            .map(drop)
     }
 
     fn function_lookup(&mut self) -> Result<(), ReplayError> {

@@ -401,7 +401,8 @@ mod tests {
     fn device() -> (LocalDevice, DevicePtr) {
         let mut device = LocalDevice::new(64 << 20, 1 << 20).expect("a device");
         device.call(&Init { flags: 0 }).expect("started");
-        let at = device.call(&MemAlloc { bytes: 1 << 20 }).expect("room").at;
+        let at =
+            device.call(&MemAlloc { context: ContextId::FIRST, bytes: 1 << 20 }).expect("room").at;
         (device, at)
     }
 

@@ -7,8 +7,8 @@ use crate::recording::{Origin, Payloads, Plan, PlannedStep, Step};
 use ringbar::sync::{AtomicU64, Ordering::Relaxed};
 use ringbar_mock::image;
 use ringbar_vocabulary::{
-    ArenaRef, DevicePtr, EventCreate, EventId, FunctionId, FunctionLookup, Init, MemAlloc,
-    MemsetD8, ModuleId, ModuleLoad, Param, StreamId, Tail,
+    ArenaRef, ContextId, DevicePtr, EventCreate, EventId, FunctionId, FunctionLookup, Init,
+    MemAlloc, MemsetD8, ModuleId, ModuleLoad, Param, StreamId, Tail,
 };
 use std::collections::BTreeMap;
 
@@ -67,7 +67,7 @@ impl<'p> Scene<'p> {
         }
         for thread in threads {
             link.create_stream(stream(thread))?;
-            link.post(&EventCreate { event: event(thread), flags: 0 })?;
+            link.post(&EventCreate { context: ContextId::FIRST, event: event(thread), flags: 0 })?;
         }
         link.synchronise(StreamId::DEFAULT)?;
         Ok(scene)
@@ -125,14 +125,18 @@ pub fn module_image() -> Vec<u8> {
 }
 
 fn zeroed(bytes: u64, link: &mut impl Link) -> Result<DevicePtr, ReplayError> {
-    let dst = link.call(&MemAlloc { bytes })?.at;
+    let dst = link.call(&MemAlloc { context: ContextId::FIRST, bytes })?.at;
     link.post(&MemsetD8 { dst, count: bytes, stream: StreamId::DEFAULT, value: 0 })?;
     Ok(dst)
 }
 
 /// Looks up one kernel for each size of parameters.
 fn kernels(plan: &Plan, link: &mut impl Link) -> Result<Vec<Kernel>, ReplayError> {
-    link.call(&ModuleLoad { module: MODULE, image: Tail::Inline(&module_image()) })?;
+    link.call(&ModuleLoad {
+        context: ContextId::FIRST,
+        module: MODULE,
+        image: Tail::Inline(&module_image()),
+    })?;
     let mut by_size = BTreeMap::new();
     let mut all = Vec::with_capacity(plan.steps().len());
     for step in plan.steps() {

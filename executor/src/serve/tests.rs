@@ -55,7 +55,8 @@ fn calls_are_answered_and_an_orderly_end_is_seen() {
 #[test]
 fn bytes_go_through_the_arena_to_the_device_and_back_and_a_fence_tells_when() {
     let (client, serving) = started(MockConfig::default());
-    let device = call(&client, MemAlloc { bytes: 512 << 10 }).unwrap().at;
+    let device =
+        call(&client, MemAlloc { context: ContextId::FIRST, bytes: 512 << 10 }).unwrap().at;
     // Large enough to take the streaming road, and not a whole number of lines.
     let data: Vec<u8> = (0..300_001_u32).map(|i| (i * 7) as u8).collect();
     let block = client.pin(data.len() as u64, 64).unwrap();
@@ -78,7 +79,10 @@ fn bytes_go_through_the_arena_to_the_device_and_back_and_a_fence_tells_when() {
 #[test]
 fn the_first_failed_post_is_latched_with_its_position() {
     let (client, _serving) = started(MockConfig::default());
-    post(&client, StreamCreate { stream: StreamId(1), flags: 0, priority: 0 });
+    post(
+        &client,
+        StreamCreate { context: ContextId::FIRST, stream: StreamId(1), flags: 0, priority: 0 },
+    );
     let wrong = post(&client, StreamDestroy { stream: StreamId(99) });
     post(&client, StreamDestroy { stream: StreamId(98) });
     call(&client, Ping { token: 0 }).unwrap();
@@ -126,7 +130,11 @@ fn a_fence_that_does_not_exist_poisons_the_channel() {
 #[test]
 fn a_reply_slot_in_the_wrong_place_poisons_the_channel() {
     poisoned_by(&bytes_of(Ping { token: 1 }), false, "without a reply slot");
-    poisoned_by(&bytes_of(EventCreate { event: EventId(1), flags: 0 }), true, "names a reply slot");
+    poisoned_by(
+        &bytes_of(EventCreate { context: ContextId::FIRST, event: EventId(1), flags: 0 }),
+        true,
+        "names a reply slot",
+    );
 }
 
 #[test]
@@ -136,7 +144,8 @@ fn a_lost_device_answers_what_was_sent_and_then_ends_the_worker() {
     let (client, serving) = started(config);
     let (module, function) = (ModuleId(1), FunctionId(1));
     let image = ringbar_mock::image(&["mix"]);
-    call(&client, ModuleLoad { module, image: Tail::Inline(&image) }).unwrap();
+    call(&client, ModuleLoad { context: ContextId::FIRST, module, image: Tail::Inline(&image) })
+        .unwrap();
     let layout = ArenaRef::new(0, 0, 4096).unwrap();
     let name = Tail::Inline(b"mix_8");
     let found = call(&client, FunctionLookup { module, function, layout, name }).unwrap();

@@ -4,12 +4,12 @@
 //!
 //! ```no_run
 //! use ringbar_session::{Session, SessionConfig};
-//! use ringbar_vocabulary::{Init, MemAlloc, StreamId};
+//! use ringbar_vocabulary::{ContextId, Init, MemAlloc, StreamId};
 //!
 //! let session = Session::connect("/run/ringbar.sock", SessionConfig::default())?;
 //! let mut caller = session.caller()?;
 //! caller.call(&Init { flags: 0 })?;
-//! let at = caller.call(&MemAlloc { bytes: 1 << 20 })?.at;
+//! let at = caller.call(&MemAlloc { context: ContextId::FIRST, bytes: 1 << 20 })?.at;
 //! session.memcpy_htod(at, &[7; 4096], StreamId::DEFAULT)?; // returns when the source may be reused
 //! let mut back = [0; 4096];
 //! session.memcpy_dtoh(&mut back, at, StreamId::DEFAULT)?; // returns when the bytes are there

@@ -18,8 +18,8 @@ use ringbar::region::Expect;
 use ringbar::spsc::Violation;
 use ringbar::sync::{AtomicU64, Ordering::Relaxed};
 use ringbar_vocabulary::{
-    Command, EventId, FunctionId, HEADER_BYTES, INLINE_MAX_BYTES, ModuleId, PostCommand, Status,
-    StreamCreate, StreamDestroy, StreamId, VOCABULARY_HASH,
+    Command, ContextId, EventId, FunctionId, HEADER_BYTES, INLINE_MAX_BYTES, ModuleId, PostCommand,
+    Status, StreamCreate, StreamDestroy, StreamId, VOCABULARY_HASH,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -284,7 +284,7 @@ impl Session {
         priority: i32,
     ) -> Result<u64, SessionError> {
         self.shared.ids.taken_stream(stream);
-        self.post(&StreamCreate { stream, flags, priority })
+        self.post(&StreamCreate { context: ContextId::FIRST, stream, flags, priority })
     }
 
     /// Destroys a stream; its outstanding work still completes, its fence word is free once all its fences were reached.

@@ -14,7 +14,7 @@ fn pattern(len: usize, seed: u8) -> Vec<u8> {
 }
 
 fn alloc(rig: &mut Rig, bytes: u64) -> DevicePtr {
-    rig.caller.call(&MemAlloc { bytes }).expect("room on the device").at
+    rig.caller.call(&MemAlloc { context: ContextId::FIRST, bytes }).expect("room on the device").at
 }
 
 #[test]
@@ -73,7 +73,9 @@ fn a_parameter_block_larger_than_a_record_travels_through_the_arena() {
     let mut rig = Rig::new();
     let module = rig.session.module_id().expect("a number");
     let image = image(&["mix"]);
-    rig.caller.call(&ModuleLoad { module, image: Tail::Inline(&image) }).expect("loaded");
+    rig.caller
+        .call(&ModuleLoad { context: ContextId::FIRST, module, image: Tail::Inline(&image) })
+        .expect("loaded");
     let function = rig.session.function_id().expect("a number");
     let name = Tail::Inline(b"mix_32764");
     let layout = ArenaRef::default();
@@ -111,7 +113,11 @@ fn a_module_image_larger_than_the_staging_area_is_pinned_for_the_call() {
     let mut image = image(&["mix"]);
     image.resize(staging + 4096, b'\n');
     let module = ModuleId(1);
-    let error = rig.caller.call(&ModuleLoad { module, image: Tail::Inline(&image) });
+    let error = rig.caller.call(&ModuleLoad {
+        context: ContextId::FIRST,
+        module,
+        image: Tail::Inline(&image),
+    });
     let status = error.expect_err("the mock takes images up to 1 MiB").status();
     assert_eq!(status, Some(Status::INVALID_VALUE), "it arrived and was refused there");
     for _ in 0..4 {
@@ -158,7 +164,9 @@ fn a_kernel_that_fails_ends_the_wait_for_a_fence_behind_it() {
     let mut rig = Rig::with(MockConfig { faults, ..MockConfig::default() }, false, None);
     let image = image(&["mix"]);
     let (module, function) = (ModuleId(1), FunctionId(1));
-    rig.caller.call(&ModuleLoad { module, image: Tail::Inline(&image) }).expect("loaded");
+    rig.caller
+        .call(&ModuleLoad { context: ContextId::FIRST, module, image: Tail::Inline(&image) })
+        .expect("loaded");
     let (layout, name) = (ArenaRef::default(), Tail::Inline(b"mix_4"));
     rig.caller.call(&FunctionLookup { module, function, layout, name }).expect("found");
     let params = Tail::Inline(&[0; 4]);
@@ -168,7 +176,10 @@ fn a_kernel_that_fails_ends_the_wait_for_a_fence_behind_it() {
         .expect("posted");
     let error = rig.session.synchronise(stream).expect_err("no fence is written any more");
     assert_eq!(error.status(), Some(Status::LAUNCH_FAILED), "{error}");
-    let error = rig.caller.call(&MemAlloc { bytes: 64 }).expect_err("the device is unusable");
+    let error = rig
+        .caller
+        .call(&MemAlloc { context: ContextId::FIRST, bytes: 64 })
+        .expect_err("the device is unusable");
     assert_eq!(error.status(), Some(Status::LAUNCH_FAILED));
     rig.finish();
 }

@@ -11,9 +11,15 @@ pub(super) fn a_ping_answers_with_its_token(rig: &mut Rig) {
 }
 
 pub(super) fn everything_before_init_is_not_initialized(rig: &mut Rig) {
-    assert_eq!(rig.call(MemAlloc { bytes: 1 }), Err(Status::NOT_INITIALIZED));
-    assert_eq!(rig.call(MemGetInfo {}), Err(Status::NOT_INITIALIZED));
-    rig.post_fails(EventCreate { event: EventId(1), flags: 0 }, Status::NOT_INITIALIZED);
+    assert_eq!(
+        rig.call(MemAlloc { context: ContextId::FIRST, bytes: 1 }),
+        Err(Status::NOT_INITIALIZED)
+    );
+    assert_eq!(rig.call(MemGetInfo { context: ContextId::FIRST }), Err(Status::NOT_INITIALIZED));
+    rig.post_fails(
+        EventCreate { context: ContextId::FIRST, event: EventId(1), flags: 0 },
+        Status::NOT_INITIALIZED,
+    );
     rig.init();
     rig.alloc(1);
 }
@@ -31,7 +37,10 @@ pub(super) fn facts_describe_the_device(rig: &mut Rig) {
     let bytes = rig.call(DeviceFacts { device: 0, facts }).unwrap().bytes;
     let block = rig.read_arena(facts.part(0, bytes).unwrap());
     let facts = DeviceFactsBlock::from_bytes(&block).unwrap();
-    assert_eq!(facts.total_memory_bytes, rig.call(MemGetInfo {}).unwrap().total_bytes);
+    assert_eq!(
+        facts.total_memory_bytes,
+        rig.call(MemGetInfo { context: ContextId::FIRST }).unwrap().total_bytes
+    );
     assert!(!facts.name.is_empty() && facts.attributes.is_sorted());
     let (major, minor) = facts.compute_capability;
     let attributes = [facts.attribute(75), facts.attribute(76)];

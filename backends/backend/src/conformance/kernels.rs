@@ -69,7 +69,8 @@ pub(super) fn an_image_that_is_none_is_refused(rig: &mut Rig) {
     let module = ModuleId(7);
     for image in [&b""[..], b"not an image at all", &[0; 64]] {
         let image = Tail::Inline(image);
-        let refused = rig.call(ModuleLoad { module, image }).unwrap_err();
+        let refused =
+            rig.call(ModuleLoad { context: ContextId::FIRST, module, image }).unwrap_err();
         assert!([Status::INVALID_IMAGE, Status::INVALID_VALUE].contains(&refused), "{refused}");
     }
     assert_eq!(rig.lookup(module, "copy").err(), Some(Status::INVALID_HANDLE));
@@ -134,7 +135,10 @@ pub(super) fn a_kernel_that_touches_foreign_memory_makes_the_device_unusable(rig
     rig.backend.drain();
     assert_eq!(rig.backend.lost(), Some(Status::ILLEGAL_ADDRESS));
     assert_eq!(rig.worker.errors.first(), Some((position, Status::ILLEGAL_ADDRESS)));
-    assert_eq!(rig.call(MemAlloc { bytes: 64 }), Err(Status::ILLEGAL_ADDRESS));
+    assert_eq!(
+        rig.call(MemAlloc { context: ContextId::FIRST, bytes: 64 }),
+        Err(Status::ILLEGAL_ADDRESS)
+    );
     rig.post_fails(MemFree { at }, Status::ILLEGAL_ADDRESS);
 }
 

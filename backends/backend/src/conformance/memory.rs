@@ -75,21 +75,28 @@ pub(super) fn allocations_are_aligned_and_apart(rig: &mut Rig) {
 
 pub(super) fn an_empty_allocation_is_an_invalid_value(rig: &mut Rig) {
     rig.init();
-    assert_eq!(rig.call(MemAlloc { bytes: 0 }), Err(Status::INVALID_VALUE));
+    assert_eq!(
+        rig.call(MemAlloc { context: ContextId::FIRST, bytes: 0 }),
+        Err(Status::INVALID_VALUE)
+    );
 }
 
 pub(super) fn an_allocation_beyond_the_device_is_out_of_memory(rig: &mut Rig) {
     rig.init();
-    let total = rig.call(MemGetInfo {}).unwrap().total_bytes;
+    let total = rig.call(MemGetInfo { context: ContextId::FIRST }).unwrap().total_bytes;
     for bytes in [total + 1, u64::MAX, u64::MAX - 255, 1 << 63] {
-        assert_eq!(rig.call(MemAlloc { bytes }), Err(Status::OUT_OF_MEMORY), "{bytes} bytes");
+        assert_eq!(
+            rig.call(MemAlloc { context: ContextId::FIRST, bytes }),
+            Err(Status::OUT_OF_MEMORY),
+            "{bytes} bytes"
+        );
     }
     rig.alloc(1024);
 }
 
 pub(super) fn freed_memory_can_be_allocated_again(rig: &mut Rig) {
     rig.init();
-    let free = rig.call(MemGetInfo {}).unwrap().free_bytes;
+    let free = rig.call(MemGetInfo { context: ContextId::FIRST }).unwrap().free_bytes;
     // Each more than half of what is free, so that the next needs the space of the last.
     for _ in 0..4 {
         let at = rig.alloc(free / 2 + 4096);
@@ -100,14 +107,14 @@ pub(super) fn freed_memory_can_be_allocated_again(rig: &mut Rig) {
 
 pub(super) fn free_memory_goes_down_and_up_again(rig: &mut Rig) {
     rig.init();
-    let before = rig.call(MemGetInfo {}).unwrap();
+    let before = rig.call(MemGetInfo { context: ContextId::FIRST }).unwrap();
     let at = rig.alloc(4 << 20);
-    let during = rig.call(MemGetInfo {}).unwrap();
+    let during = rig.call(MemGetInfo { context: ContextId::FIRST }).unwrap();
     assert!(during.free_bytes + (4 << 20) <= before.free_bytes);
     assert_eq!(during.total_bytes, before.total_bytes);
     rig.post(MemFree { at });
     rig.backend.drain();
-    assert_eq!(rig.call(MemGetInfo {}), Ok(before));
+    assert_eq!(rig.call(MemGetInfo { context: ContextId::FIRST }), Ok(before));
 }
 
 pub(super) fn freeing_what_is_not_an_allocation_is_an_invalid_value(rig: &mut Rig) {

@@ -112,18 +112,18 @@ impl Rig {
 
     #[track_caller]
     pub(super) fn alloc(&mut self, bytes: u64) -> DevicePtr {
-        self.call(MemAlloc { bytes }).expect("an allocation").at
+        self.call(MemAlloc { context: ContextId::FIRST, bytes }).expect("an allocation").at
     }
 
     pub(super) fn stream(&mut self) -> StreamId {
         let stream = StreamId(self.id());
-        self.post(StreamCreate { stream, flags: 0, priority: 0 });
+        self.post(StreamCreate { context: ContextId::FIRST, stream, flags: 0, priority: 0 });
         stream
     }
 
     pub(super) fn event(&mut self) -> EventId {
         let event = EventId(self.id());
-        self.post(EventCreate { event, flags: 0 });
+        self.post(EventCreate { context: ContextId::FIRST, event, flags: 0 });
         event
     }
 
@@ -167,7 +167,8 @@ impl Rig {
     pub(super) fn module(&mut self) -> ModuleId {
         let module = ModuleId(self.id());
         let image = self.image.clone();
-        self.call(ModuleLoad { module, image: Tail::Inline(&image) }).expect("the suite's image");
+        self.call(ModuleLoad { context: ContextId::FIRST, module, image: Tail::Inline(&image) })
+            .expect("the suite's image");
         module
     }
 

@@ -29,10 +29,10 @@ pub(super) fn an_event_orders_two_streams(rig: &mut Rig) {
         for value in [0xee, 0xef, value] {
             rig.post(MemsetD8 { dst: a, count: BYTES, stream: first, value });
         }
-        rig.post(EventRecord { event, stream: first });
+        rig.post(EventRecord { event, stream: first, flags: 0, index: NO_FENCE, value: 0 });
         rig.post(StreamWaitEvent { stream: second, event, flags: 0 });
         rig.post(MemcpyDtoD { dst: b, src: a, bytes: BYTES, stream: second });
-        rig.post(EventRecord { event, stream: second });
+        rig.post(EventRecord { event, stream: second, flags: 0, index: NO_FENCE, value: 0 });
         rig.post(StreamWaitEvent { stream: first, event, flags: 0 });
     }
     assert!(rig.download(b, BYTES, second).iter().all(|&byte| byte == 10));
@@ -51,11 +51,11 @@ pub(super) fn a_second_record_replaces_the_first(rig: &mut Rig) {
     rig.init();
     let (first, second, event) = (rig.stream(), rig.stream(), rig.event());
     let (a, b) = (rig.alloc(BYTES), rig.alloc(BYTES));
-    rig.post(EventRecord { event, stream: first });
+    rig.post(EventRecord { event, stream: first, flags: 0, index: NO_FENCE, value: 0 });
     for value in [7, 8, 9] {
         rig.post(MemsetD8 { dst: a, count: BYTES, stream: first, value });
     }
-    rig.post(EventRecord { event, stream: first });
+    rig.post(EventRecord { event, stream: first, flags: 0, index: NO_FENCE, value: 0 });
     rig.post(StreamWaitEvent { stream: second, event, flags: 0 });
     rig.post(MemcpyDtoD { dst: b, src: a, bytes: BYTES, stream: second });
     assert!(rig.download(b, BYTES, second).iter().all(|&byte| byte == 9));
@@ -95,7 +95,7 @@ pub(super) fn a_destroyed_event_still_orders_who_waits_for_it(rig: &mut Rig) {
     let (first, second, event) = (rig.stream(), rig.stream(), rig.event());
     let (a, b) = (rig.alloc(BYTES), rig.alloc(BYTES));
     rig.post(MemsetD8 { dst: a, count: BYTES, stream: first, value: 4 });
-    rig.post(EventRecord { event, stream: first });
+    rig.post(EventRecord { event, stream: first, flags: 0, index: NO_FENCE, value: 0 });
     rig.post(StreamWaitEvent { stream: second, event, flags: 0 });
     rig.post(EventDestroy { event });
     rig.post(MemcpyDtoD { dst: b, src: a, bytes: BYTES, stream: second });
@@ -122,8 +122,14 @@ pub(super) fn unknown_streams_and_events_are_invalid_handles(rig: &mut Rig) {
     let (stream, event) = (StreamId(9999), EventId(u32::MAX));
     let data = Tail::Inline(&[1, 2, 3]);
     rig.post_fails(MemcpyHtoD { dst: at, stream, data }, Status::INVALID_HANDLE);
-    rig.post_fails(EventRecord { event: known, stream }, Status::INVALID_HANDLE);
-    rig.post_fails(EventRecord { event, stream: DEFAULT }, Status::INVALID_HANDLE);
+    rig.post_fails(
+        EventRecord { event: known, stream, flags: 0, index: NO_FENCE, value: 0 },
+        Status::INVALID_HANDLE,
+    );
+    rig.post_fails(
+        EventRecord { event, stream: DEFAULT, flags: 0, index: NO_FENCE, value: 0 },
+        Status::INVALID_HANDLE,
+    );
     rig.post_fails(StreamWaitEvent { stream: DEFAULT, event, flags: 0 }, Status::INVALID_HANDLE);
     rig.post_fails(EventDestroy { event }, Status::INVALID_HANDLE);
     rig.post_fails(StreamDestroy { stream }, Status::INVALID_HANDLE);
@@ -133,30 +139,45 @@ pub(super) fn unknown_streams_and_events_are_invalid_handles(rig: &mut Rig) {
 pub(super) fn a_number_in_use_is_an_invalid_handle(rig: &mut Rig) {
     rig.init();
     let (stream, event) = (rig.stream(), rig.event());
-    rig.post_fails(StreamCreate { stream, flags: 0, priority: 0 }, Status::INVALID_HANDLE);
-    rig.post_fails(EventCreate { event, flags: 0 }, Status::INVALID_HANDLE);
+    rig.post_fails(
+        StreamCreate { context: ContextId::FIRST, stream, flags: 0, priority: 0 },
+        Status::INVALID_HANDLE,
+    );
+    rig.post_fails(
+        EventCreate { context: ContextId::FIRST, event, flags: 0 },
+        Status::INVALID_HANDLE,
+    );
     rig.post(StreamDestroy { stream });
     let failures = rig.worker.errors.count();
-    rig.post(StreamCreate { stream, flags: 1, priority: -1 });
+    rig.post(StreamCreate { context: ContextId::FIRST, stream, flags: 1, priority: -1 });
     assert_eq!(rig.worker.errors.count(), failures, "a number may be used again");
 }
 
 pub(super) fn the_default_stream_cannot_be_created_or_destroyed(rig: &mut Rig) {
     rig.init();
     let stream = DEFAULT;
-    rig.post_fails(StreamCreate { stream, flags: 0, priority: 0 }, Status::INVALID_HANDLE);
+    rig.post_fails(
+        StreamCreate { context: ContextId::FIRST, stream, flags: 0, priority: 0 },
+        Status::INVALID_HANDLE,
+    );
     rig.post_fails(StreamDestroy { stream }, Status::INVALID_HANDLE);
     let other = StreamId(rig.id());
-    rig.post_fails(StreamCreate { stream: other, flags: 6, priority: 0 }, Status::INVALID_VALUE);
+    rig.post_fails(
+        StreamCreate { context: ContextId::FIRST, stream: other, flags: 6, priority: 0 },
+        Status::INVALID_VALUE,
+    );
 }
 
 pub(super) fn handles_are_looked_up_by_number_and_type(rig: &mut Rig) {
     rig.init();
     let stream = rig.stream();
     let event = EventId(stream.0);
-    rig.post_fails(EventRecord { event, stream }, Status::INVALID_HANDLE);
-    rig.post(EventCreate { event, flags: 0 });
-    rig.post(EventRecord { event, stream });
+    rig.post_fails(
+        EventRecord { event, stream, flags: 0, index: NO_FENCE, value: 0 },
+        Status::INVALID_HANDLE,
+    );
+    rig.post(EventCreate { context: ContextId::FIRST, event, flags: 0 });
+    rig.post(EventRecord { event, stream, flags: 0, index: NO_FENCE, value: 0 });
     let at = rig.alloc(16);
     let bytes = pattern(16, 1);
     rig.upload(at, stream, &bytes);

@@ -17,8 +17,8 @@ use super::link::{Link, Road, Traffic};
 use super::local::decode_answer;
 use ringbar::handshake::Connection;
 use ringbar_vocabulary::{
-    ArenaRef, Command, DevicePtr, Fence, HostAlloc, HostFree, MemcpyDtoH, MemcpyHtoD, PostCommand,
-    Status, StreamCreate, StreamDestroy, StreamId, SyncCommand, Tail,
+    ArenaRef, Command, ContextId, DevicePtr, Fence, HostAlloc, HostFree, MemcpyDtoH, MemcpyHtoD,
+    PostCommand, Status, StreamCreate, StreamDestroy, StreamId, SyncCommand, Tail,
 };
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -201,7 +201,7 @@ impl Link for OldLink {
     }
 
     fn create_stream(&mut self, stream: StreamId) -> Result<(), ReplayError> {
-        self.post(&StreamCreate { stream, flags: 0, priority: 0 })
+        self.post(&StreamCreate { context: ContextId::FIRST, stream, flags: 0, priority: 0 })
     }
 
     fn destroy_stream(&mut self, stream: StreamId) -> Result<(), ReplayError> {
