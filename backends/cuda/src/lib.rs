@@ -1,0 +1,1 @@
+//! The backend that executes on a real GPU, through the CUDA driver.

@@ -1,0 +1,3 @@
+//! Kernel images as CUDA programs carry them.
+
+#![forbid(unsafe_code)]
