@@ -7,9 +7,14 @@
 
 use crate::layout::{CHANNELS_MAX, directory_line};
 use crate::lines::{Lines, SharedLines};
-use crate::sync::order;
+use crate::sync::{Ordering, order};
 
 const ASSIGNMENT: usize = 2;
+const REFUSED_NONCE: usize = 3;
+const REFUSED_REASON: usize = 4;
+/// Words of the directory's first line.
+const HEARTBEAT: usize = 4;
+const DOORBELLS: usize = 5;
 
 /// A claimant's name for itself: random, never 0.
 pub type Nonce = core::num::NonZeroU64;
@@ -29,22 +34,118 @@ pub fn claim(directory: &SharedLines, channel: usize, nonce: Nonce) {
     directory.store(claim_line(channel % CHANNELS_MAX), 0, nonce.get(), order!(G1, Release));
 }
 
-/// Guest: gives `channel` back, or withdraws the request for it.
-pub fn give_back(directory: &SharedLines, channel: usize) {
-    directory.store(claim_line(channel % CHANNELS_MAX), 0, 0, order!(G1, Release));
+/// Guest: gives `channel` back, or withdraws the request for it. Does nothing where the channel is neither assigned to
+/// `nonce` nor asked for by it: somebody else may have it by now.
+pub fn give_back(directory: &SharedLines, channel: usize, nonce: Nonce) {
+    let asks = claimant(directory, channel) == Some(nonce);
+    if asks || is_assigned(directory, channel, nonce) {
+        directory.store(claim_line(channel % CHANNELS_MAX), 0, 0, order!(G1, Release));
+    }
+}
+
+/// Guest: who asked for `channel` last, as its claim word says.
+pub fn claimant(directory: &SharedLines, channel: usize) -> Option<Nonce> {
+    Nonce::new(directory.load(claim_line(channel % CHANNELS_MAX), 0, order!(G2, Acquire)))
+}
+
+/// Guest: who has `channel`, as its assignment word says.
+pub fn assigned(directory: &SharedLines, channel: usize) -> Option<Nonce> {
+    Nonce::new(directory.load(entry(channel % CHANNELS_MAX), ASSIGNMENT, order!(G2, Acquire)))
 }
 
 /// Guest: whether the host has given `channel` to the claimant that calls itself `nonce`.
 pub fn is_assigned(directory: &SharedLines, channel: usize, nonce: Nonce) -> bool {
-    directory.load(entry(channel % CHANNELS_MAX), ASSIGNMENT, order!(G2, Acquire)) == nonce.get()
+    assigned(directory, channel) == Some(nonce)
 }
 
 /// Guest: the first channel that seems free, if any. It may be taken before it is claimed.
 pub fn seems_free(directory: &SharedLines, channels: usize) -> Option<usize> {
     (0..channels.min(CHANNELS_MAX)).find(|&channel| {
-        let assigned = directory.load(entry(channel), ASSIGNMENT, order!(G2, Acquire));
-        assigned == 0 && directory.load(claim_line(channel), 0, order!(G2, Acquire)) == 0
+        assigned(directory, channel).is_none() && claimant(directory, channel).is_none()
     })
+}
+
+/// Why a host refused a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// No worker could be started.
+    NoWorker,
+    /// Too many claims in a short time.
+    TooMany,
+    /// The host's daemon is ending.
+    Ending,
+    /// A reason that this version does not know.
+    Unknown(u64),
+}
+
+impl Refused {
+    fn number(self) -> u64 {
+        match self {
+            Self::NoWorker => 1,
+            Self::TooMany => 2,
+            Self::Ending => 3,
+            Self::Unknown(number) => number,
+        }
+    }
+
+    fn from_number(number: u64) -> Self {
+        match number {
+            1 => Self::NoWorker,
+            2 => Self::TooMany,
+            3 => Self::Ending,
+            other => Self::Unknown(other),
+        }
+    }
+}
+
+impl core::fmt::Display for Refused {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::NoWorker => f.write_str("no worker could be started"),
+            Self::TooMany => f.write_str("too many claims in a short time"),
+            Self::Ending => f.write_str("the host's daemon is ending"),
+            Self::Unknown(number) => write!(f, "reason {number}"),
+        }
+    }
+}
+
+/// Guest: whether the host refused the claim of `nonce` for `channel`, and why.
+pub fn refusal(directory: &SharedLines, channel: usize, nonce: Nonce) -> Option<Refused> {
+    let line = entry(channel % CHANNELS_MAX);
+    let refused = directory.load(line, REFUSED_NONCE, order!(G2, Acquire)) == nonce.get();
+    let reason = || directory.load(line, REFUSED_REASON, Ordering::Relaxed);
+    refused.then(|| Refused::from_number(reason()))
+}
+
+/// The host daemon's heartbeat: counts up at least every 100 ms while a daemon answers claims.
+pub fn heartbeat(directory: &SharedLines) -> u64 {
+    directory.load(0, HEARTBEAT, Ordering::Relaxed)
+}
+
+/// Host: one beat more. A daemon that was restarted goes on counting where the one before stopped.
+pub fn beat(directory: &SharedLines) {
+    directory.store(0, HEARTBEAT, heartbeat(directory).wrapping_add(1), Ordering::Relaxed);
+}
+
+/// Doorbell vectors of the region's device in each direction; 0 where there are no doorbells and both sides poll.
+pub fn doorbells(directory: &SharedLines) -> u16 {
+    directory.load(0, DOORBELLS, order!(G2, Acquire)) as u16
+}
+
+/// Host: says how many doorbell vectors there are.
+pub fn set_doorbells(directory: &SharedLines, vectors: u16) {
+    directory.store(0, DOORBELLS, vectors.into(), order!(G1, Release));
+}
+
+/// The doorbell vector that tells the host of claims.
+pub const CLAIMS_VECTOR: u16 = 0;
+
+/// The doorbell vector of `channel`, in both directions, where a device has `vectors` of them.
+pub fn vector(channel: usize, vectors: u16) -> u16 {
+    match vectors {
+        0 | 1 => CLAIMS_VECTOR,
+        more => 1 + (channel % usize::from(more - 1)) as u16,
+    }
 }
 
 /// What changed in the claims of one channel.
@@ -99,6 +200,18 @@ impl Assignments {
         true
     }
 
+    /// Says that the claim of `nonce` for the free `channel` is refused, and takes the claim away.
+    pub fn refuse(&self, channel: usize, nonce: Nonce, why: Refused) {
+        if self.given.get(channel).is_none_or(Option::is_some) {
+            return;
+        }
+        self.directory.store(entry(channel), REFUSED_REASON, why.number(), Ordering::Relaxed);
+        self.directory.store(entry(channel), REFUSED_NONCE, nonce.get(), order!(G1, Release));
+        if claimant(&self.directory, channel) == Some(nonce) {
+            self.directory.store(claim_line(channel), 0, 0, order!(G1, Release));
+        }
+    }
+
     /// Takes `channel` back, after its worker is reaped: it is free for the next claim.
     pub fn free(&mut self, channel: usize) {
         if let Some(place) = self.given.get_mut(channel) {
@@ -113,7 +226,6 @@ impl Assignments {
 mod tests {
     use super::*;
     use crate::layout::HEADER_LINES;
-    use crate::sync::Ordering;
     use crate::testing::heap_lines;
 
     fn nonce(n: u64) -> Nonce {
@@ -167,11 +279,48 @@ mod tests {
         claim(&directory, 0, nonce(7));
         assert_eq!(seems_free(&directory, 2), Some(1), "asked for, so not free");
         host.assign(0, nonce(7));
-        give_back(&directory, 0);
+        give_back(&directory, 0, nonce(8));
+        assert_eq!(host.requests().count(), 0, "it is somebody else's");
+        give_back(&directory, 0, nonce(7));
         assert_eq!(host.requests().collect::<Vec<_>>(), [(0, Request::GivenBack)]);
         host.free(0);
         assert!(!is_assigned(&directory, 0, nonce(7)));
         assert_eq!(seems_free(&directory, 2), Some(0));
         assert!(!host.assign(5, nonce(7)), "there is no such channel");
+    }
+
+    #[test]
+    fn a_refused_claim_is_told_to_its_claimant_alone() {
+        let directory = heap_lines(HEADER_LINES);
+        let mut host = Assignments::new(directory.clone(), 2);
+        claim(&directory, 1, nonce(7));
+        assert_eq!(refusal(&directory, 1, nonce(7)), None);
+        host.refuse(1, nonce(7), Refused::TooMany);
+        assert_eq!(refusal(&directory, 1, nonce(7)), Some(Refused::TooMany));
+        assert_eq!(refusal(&directory, 1, nonce(8)), None);
+        assert_eq!(claimant(&directory, 1), None, "it may be asked for again");
+        host.assign(1, nonce(8));
+        host.refuse(1, nonce(9), Refused::Ending);
+        assert_eq!(refusal(&directory, 1, nonce(9)), None, "a taken channel refuses nobody");
+    }
+
+    #[test]
+    fn channels_share_the_vectors_that_are_not_for_claims() {
+        let of = |vectors| (0..4).map(|channel| vector(channel, vectors)).collect::<Vec<_>>();
+        assert_eq!(of(0), [0; 4]);
+        assert_eq!(of(1), [0; 4]);
+        assert_eq!(of(2), [1; 4]);
+        assert_eq!(of(4), [1, 2, 3, 1]);
+        assert_eq!(of(5), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn the_daemons_heart_goes_on_where_it_stopped() {
+        let directory = heap_lines(HEADER_LINES);
+        beat(&directory);
+        beat(&directory);
+        assert_eq!(heartbeat(&directory), 2);
+        set_doorbells(&directory, 4);
+        assert_eq!((heartbeat(&directory), doorbells(&directory)), (2, 4));
     }
 }

@@ -253,27 +253,71 @@ pub struct Expect {
 
 /// Checks everything that a region says about its channel `index`, copying it out once.
 pub fn inspect(mapping: &Arc<Mapping>, index: usize, want: Expect) -> Result<Place, RegionError> {
-    let directory = lines_at(mapping, 0, HEADER_LINES)?;
-    let head = read_lines::<DirectoryHead>(&directory, 0).to_le();
-    check_directory(&head, mapping.len() as u64)?;
-    let channels = head.channels as usize;
-    if index >= channels {
-        return Err(RegionError::NoChannel { found: index, channels });
-    }
-    let entry = directory_line::ENTRIES + index;
-    let offset = directory.load(entry, 0, Ordering::Relaxed);
-    let bytes = directory.load(entry, 1, Ordering::Relaxed);
-    let page = PAGE_BYTES as u64;
-    expect("channel offset, bytes into its page", offset % page, 0)?;
-    expect("channel offset, whether behind the directory", u64::from(offset >= page), 1)?;
-    let end = offset.saturating_add(bytes);
-    if end > head.region_bytes {
-        return Err(RegionError::TooSmall { found: head.region_bytes, expected: end });
-    }
-    let header = lines_at(mapping, offset, HEADER_LINES)?;
+    let directory = Directory::inspect(mapping, mapping.len() as u64)?;
+    let span = directory.span(index)?;
+    inspect_channel(mapping, span.offset, span, want)
+}
+
+/// Checks the header at `at` in `mapping` of the channel that the directory puts at `span`, copying it out once.
+pub fn inspect_channel(
+    mapping: &Arc<Mapping>,
+    at: u64,
+    span: Span,
+    want: Expect,
+) -> Result<Place, RegionError> {
+    let header = lines_at(mapping, at, HEADER_LINES)?;
     let identity = read_lines::<Identity>(&header, line::IDENTITY).to_le();
-    check_identity(&identity, bytes, want)?;
-    Ok(Place { offset, identity })
+    check_identity(&identity, span.bytes, want)?;
+    Ok(Place { offset: span.offset, identity })
+}
+
+/// Where the directory puts a channel: checked to be whole pages inside the region, behind the directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Offset in the region.
+    pub offset: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// A region's directory, checked, for whoever maps the region piece by piece.
+#[derive(Clone)]
+pub struct Directory {
+    /// Its lines: claims, assignments, heartbeat (see [`crate::directory`]).
+    pub lines: SharedLines,
+    /// Bytes of the region, a private copy.
+    pub region_bytes: u64,
+    /// Channels in it, a private copy: 1 to 31.
+    pub channels: usize,
+}
+
+impl Directory {
+    /// Checks the directory in the first page of `mapping`, for a region of at most `mapped` bytes.
+    pub fn inspect(mapping: &Arc<Mapping>, mapped: u64) -> Result<Self, RegionError> {
+        let lines = lines_at(mapping, 0, HEADER_LINES)?;
+        let head = read_lines::<DirectoryHead>(&lines, 0).to_le();
+        check_directory(&head, mapped)?;
+        let (region_bytes, channels) = (head.region_bytes, head.channels as usize);
+        Ok(Self { lines, region_bytes, channels })
+    }
+
+    /// Where channel `index` lies.
+    pub fn span(&self, index: usize) -> Result<Span, RegionError> {
+        if index >= self.channels {
+            return Err(RegionError::NoChannel { found: index, channels: self.channels });
+        }
+        let entry = directory_line::ENTRIES + index;
+        let offset = self.lines.load(entry, 0, Ordering::Relaxed);
+        let bytes = self.lines.load(entry, 1, Ordering::Relaxed);
+        let page = PAGE_BYTES as u64;
+        expect("channel offset, bytes into its page", offset % page, 0)?;
+        expect("channel offset, whether behind the directory", u64::from(offset >= page), 1)?;
+        let end = offset.saturating_add(bytes);
+        if end > self.region_bytes {
+            return Err(RegionError::TooSmall { found: self.region_bytes, expected: end });
+        }
+        Ok(Span { offset, bytes })
+    }
 }
 
 fn check_version(major: u16, minor: u16) -> Result<(), RegionError> {
