@@ -7,11 +7,11 @@ use crate::tag::{
     Head, LINE_PAYLOAD_BYTES, RECORD_BYTES_MAX, RECORD_LINES_MAX, Seen, TagSpace, lines_for,
 };
 
-/// Lines consumed without an empty look, the last of them no call, after which the producer is given some time to get
-/// ahead again.
-const STREAMING: u64 = 64;
-/// Most pauses after an empty look.
-const PAUSES_MAX: u64 = 64;
+/// Empty looks, each met by records at the very next look, after which the producer counts as streaming: from there on
+/// each doubles the pause, so that the producer gets ahead instead of losing every line to us while it writes it.
+const MET_LOOKS: u32 = 4;
+/// Most pauses after an empty look, as a power of two.
+const PAUSES_LOG2_MAX: u32 = 6;
 /// Empty looks in a row after which lines are released. A synchronous caller's next command comes within a few; a store to
 /// the head after each would make it wait until that line is fetched back from the producer's processor.
 pub(crate) const QUIET_LOOKS: u32 = 16;
@@ -54,6 +54,8 @@ pub struct Consumer<L: Lines> {
     run_start: u64,
     /// Empty looks in a row at that position, less one.
     empty_looks: u32,
+    /// Empty looks lately that were met by records at the next look, in `0..=MET_LOOKS + PAUSES_LOG2_MAX`.
+    met_looks: u32,
     /// Position after the last record that wants a reply.
     called: u64,
     copy: Box<Copied>,
@@ -83,6 +85,7 @@ impl<L: Lines> Consumer<L> {
             release_at: (capacity / 8).max(1),
             run_start: 0,
             empty_looks: 0,
+            met_looks: 0,
             called: 0,
             copy: Box::new(Copied([0; RECORD_BYTES_MAX / 8])),
         }
@@ -147,21 +150,24 @@ impl<L: Lines> Consumer<L> {
     }
 
     /// To be called after each empty [`pop`](Self::pop): releases lines after a few of them in a row, then pauses: once, or
-    /// for longer after a stream of records that want no reply, so that the producer gets some lines ahead instead of
-    /// sharing each with us.
+    /// for longer the more often the last pauses were met by records that want no reply.
     #[inline(always)]
     pub fn idle(&mut self) {
         if self.position != self.run_start {
             self.empty_looks = 0;
-        } else if self.empty_looks < QUIET_LOOKS {
-            self.empty_looks += 1;
+            self.run_start = self.position;
+            let met = if self.called == self.position { 0 } else { self.met_looks + 1 };
+            self.met_looks = met.min(MET_LOOKS + PAUSES_LOG2_MAX);
         } else {
-            self.release();
+            self.met_looks /= 2;
+            if self.empty_looks < QUIET_LOOKS {
+                self.empty_looks += 1;
+            } else {
+                self.release();
+            }
         }
-        let streamed = self.position - self.run_start >= STREAMING && self.called != self.position;
-        self.run_start = self.position;
-        let pauses = if streamed { (self.capacity / 32).clamp(1, PAUSES_MAX) } else { 1 };
-        for _ in 0..pauses {
+        let pauses = 1 << self.met_looks.saturating_sub(MET_LOOKS);
+        for _ in 0..pauses.min((self.capacity / 16).max(1)) {
             spin_loop();
         }
     }
