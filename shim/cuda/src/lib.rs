@@ -1,1 +1,44 @@
-//! `libcuda.so.1` for programs whose GPU is elsewhere.
+//! `libcuda.so.1` for programs whose GPU is elsewhere: every driver call becomes a command in a ring.
+//!
+//! Each C function is a row of [`entry!`](entry), in the module of its subject. `exports.tsv` lists all names that the
+//! library exports; the build script makes a stub of every one that no row implements. A stub answers
+//! `CUDA_ERROR_NOT_SUPPORTED`, is logged once by name, and is counted.
+//!
+//! # What a program can rely on
+//!
+//! - Functions answer the codes that CUDA documents. Work that was posted and failed later surfaces at the next call
+//!   that synchronises, as CUDA says of asynchronous errors; with `RINGBAR_STRICT=1` each call answers for itself.
+//! - After the executor is lost every call but the pure ones answers one code at once: the error that ended the device
+//!   if there was one (an illegal address, say), else `CUDA_ERROR_SYSTEM_NOT_READY`.
+//! - After `fork` the child's copy answers `CUDA_ERROR_NOT_INITIALIZED`; a child that never saw `cuInit` starts afresh.
+//!
+//! # Environment
+//!
+//! | variable | what |
+//! |---|---|
+//! | `RINGBAR_SOCKET` | path of the executor's socket |
+//! | `RINGBAR_STRICT` | `1`: every call waits for its execution and answers with its own failure |
+//! | `RINGBAR_LOG` | what is logged to standard error, as `tracing` filters are written; default `warn` |
+//! | `RINGBAR_STATS` | a file that gets a JSON summary at exit |
+//! | `CUDA_VISIBLE_DEVICES` | as CUDA reads it: ordinals or UUIDs, up to the first that is none |
+
+#![allow(non_snake_case, non_upper_case_globals, reason = "CUDA's names")]
+
+#[macro_use]
+mod entry;
+
+pub mod arg;
+pub mod context;
+
+pub mod exports;
+pub mod failure;
+pub mod fork;
+pub mod handles;
+pub mod init;
+pub mod session;
+pub mod stats;
+pub mod stream;
+pub mod tls;
+pub mod types;
+
+pub use failure::{Failure, Outcome};

@@ -1,0 +1,128 @@
+//! Every exported function: its name, whether it is implemented, and how often it was called.
+
+use crate::session;
+use ringbar::sync::{AtomicU64, Ordering::Relaxed};
+use ringbar_vocabulary::Status;
+use std::collections::BTreeMap;
+use std::ffi::{CStr, c_char};
+use std::sync::{Mutex, PoisonError};
+
+/// One exported function.
+#[derive(Clone, Copy, Debug)]
+pub struct Export {
+    /// Its symbol.
+    pub name: &'static str,
+    /// Whether it does what CUDA documents, as opposed to answering `CUDA_ERROR_NOT_SUPPORTED` always.
+    pub implemented: bool,
+}
+
+macro_rules! stub {
+    ($name:ident) => {
+        #[doc = "Answers `CUDA_ERROR_NOT_SUPPORTED`; arguments are not looked at."]
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $name() -> u32 {
+            $crate::exports::stubbed($crate::exports::index::$name)
+        }
+    };
+}
+use stub;
+
+include!(concat!(env!("OUT_DIR"), "/exports.rs"));
+
+static CALLS: [AtomicU64; EXPORTS.len()] = [const { AtomicU64::new(0) }; EXPORTS.len()];
+static UNSUPPORTED: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
+
+/// Counts one call of an entry.
+#[inline(always)]
+pub(crate) fn count(index: usize) {
+    if let Some(calls) = CALLS.get(index) {
+        calls.fetch_add(1, Relaxed);
+    }
+}
+
+#[cold]
+fn stubbed(index: usize) -> u32 {
+    count(index);
+    if let Err(status) = session::gate() {
+        return status.0;
+    }
+    note_unsupported(EXPORTS[index].name);
+    Status::NOT_SUPPORTED.0
+}
+
+/// Counts a call that is not supported, and logs it the first time.
+#[cold]
+pub(crate) fn note_unsupported(name: &str) {
+    let mut unsupported = UNSUPPORTED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(calls) = unsupported.get_mut(name) {
+        *calls += 1;
+        return;
+    }
+    unsupported.insert(name.to_owned(), 1);
+    drop(unsupported);
+    tracing::warn!(function = name, "not supported; further calls of it are only counted");
+}
+
+/// The index of a name in [`EXPORTS`].
+pub(crate) fn find(name: &str) -> Option<usize> {
+    EXPORTS.binary_search_by_key(&name, |export| export.name).ok()
+}
+
+/// Where the function of that index is.
+pub(crate) fn pointer(index: usize) -> *const () {
+    pointers()[index]
+}
+
+/// Calls so far by name, those that were made at least once.
+pub fn calls() -> Vec<(&'static str, u64)> {
+    let counts =
+        EXPORTS.iter().zip(&CALLS).map(|(export, calls)| (export.name, calls.load(Relaxed)));
+    counts.filter(|(_, calls)| *calls > 0).collect()
+}
+
+/// Unsupported calls so far by name, those of `libcudart` included.
+pub fn unsupported_calls() -> Vec<(String, u64)> {
+    let unsupported = UNSUPPORTED.lock().unwrap_or_else(PoisonError::into_inner);
+    unsupported.iter().map(|(name, calls)| (name.clone(), *calls)).collect()
+}
+
+/// By this symbol an executor knows that a library is this one and not a real driver. Always 1.
+#[unsafe(no_mangle)]
+pub static ringbar_shim_marker: u32 = 1;
+
+/// Counts and logs a call that another library of ringbar does not support.
+///
+/// # Safety
+/// `name` is null or ends with a zero byte.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ringbar_note_unsupported(name: *const c_char) {
+    if name.is_null() {
+        return;
+    }
+    // SAFETY: it is not null, and the caller promises the rest.
+    let name = unsafe { CStr::from_ptr(name) };
+    note_unsupported(&name.to_string_lossy());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_export_is_found_by_its_name_and_has_a_place() {
+        for (index, export) in EXPORTS.iter().enumerate() {
+            assert_eq!(find(export.name), Some(index));
+            assert!(!pointer(index).is_null());
+        }
+        assert_eq!(find("cuNoSuchFunction"), None);
+    }
+
+    #[test]
+    fn no_two_entries_share_a_function() {
+        let mut places: Vec<usize> = pointers().iter().map(|place| *place as usize).collect();
+        let implemented = EXPORTS.iter().filter(|export| export.implemented).count();
+        places.sort_unstable();
+        places.dedup();
+        assert!(places.len() >= implemented, "{} places for {implemented} entries", places.len());
+    }
+}

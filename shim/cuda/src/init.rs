@@ -1,0 +1,78 @@
+//! `cuInit`: the log, the connection, the devices.
+
+use crate::arg::Out;
+use crate::failure::{Failure, Outcome};
+use crate::{fork, session, stats};
+use ringbar_session::{Session, SessionConfig, SessionError};
+use ringbar_vocabulary::{Init, Status};
+use std::sync::{Mutex, Once, PoisonError};
+
+static STARTING: Mutex<()> = Mutex::new(());
+static LOG: Once = Once::new();
+
+/// What the environment says about the session.
+fn config() -> SessionConfig {
+    let strict = std::env::var("RINGBAR_STRICT").is_ok_and(|value| value == "1");
+    SessionConfig { strict, ..SessionConfig::default() }
+}
+
+/// Connects once a process; later calls find the session there.
+fn start() -> Outcome {
+    let _only = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    if session::live().is_ok() || session::gate() != Err(Status::NOT_INITIALIZED) {
+        return Ok(session::gate()?);
+    }
+    fork::refuse_in_child()?;
+    LOG.call_once(log);
+    let session = connect()?;
+    let reply = session.caller().and_then(|mut caller| caller.call(&Init { flags: 0 }));
+    let reply = reply.map_err(Failure::from)?;
+    session::install(session, reply.driver_version, reply.device_count);
+    fork::watch();
+    stats::at_exit();
+    Ok(())
+}
+
+fn connect() -> Outcome<Session> {
+    let Some(socket) = std::env::var_os("RINGBAR_SOCKET") else {
+        tracing::error!(
+            "RINGBAR_SOCKET is not set: start the program by `ringbar run -- PROGRAM`, or set it to the socket of `ringbar serve`"
+        );
+        return Err(Status::NO_DEVICE.into());
+    };
+    Session::connect(&socket, config()).map_err(|error| not_connected(&socket, &error))
+}
+
+#[cold]
+fn not_connected(socket: &std::ffi::OsStr, error: &SessionError) -> Failure {
+    tracing::error!(socket = %socket.display(), %error, "no executor; is `ringbar serve` running there?");
+    Failure(Status::SYSTEM_NOT_READY)
+}
+
+/// Logs to standard error what `RINGBAR_LOG` asks for.
+fn log() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("RINGBAR_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Fails only in tests, where another one is set already.
+    let _ = log.try_init();
+}
+
+entry! {
+    /// Starts the driver: connects to the executor. Flags must be 0.
+    free fn cuInit(flags: u32) {
+        if flags != 0 {
+            return Err(Status::INVALID_VALUE.into());
+        }
+        start()
+    }
+
+    /// The driver's CUDA version; connects if nobody did yet.
+    free fn cuDriverGetVersion(version: Out<i32>) {
+        let version = version.required()?;
+        if session::live().is_err() {
+            start()?;
+        }
+        version.set(session::live()?.driver_version as i32)
+    }
+}
