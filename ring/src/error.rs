@@ -90,7 +90,8 @@ pub enum ChannelError {
 }
 
 impl ChannelError {
-    pub(crate) fn io(what: &'static str, error: impl Into<std::io::Error>) -> Self {
+    /// A call of the operating system that failed, and what it was for.
+    pub fn io(what: &'static str, error: impl Into<std::io::Error>) -> Self {
         Self::Io { what, error: Arc::new(error.into()) }
     }
 

@@ -116,6 +116,14 @@ impl Arena {
         Ok(())
     }
 
+    /// As [`write`](Self::write), past the cache: for blocks that this side does not read again soon.
+    pub fn write_streaming(&self, address: u64, from: &[u8]) -> Result<(), Violation> {
+        let block = self.block(address, from.len() as u64)?;
+        // SAFETY: as in `write`.
+        unsafe { copy::copy_out_streaming(block.start, from.as_ptr(), block.len) };
+        Ok(())
+    }
+
     /// Copies private memory into the arena at `address`.
     pub fn write(&self, address: u64, from: &[u8]) -> Result<(), Violation> {
         let block = self.block(address, from.len() as u64)?;

@@ -14,6 +14,7 @@ use crate::os::mapping::SubMapping;
 use crate::progress;
 use crate::spsc::Violation;
 use crate::sync::{Arc, Mutex, Ordering};
+use core::time::Duration;
 use std::collections::VecDeque;
 
 /// Alignment of staged blocks: a line, so that two commands never share one.
@@ -164,13 +165,22 @@ impl Client {
     /// Takes `len` bytes of the staging area. Waits, with no lock held, until the worker has retired enough of what was
     /// staged before; more than the whole area is [`ChannelError::ArenaFull`].
     pub fn stage(&self, len: u64) -> Result<Staged<'_>, ChannelError> {
+        self.stage_within(len, None)
+    }
+
+    /// The same; after `limit` it ends with [`ChannelError::Deadline`].
+    pub fn stage_within(
+        &self,
+        len: u64,
+        limit: Option<Duration>,
+    ) -> Result<Staged<'_>, ChannelError> {
         let inner = &*self.inner;
         if let Some(staged) = inner.try_stage(len)? {
             return Ok(staged);
         }
         let waits = inner.arena_waits.fetch_add(1, Ordering::Relaxed) + 1;
         set_client(&inner.channel.header, ClientWord::ArenaWaits, waits);
-        inner.wait(|| inner.try_stage(len).transpose(), None)
+        inner.wait(|| inner.try_stage(len).transpose(), limit)
     }
 
     /// Takes a long-lived block of `len` bytes. A full arena is [`ChannelError::ArenaFull`]: add a segment, or give blocks

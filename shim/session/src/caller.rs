@@ -44,7 +44,7 @@ impl SessionCaller {
         let reply = self.caller.call_with(
             bytes,
             |room| {
-                counters.sent.count(C::ROW);
+                counters.count_work(C::ROW);
                 command.encode(&mut RingSink(room));
             },
             None,
@@ -59,7 +59,7 @@ impl SessionCaller {
         let reply = self.caller.call_with(
             split.encoded_len(),
             |room| {
-                counters.sent.count(C::ROW);
+                counters.count_work(C::ROW);
                 split.encode(&mut RingSink(room));
             },
             None,

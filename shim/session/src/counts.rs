@@ -29,6 +29,8 @@ impl RowCounters {
 pub(crate) struct Counters {
     /// Written only inside the ring's write, so under its producer's lock.
     pub(crate) sent: RowCounters,
+    /// Commands that a fence may have to wait for: all but fences and records. Written like `sent`.
+    work: AtomicU64,
     pub(crate) htod_bytes: AtomicU64,
     pub(crate) dtoh_bytes: AtomicU64,
     callers: Mutex<Callers>,
@@ -44,10 +46,24 @@ impl Counters {
     pub(crate) fn new() -> Self {
         Self {
             sent: RowCounters::new(),
+            work: AtomicU64::new(0),
             htod_bytes: AtomicU64::new(0),
             dtoh_bytes: AtomicU64::new(0),
             callers: Mutex::default(),
         }
+    }
+
+    /// Counts a command as it is written into the ring.
+    #[inline(always)]
+    pub(crate) fn count_work(&self, row: &Row) {
+        self.sent.count(row);
+        self.work.store(self.work.load(Relaxed) + 1, Relaxed);
+    }
+
+    /// How many commands a fence posted now may have to wait for, since the session began.
+    #[inline(always)]
+    pub(crate) fn work(&self) -> u64 {
+        self.work.load(Relaxed)
     }
 
     /// A set for one caller's local calls.

@@ -68,7 +68,7 @@ pub enum SessionError {
         limit: u32,
     },
     /// The session has given out every number of that kind.
-    #[error("all 4,294,967,295 {kind} ids of this session were used; reattach to begin anew")]
+    #[error("all 2,147,483,647 {kind} ids of this session were used; reattach to begin anew")]
     Ids {
         /// What the ids name.
         kind: &'static str,
@@ -83,6 +83,13 @@ pub enum SessionError {
         /// Bytes of the block.
         limit: u64,
     },
+    /// Pinned memory is not at the same address on both sides.
+    #[error(
+        "this session's arena lies at different addresses in client and worker, so a pointer into it means nothing to the \
+         device; likely cause: an executor whose channels have no fixed arena address, or an address that was taken here; \
+         try pageable memory"
+    )]
+    NoSharedAddress,
     /// The session was made from a client of this process, so nobody can be asked for a new generation.
     #[error(
         "this session was not made by `connect`, so there is no executor to attach to again; make a new client instead"

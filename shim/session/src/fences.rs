@@ -1,31 +1,45 @@
 //! Fences: how a client learns that device work is done, without asking.
 //!
-//! A stream gets a fence word at its first fence, and keeps it: values of one stream are written in the order in which
-//! they were posted, so a word that serves one stream only grows. Values are drawn while the producer's lock is held,
-//! so their order is the ring's.
+//! A stream gets a fence word at its first fence or record, and keeps it: values of one stream are written in the order in
+//! which they were posted, so a word that serves one stream only grows. Values are drawn while the producer's lock is
+//! held, so their order is the ring's. The record of an event draws its value from the word of its stream, so events need
+//! no words of their own, and a record serves as a fence too.
 
 use crate::sink::RingSink;
 use crate::{Session, SessionError};
 use ringbar::client::Client;
 use ringbar::error::ChannelError;
-use ringbar::sync::{AtomicU64, Ordering::Relaxed};
-use ringbar_vocabulary::{Command, Fence, Status, StreamId};
+use ringbar::sync::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+use ringbar_vocabulary::{EventId, EventRecord, Fence, FenceStatus, PostCommand, Status, StreamId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How often a waiter looks whether its fence can still be reached.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Every so many looks the worker is asked about the stream.
+const LOOKS_PER_QUESTION: u32 = 2;
 /// Status codes that make a device unusable: after one of these no fence is written any more.
 const STICKY: std::ops::RangeInclusive<u32> = 700..=799;
 
 /// A point in a stream that can be waited for, any number of times, by any thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FenceTicket {
+    stream: StreamId,
     index: u32,
     value: u64,
-    /// Position of the fence's command.
+    /// Position of the command that writes it.
     position: u64,
+}
+
+impl FenceTicket {
+    /// The stream that it is a point of.
+    pub fn stream(self) -> StreamId {
+        self.stream
+    }
 }
 
 pub(crate) struct FenceWords {
@@ -45,8 +59,25 @@ struct Words {
 
 struct Word {
     index: u32,
-    /// The last value posted. Written only under the producer's lock.
+    /// The last value posted; 0 for none. Written only under the producer's lock.
     issued: AtomicU64,
+    /// What the session had posted before that. Written after `issued`, under the same lock.
+    covers: AtomicU64,
+    /// Position of the command that writes it.
+    position: AtomicU64,
+}
+
+impl Word {
+    /// The last value as a ticket, and whether nothing was posted since that it does not cover.
+    ///
+    /// `covers` is loaded first: a value that is newer than it covers more, never less.
+    fn last(&self, stream: StreamId, work: u64) -> Option<(FenceTicket, bool)> {
+        let covers = self.covers.load(Acquire);
+        let value = self.issued.load(Relaxed);
+        let position = self.position.load(Relaxed);
+        let ticket = FenceTicket { stream, index: self.index, value, position };
+        (value > 0).then_some((ticket, covers == work))
+    }
 }
 
 impl FenceWords {
@@ -65,8 +96,21 @@ impl FenceWords {
             return Ok(Arc::clone(word));
         }
         let word = words.take(self.limit, client)?;
+        // What it covered was another stream's work.
+        word.covers.store(u64::MAX, Release);
         words.by_stream.insert(stream.0, Arc::clone(&word));
         Ok(word)
+    }
+
+    /// A word that belongs to no stream, for as long as the session lives.
+    pub(crate) fn keep(&self, client: &Client) -> Result<u32, SessionError> {
+        let mut words = self.words();
+        if words.fresh == self.limit {
+            return Err(SessionError::FenceWords { limit: self.limit });
+        }
+        let word = words.take_fresh();
+        debug_assert_eq!(client.fence(word.index), Some(0), "nobody wrote it yet");
+        Ok(word.index)
     }
 
     /// The stream is destroyed.
@@ -88,27 +132,76 @@ impl Words {
         if self.fresh == limit {
             return Err(SessionError::FenceWords { limit });
         }
-        let word = Word { index: self.fresh, issued: AtomicU64::new(0) };
+        Ok(Arc::new(self.take_fresh()))
+    }
+
+    fn take_fresh(&mut self) -> Word {
+        let index = self.fresh;
         self.fresh += 1;
-        Ok(Arc::new(word))
+        let [issued, covers, position] = [const { AtomicU64::new(0) }; 3];
+        Word { index, issued, covers, position }
     }
 }
 
 impl Session {
-    /// Posts a fence behind everything posted to `stream` so far.
+    /// A point behind everything posted to `stream` so far: the last one, if nothing was posted since, else a new fence.
     pub fn fence(&self, stream: StreamId) -> Result<FenceTicket, SessionError> {
         let shared = &*self.shared;
         let word = shared.fences.of(stream, &shared.client)?;
+        if let Some((ticket, true)) = word.last(stream, shared.counters.work()) {
+            return Ok(ticket);
+        }
+        self.mark(&word, stream, |index, value| Fence { stream, index, value })
+    }
+
+    /// Records an event and answers with a point of its stream that is reached when the record is complete. Never for a
+    /// stream that captures: nothing would write its value.
+    pub fn record_event(
+        &self,
+        event: EventId,
+        stream: StreamId,
+        flags: u32,
+    ) -> Result<FenceTicket, SessionError> {
+        let shared = &*self.shared;
+        let word = shared.fences.of(stream, &shared.client)?;
+        self.mark(&word, stream, |index, value| EventRecord { event, stream, flags, index, value })
+    }
+
+    /// Whether everything posted to `stream` so far is done. Asks with a fence only where the last one says nothing.
+    pub fn query(&self, stream: StreamId) -> Result<bool, SessionError> {
+        let shared = &*self.shared;
+        let word = shared.fences.of(stream, &shared.client)?;
+        match word.last(stream, shared.counters.work()) {
+            // What came later is not done before it either.
+            Some((last, covers)) if covers || !self.is_reached(last) => Ok(self.is_reached(last)),
+            _ => {
+                let ticket =
+                    self.mark(&word, stream, |index, value| Fence { stream, index, value })?;
+                Ok(self.is_reached(ticket))
+            }
+        }
+    }
+
+    /// Posts a command that writes the next value of a word.
+    fn mark<C: PostCommand>(
+        &self,
+        word: &Word,
+        stream: StreamId,
+        command: impl Fn(u32, u64) -> C,
+    ) -> Result<FenceTicket, SessionError> {
+        let shared = &*self.shared;
         let index = word.index;
-        let bytes = Fence { stream, index, value: 0 }.encoded_len();
+        let bytes = command(index, 0).encoded_len();
         let mut value = 0;
         let position = shared.client.post_with(bytes, |room| {
             value = word.issued.load(Relaxed) + 1;
             word.issued.store(value, Relaxed);
-            shared.counters.sent.count(Fence::ROW);
-            Fence { stream, index, value }.encode(&mut RingSink(room));
+            word.covers.store(shared.counters.work(), Release);
+            shared.counters.sent.count(C::ROW);
+            command(index, value).encode(&mut RingSink(room));
         })?;
-        Ok(FenceTicket { index, value, position: self.posted(position)? })
+        word.position.store(position, Relaxed);
+        Ok(FenceTicket { stream, index, value, position: self.posted(position)? })
     }
 
     /// Whether the fence is reached: one load of shared memory.
@@ -145,13 +238,22 @@ impl Session {
         ticket: FenceTicket,
         limit: Option<Duration>,
     ) -> Result<(), SessionError> {
+        if self.is_reached(ticket) {
+            return Ok(());
+        }
         let end = limit.map(|limit| (Instant::now() + limit, limit));
+        let mut looks = 0_u32;
         loop {
             let left = end.map(|(end, _)| end.saturating_duration_since(Instant::now()));
             let slice = left.map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY));
             match self.shared.client.wait_fence(ticket.index, ticket.value, Some(slice)) {
                 Ok(()) => return Ok(()),
-                Err(ChannelError::Deadline { .. }) => self.still_reachable(ticket)?,
+                Err(ChannelError::Deadline { .. }) => {
+                    looks = looks.wrapping_add(1);
+                    if self.is_over(ticket, looks.is_multiple_of(LOOKS_PER_QUESTION))? {
+                        return Ok(());
+                    }
+                }
                 Err(error) => return Err(error.into()),
             }
             if let Some((_, limit)) = end.filter(|(end, _)| Instant::now() >= *end) {
@@ -160,15 +262,40 @@ impl Session {
         }
     }
 
-    /// The first failure, if it is why the fence will never be written.
-    fn still_reachable(&self, ticket: FenceTicket) -> Result<(), SessionError> {
-        match self.first_failure() {
+    /// Whether the fence's point is passed although nobody writes its value any more, or the failure for which it never
+    /// will be. With `ask` the worker is asked too: work can fail with no command's position.
+    fn is_over(&self, ticket: FenceTicket, ask: bool) -> Result<bool, SessionError> {
+        let failure = self.first_failure();
+        match failure {
             Some((position, status)) if is_sticky(status) || position == ticket.position => {
-                self.shared.failures_reported.fetch_max(1, Relaxed);
-                Err(SessionError::PostFailed { position, status })
+                return Err(self.failed_for(position, status));
             }
-            _ => Ok(()),
+            _ if !ask => return Ok(false),
+            _ => {}
         }
+        match self.caller()?.call(&FenceStatus { stream: ticket.stream }) {
+            // Without the value: then the command that was to write it failed, which is latched.
+            Ok(reply) if reply.status == 0 => Ok(!self.is_reached(ticket)),
+            Ok(reply) if reply.status == Status::NOT_READY.0 => Ok(false),
+            Ok(reply) => {
+                let status = Status(reply.status);
+                Err(SessionError::Status { function: "FenceStatus", status })
+            }
+            Err(error) => match (error.status(), failure) {
+                (Some(Status::NOT_SUPPORTED), _) => Ok(false),
+                // A destroyed stream's work still completes; one that could not be created has none.
+                (Some(Status::INVALID_HANDLE), None) => Ok(false),
+                (Some(Status::INVALID_HANDLE), Some((position, status))) => {
+                    Err(self.failed_for(position, status))
+                }
+                _ => Err(error),
+            },
+        }
+    }
+
+    fn failed_for(&self, position: u64, status: Status) -> SessionError {
+        self.shared.failures_reported.fetch_max(1, Relaxed);
+        SessionError::PostFailed { position, status }
     }
 }
 

@@ -1,14 +1,25 @@
-//! Numbers that the client chooses: streams, events, modules, functions. Never reused within a session.
+//! Numbers that the client chooses: streams, events, modules, pools, graphs and so on. Never reused within a session.
 
 use crate::SessionError;
 use ringbar::sync::{AtomicU64, Ordering::Relaxed};
-use ringbar_vocabulary::{EventId, FunctionId, ModuleId, StreamId};
+use ringbar_vocabulary::{
+    ContextId, EventId, FunctionId, GraphExecId, GraphId, MemoryId, ModuleId, PoolId, StreamId,
+};
+
+/// From here on numbers mean something by themselves.
+const RESERVED: u32 = StreamId::DEFAULTS;
+const _: () = assert!(RESERVED == PoolId::DEFAULTS);
 
 pub(crate) struct Ids {
     streams: Counter,
     events: Counter,
     modules: Counter,
     functions: Counter,
+    contexts: Counter,
+    pools: Counter,
+    memories: Counter,
+    graphs: Counter,
+    graph_execs: Counter,
 }
 
 impl Ids {
@@ -18,6 +29,11 @@ impl Ids {
             events: Counter::new("event"),
             modules: Counter::new("module"),
             functions: Counter::new("function"),
+            contexts: Counter::from("context", ContextId::FIRST_CREATED.0),
+            pools: Counter::new("pool"),
+            memories: Counter::new("memory"),
+            graphs: Counter::new("graph"),
+            graph_execs: Counter::new("executable graph"),
         }
     }
 
@@ -41,23 +57,51 @@ impl Ids {
     pub(crate) fn function(&self) -> Result<FunctionId, SessionError> {
         self.functions.next().map(FunctionId)
     }
+
+    pub(crate) fn context(&self) -> Result<ContextId, SessionError> {
+        self.contexts.next().map(ContextId)
+    }
+
+    pub(crate) fn pool(&self) -> Result<PoolId, SessionError> {
+        self.pools.next().map(PoolId)
+    }
+
+    pub(crate) fn memory(&self) -> Result<MemoryId, SessionError> {
+        self.memories.next().map(MemoryId)
+    }
+
+    pub(crate) fn graph(&self) -> Result<GraphId, SessionError> {
+        self.graphs.next().map(GraphId)
+    }
+
+    pub(crate) fn graph_exec(&self) -> Result<GraphExecId, SessionError> {
+        self.graph_execs.next().map(GraphExecId)
+    }
 }
 
 struct Counter {
     kind: &'static str,
-    /// 64 bits wide, so that the end of 32 is noticed.
+    /// 64 bits wide, so that the end is noticed and not passed.
     next: AtomicU64,
 }
 
 impl Counter {
     /// Starts at 1: stream 0 is the default stream.
     fn new(kind: &'static str) -> Self {
-        Self { kind, next: AtomicU64::new(1) }
+        Self::from(kind, 1)
+    }
+
+    fn from(kind: &'static str, first: u32) -> Self {
+        Self { kind, next: AtomicU64::new(first.into()) }
     }
 
     fn next(&self) -> Result<u32, SessionError> {
         let next = self.next.fetch_add(1, Relaxed);
-        u32::try_from(next).map_err(|_| SessionError::Ids { kind: self.kind })
+        match u32::try_from(next) {
+            // The upper half names what exists by itself: default streams of contexts, default pools of devices.
+            Ok(number) if number < RESERVED => Ok(number),
+            _ => Err(SessionError::Ids { kind: self.kind }),
+        }
     }
 }
 

@@ -36,12 +36,17 @@ mod caller;
 mod counts;
 mod error;
 mod fences;
+mod host_functions;
 mod ids;
+mod rect;
 mod session;
 mod sink;
+mod windows;
 
 pub use caller::SessionCaller;
 pub use counts::{Counts, FunctionCount};
 pub use error::SessionError;
 pub use fences::FenceTicket;
+pub use host_functions::{HostFunction, HostFunctionToken};
+pub use rect::{Extent, Pitch};
 pub use session::{Session, SessionConfig};

@@ -1,11 +1,14 @@
 //! The session itself: how it begins, posts, and ends.
 
 use crate::SessionError;
+use crate::bulk::copy_threads_here;
 use crate::caller::SessionCaller;
 use crate::counts::{Counters, Counts};
 use crate::fences::FenceWords;
+use crate::host_functions::HostFunctions;
 use crate::ids::Ids;
 use crate::sink::{HEAD_WORDS_MAX, RingSink, SplitCommand, SplitSink};
+use crate::windows::Windows;
 use ringbar::client::{Client, PinnedBlock, Staged};
 use ringbar::error::ChannelError;
 use ringbar::handshake::{
@@ -18,8 +21,9 @@ use ringbar::region::Expect;
 use ringbar::spsc::Violation;
 use ringbar::sync::{AtomicU64, Ordering::Relaxed};
 use ringbar_vocabulary::{
-    Command, ContextId, EventId, FunctionId, HEADER_BYTES, INLINE_MAX_BYTES, ModuleId, PostCommand,
-    Status, StreamCreate, StreamDestroy, StreamId, VOCABULARY_HASH,
+    Command, ContextId, EventId, FunctionId, GraphExecId, GraphId, HEADER_BYTES, INLINE_MAX_BYTES,
+    MemoryId, ModuleId, PoolId, PostCommand, Status, StreamCreate, StreamDestroy, StreamId,
+    VOCABULARY_HASH,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -73,6 +77,10 @@ pub(crate) struct Shared {
     /// Failures of posts that were reported to the caller.
     pub(crate) failures_reported: AtomicU64,
     origin: Option<Origin>,
+    pub(crate) windows: Windows,
+    pub(crate) staging_bytes: u64,
+    pub(crate) copy_threads: AtomicU64,
+    pub(crate) host_functions: HostFunctions,
 }
 
 /// Where a session comes from.
@@ -146,6 +154,10 @@ impl Session {
         let shared = Shared {
             record_bytes_max: client.record_bytes_max().min(INLINE_MAX_BYTES),
             fences: FenceWords::new(&client),
+            windows: Windows::default(),
+            staging_bytes: client.staging_bytes(),
+            copy_threads: AtomicU64::new(copy_threads_here() as u64),
+            host_functions: HostFunctions::default(),
             client,
             strict,
             ids: Ids::new(),
@@ -178,7 +190,7 @@ impl Session {
             return self.post_long(command);
         }
         let position = shared.client.post_with(bytes, |room| {
-            shared.counters.sent.count(C::ROW);
+            shared.counters.count_work(C::ROW);
             command.encode(&mut RingSink(room));
         })?;
         self.posted(position)
@@ -195,7 +207,7 @@ impl Session {
     fn post_split<C: Command>(&self, split: &SplitCommand) -> Result<u64, SessionError> {
         let shared = &*self.shared;
         let position = shared.client.post_with(split.encoded_len(), |room| {
-            shared.counters.sent.count(C::ROW);
+            shared.counters.count_work(C::ROW);
             split.encode(&mut RingSink(room));
         })?;
         Ok(position)
@@ -293,6 +305,18 @@ impl Session {
         self.post(&StreamDestroy { stream })
     }
 
+    /// Creates a stream in a context; returns its number.
+    pub fn create_stream_in(
+        &self,
+        context: ContextId,
+        flags: u32,
+        priority: i32,
+    ) -> Result<StreamId, SessionError> {
+        let stream = self.shared.ids.stream()?;
+        self.post(&StreamCreate { context, stream, flags, priority })?;
+        Ok(stream)
+    }
+
     /// A number for a new event.
     pub fn event_id(&self) -> Result<EventId, SessionError> {
         self.shared.ids.event()
@@ -306,6 +330,31 @@ impl Session {
     /// A number for a new function.
     pub fn function_id(&self) -> Result<FunctionId, SessionError> {
         self.shared.ids.function()
+    }
+
+    /// A number for a new context, from [`ContextId::FIRST_CREATED`] on.
+    pub fn context_id(&self) -> Result<ContextId, SessionError> {
+        self.shared.ids.context()
+    }
+
+    /// A number for a new memory pool.
+    pub fn pool_id(&self) -> Result<PoolId, SessionError> {
+        self.shared.ids.pool()
+    }
+
+    /// A number for new physical memory.
+    pub fn memory_id(&self) -> Result<MemoryId, SessionError> {
+        self.shared.ids.memory()
+    }
+
+    /// A number for a new graph.
+    pub fn graph_id(&self) -> Result<GraphId, SessionError> {
+        self.shared.ids.graph()
+    }
+
+    /// A number for a new executable graph.
+    pub fn graph_exec_id(&self) -> Result<GraphExecId, SessionError> {
+        self.shared.ids.graph_exec()
     }
 
     /// How often each function was called, and bytes copied.

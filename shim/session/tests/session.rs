@@ -325,3 +325,56 @@ fn every_call_is_counted_under_its_function_and_class() {
     drop(session);
     assert_eq!(rig.finish(), 4006);
 }
+
+#[test]
+fn a_fence_is_posted_once_however_often_a_stream_without_new_work_is_waited_for() {
+    let mut rig = Rig::new();
+    let at = alloc(&mut rig, 4096);
+    let session = rig.session.clone();
+    let stream = session.create_stream(1, 0).expect("posted");
+    let first = session.fence(stream).expect("posted");
+    for _ in 0..5 {
+        session.synchronise(stream).expect("reached");
+        assert!(session.query(stream).expect("known"));
+    }
+    assert_eq!(session.fence(stream).expect("the same"), first);
+    assert_eq!(session.counts().of("Fence"), 1);
+    let event = session.event_id().expect("a number");
+    session.post(&EventCreate { context: ContextId::FIRST, event, flags: 0 }).expect("posted");
+    session.memcpy_htod(at, &[1; 64], stream).expect("posted");
+    session.synchronise(stream).expect("reached");
+    assert_eq!(session.counts().of("Fence"), 2, "a copy came between");
+    rig.finish();
+}
+
+#[test]
+fn large_copies_shared_out_to_threads_come_back_as_they_went() {
+    let mut rig = Rig::new();
+    rig.session.set_copy_threads(3);
+    let bytes = (21 << 20) + 77;
+    let at = alloc(&mut rig, bytes as u64);
+    let sent = pattern(bytes, 9);
+    rig.session.memcpy_htod(at, &sent, StreamId::DEFAULT).expect("posted");
+    let mut back = vec![0; bytes];
+    rig.session.memcpy_dtoh(&mut back, at, StreamId::DEFAULT).expect("copied");
+    assert!(back == sent);
+    assert_eq!(rig.session.counts().htod_bytes, bytes as u64);
+    rig.finish();
+}
+
+#[test]
+fn a_copy_to_the_host_holds_none_of_the_staging_area() {
+    let mut rig = Rig::new();
+    let at = alloc(&mut rig, 1 << 20);
+    let session = rig.session.clone();
+    // All of the staging area, in one block that nothing will ever free.
+    let held = session.client().stage(session.client().staging_bytes()).expect("free");
+    let mut back = vec![1; 1 << 20];
+    session.memcpy_dtoh(&mut back, at, StreamId::DEFAULT).expect("copied");
+    let sent = pattern(1 << 20, 3);
+    session.memcpy_htod(at, &sent, StreamId::DEFAULT).expect("goes another way");
+    session.memcpy_dtoh(&mut back, at, StreamId::DEFAULT).expect("copied");
+    assert!(back == sent);
+    drop(held);
+    rig.finish();
+}
