@@ -5,7 +5,7 @@ use crate::daemon::{Config, Daemon};
 use crate::device::{Device, MockSettings};
 use crate::failpoints::Failpoint;
 use crate::job::WorkerOptions;
-use crate::{bench, idle, logging, probe, replay, status, units, worker};
+use crate::{bench, idle, logging, probe, replay, run as run_program, status, units, worker};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::error::Error;
 use std::os::fd::OwnedFd;
@@ -39,6 +39,10 @@ pub enum Command {
     Probe(probe::ProbeArgs),
     /// Measure what an idle daemon with one idle client costs, in percent of a core.
     IdleCpu(idle::IdleArgs),
+    /// Run a program with its CUDA calls executed by an executor.
+    Run(run_program::RunArgs),
+    /// Print the variables that make a program load the libraries and find the executor, for a shell.
+    Env(run_program::EnvArgs),
     /// Replay recorded calls over the ring or another transport, and say what they cost.
     Replay(replay::ReplayArgs),
     /// Measure the ring against this machine's own limits, between threads and between processes.
@@ -181,6 +185,8 @@ pub fn run() -> ExitCode {
         Command::Probe(args) => probe::run(&args),
         Command::IdleCpu(args) => idle::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Run(args) => return run_program::command(&args),
+        Command::Env(args) => return run_program::env(&args),
         Command::Replay(args) => return replay::command(&args),
         Command::ReplayWorker(args) => return replay::worker(&args),
         Command::Worker(_) => return worker::run(),

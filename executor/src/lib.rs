@@ -15,6 +15,7 @@ pub mod logging;
 pub mod probe;
 pub mod recording;
 pub mod replay;
+pub mod run;
 pub mod serve;
 pub mod status;
 pub mod units;

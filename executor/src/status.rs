@@ -92,6 +92,7 @@ macro_rules! counters {
     ($($name:ident: $text:literal,)+) => {
         /// What client and worker counted in a generation, as each of them claims.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default)]
         pub struct CounterStatus {
             $(#[doc = concat!($text, ".")] pub $name: u64,)+
         }

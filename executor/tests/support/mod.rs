@@ -122,6 +122,8 @@ pub fn send_signal(pid: u32, signal: &str) {
         "KILL" => rustix::process::Signal::KILL,
         "STOP" => rustix::process::Signal::STOP,
         "CONT" => rustix::process::Signal::CONT,
+        "INT" => rustix::process::Signal::INT,
+        "USR1" => rustix::process::Signal::USR1,
         other => panic!("no signal {other}"),
     };
     rustix::process::kill_process(pid, signal).unwrap();

@@ -1,0 +1,346 @@
+//! `ringbar run`: runs a program on an executor, and `ringbar env`: the variables for those who set them by hand.
+//!
+//! The program stays as it is. It loads our libraries because they lie under NVIDIA's names in a folder at the head of the
+//! loader's search, and are loaded before its own where a search path is built into it.
+
+mod driver;
+mod environment;
+mod error;
+mod libraries;
+mod program;
+mod stats;
+
+pub use error::RunError;
+
+use crate::cli::SocketArgs;
+use crate::daemon::Config;
+use crate::device::{Device, MockSettings};
+use crate::embedded::Embedded;
+use crate::logging;
+use clap::{Args, ValueEnum};
+use environment::{RECORD_VARIABLE, STATS_VARIABLE, shell_word, variables};
+use error::system;
+use libraries::Libraries;
+use stats::Stats;
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// What an executor that `ringbar run` starts executes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RunBackend {
+    /// This machine's GPU, through NVIDIA's driver.
+    Cuda,
+    /// A deterministic software GPU, for programs whose kernels it knows.
+    Mock,
+}
+
+/// Options of `ringbar run`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The program finds the libraries libcuda.so.1 and libcudart.so.13 of this build instead of NVIDIA's, by
+LD_LIBRARY_PATH, LD_PRELOAD and TRITON_LIBCUDA_PATH, and the executor by RINGBAR_SOCKET. Its standard
+input, output and error are its own; signals sent to this process go on to it.
+
+Exit code: the program's own; 128 and the signal's number if a signal ended it; 127 if there is no such
+program, 126 if it cannot be executed, 125 for a failure of `ringbar run` itself.
+
+Variables that the libraries read: RINGBAR_STRICT=1 makes every call synchronous, with exact errors;
+RINGBAR_LOG is a filter for what they log (warn, info, debug). CUDA_VISIBLE_DEVICES works as usual.
+RINGBAR_CUDA_DRIVER names NVIDIA's libcuda.so.1 for the executor where it is in no usual place.
+
+A program with the CUDA runtime linked in statically (nvcc's default) cannot be served: link it with
+`nvcc -cudart shared`.
+
+Examples:
+  ringbar run -- ./vector_add
+  ringbar run --stats -- python3 train.py --epochs 1
+  ringbar run --backend mock --record calls.csv -- ./vector_add && ringbar replay calls.csv
+  ringbar serve --socket /tmp/gpu.sock & ringbar run --connect /tmp/gpu.sock -- ./vector_add"
+)]
+pub struct RunArgs {
+    /// Use the executor at this socket and start none.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["backend", "mock"])]
+    connect: Option<PathBuf>,
+    /// What the executor executes on [default: cuda where NVIDIA's driver is found, else mock].
+    #[arg(long, value_enum)]
+    backend: Option<RunBackend>,
+    /// A setting of the mock GPU, for instance latency_ns=2000.
+    #[arg(long, value_name = "NAME=VALUE")]
+    mock: Vec<String>,
+    /// Say at the end, on standard error, what crossed: calls by function and class, doorbells, bytes, waits, unsupported
+    /// calls.
+    #[arg(long)]
+    stats: bool,
+    /// Record every call of the program, for `ringbar replay FILE`; further processes of it record to FILE.PID.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// The program and its arguments.
+    #[arg(
+        value_name = "PROGRAM",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    program: Vec<OsString>,
+}
+
+/// Options of `ringbar env`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "For a shell: eval \"$(ringbar env)\". The socket is that of a daemon that you start yourself, with `ringbar
+serve`; it need not run yet."
+)]
+pub struct EnvArgs {
+    #[command(flatten)]
+    socket: SocketArgs,
+    /// Where the links to the libraries go; they stay [default: $XDG_RUNTIME_DIR/ringbar-libraries, else a folder of yours
+    /// under $TMPDIR].
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+}
+
+/// Runs `ringbar run`.
+pub fn command(args: &RunArgs) -> ExitCode {
+    logging::start(None);
+    run(args).unwrap_or_else(|error| failed("run", &error))
+}
+
+/// Runs `ringbar env`.
+pub fn env(args: &EnvArgs) -> ExitCode {
+    match print_variables(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed("env", &error),
+    }
+}
+
+fn failed(name: &str, error: &RunError) -> ExitCode {
+    eprintln!("ringbar {name}: {error}");
+    error.exit_code()
+}
+
+fn run(args: &RunArgs) -> Result<ExitCode, RunError> {
+    let libraries = Libraries::find()?;
+    let folder = tempfile::Builder::new().prefix("ringbar-run-").tempdir();
+    let folder = folder.map_err(system("creating a private folder"))?;
+    libraries.stage(folder.path())?;
+    // Ends, with its workers, when this function does.
+    let (socket, _executor) = match &args.connect {
+        Some(path) => (absolute(path)?, None),
+        None => {
+            let executor = start_executor(args)?;
+            (executor.socket().to_owned(), Some(executor))
+        }
+    };
+    let stats = folder.path().join("stats");
+    let command = program_command(args, folder.path(), &socket, &stats)?;
+    let status = program::run(command)?;
+    if args.stats {
+        eprintln!("{}", Stats::read(&stats)?);
+    }
+    Ok(program::exit_code(status))
+}
+
+fn program_command(
+    args: &RunArgs,
+    folder: &Path,
+    socket: &Path,
+    stats: &Path,
+) -> Result<Command, RunError> {
+    let [program, arguments @ ..] = args.program.as_slice() else {
+        return Err(RunError::Options("no program given; try: ringbar run -- PROGRAM".into()));
+    };
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command.envs(variables(folder, socket, |name| std::env::var_os(name))?);
+    if args.stats {
+        command.env(STATS_VARIABLE, stats);
+    }
+    if let Some(file) = &args.record {
+        command.env(RECORD_VARIABLE, fresh_recording(file)?);
+    }
+    Ok(command)
+}
+
+/// The absolute path of a recording, after removing one that was there before: the first process takes the name.
+fn fresh_recording(file: &Path) -> Result<PathBuf, RunError> {
+    let file = absolute(file)?;
+    match std::fs::remove_file(&file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(system(format!("replacing {}", file.display()))(error))
+        }
+        _ => Ok(file),
+    }
+}
+
+/// The program may change its folder.
+fn absolute(path: &Path) -> Result<PathBuf, RunError> {
+    std::path::absolute(path).map_err(system(format!("finding {}", path.display())))
+}
+
+fn start_executor(args: &RunArgs) -> Result<Embedded, RunError> {
+    let device = device(args)?;
+    let memory_bytes = machine_memory_bytes();
+    Ok(Embedded::start(|config: &mut Config| {
+        config.device = device;
+        // A private executor: what its only user may pin is for the machine to say.
+        config.limits.client_memory_bytes = memory_bytes.max(config.limits.client_memory_bytes);
+        config.limits.sessions_max = SESSIONS_MAX;
+        config.limits.connections_per_s = SESSIONS_MAX as u32;
+    })?)
+}
+
+/// Processes of one program that use CUDA at once.
+const SESSIONS_MAX: usize = 1024;
+
+fn machine_memory_bytes() -> u64 {
+    let info = rustix::system::sysinfo();
+    u64::from(info.totalram).saturating_mul(info.mem_unit.into())
+}
+
+fn device(args: &RunArgs) -> Result<Device, RunError> {
+    let driver = driver::find();
+    let backend = args.backend.unwrap_or_else(|| match (&driver, args.mock.is_empty()) {
+        (Some(_), true) => RunBackend::Cuda,
+        (None, true) => {
+            eprintln!(
+                "ringbar run: no NVIDIA driver here, running on the mock GPU (--backend mock says so without this line)"
+            );
+            RunBackend::Mock
+        }
+        (_, false) => RunBackend::Mock,
+    });
+    match backend {
+        RunBackend::Mock => mock(&args.mock),
+        RunBackend::Cuda => cuda(driver),
+    }
+}
+
+fn mock(settings_given: &[String]) -> Result<Device, RunError> {
+    let mut settings = MockSettings::default();
+    for setting in settings_given {
+        settings.set(setting).map_err(|error| RunError::Options(error.to_string()))?;
+    }
+    Ok(Device::Mock(settings))
+}
+
+fn cuda(driver: Option<PathBuf>) -> Result<Device, RunError> {
+    let reason = match driver {
+        Some(path) => format!("found {}, but this build has no cuda backend", path.display()),
+        None => format!("found no libcuda.so.1 in {} nor in RINGBAR_CUDA_DRIVER", driver::places()),
+    };
+    Err(RunError::Backend { name: "cuda", reason })
+}
+
+fn print_variables(args: &EnvArgs) -> Result<(), RunError> {
+    let socket = absolute(&args.socket.path().map_err(RunError::Options)?)?;
+    let folder = match &args.folder {
+        Some(folder) => absolute(folder)?,
+        None => own_folder(),
+    };
+    let libraries = Libraries::find()?;
+    make_private(&folder)?;
+    libraries.stage(&folder)?;
+    let mut text = OsString::new();
+    for (name, value) in variables(&folder, &socket, |name| inherited_elsewhere(name, &folder))? {
+        text.push(format!("export {name}="));
+        text.push(shell_word(&value));
+        text.push("\n");
+    }
+    std::io::stdout().write_all(text.as_bytes()).map_err(system("printing the variables"))
+}
+
+/// What a list holds besides what an earlier `ringbar env` put there.
+fn inherited_elsewhere(name: &str, folder: &Path) -> Option<OsString> {
+    let list = std::env::var_os(name)?;
+    let others = std::env::split_paths(&list).filter(|path| !path.starts_with(folder));
+    std::env::join_paths(others).ok()
+}
+
+/// A folder that no other user owns, and that stays.
+fn own_folder() -> PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR").filter(|value| !value.is_empty()) {
+        Some(folder) => PathBuf::from(folder).join("ringbar-libraries"),
+        None => {
+            let user = rustix::process::getuid().as_raw();
+            std::env::temp_dir().join(format!("ringbar-libraries-{user}"))
+        }
+    }
+}
+
+/// Makes the folder, or checks that it is ours: whoever may write it decides what programs load.
+fn make_private(folder: &Path) -> Result<(), RunError> {
+    let what = || format!("creating {}", folder.display());
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(system(what()))?;
+    let found = std::fs::symlink_metadata(folder).map_err(system(what()))?;
+    let ours = found.is_dir() && found.uid() == rustix::process::getuid().as_raw();
+    if !ours || found.mode() & 0o022 != 0 {
+        let folder = folder.display();
+        return Err(RunError::Options(format!(
+            "{folder} can be written by others, who would decide what your programs load; try: --folder FOLDER"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        run: RunArgs,
+    }
+
+    #[test]
+    fn everything_after_the_program_is_the_programs() {
+        for line in ["run --stats -- prog --stats -x", "run --stats prog --stats -x"] {
+            let Line { run } = Line::parse_from(line.split(' '));
+            assert!(run.stats);
+            assert_eq!(run.program, ["prog", "--stats", "-x"]);
+        }
+    }
+
+    #[test]
+    fn the_cuda_backend_without_a_driver_says_where_it_looked() {
+        let error = cuda(None).unwrap_err().to_string();
+        assert!(error.contains("/usr/lib64") && error.contains("RINGBAR_CUDA_DRIVER"), "{error}");
+    }
+
+    #[test]
+    fn a_setting_of_the_mock_reaches_the_device_and_a_wrong_one_is_named() {
+        let expected = MockSettings { latency_ns: 7, ..MockSettings::default() };
+        assert_eq!(mock(&["latency_ns=7".into()]).unwrap(), Device::Mock(expected));
+        assert!(mock(&["speed=7".into()]).unwrap_err().to_string().contains("speed"));
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_is_no_place_for_libraries() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("libraries");
+        make_private(&place).unwrap();
+        make_private(&place).unwrap();
+        std::fs::set_permissions(&place, std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(make_private(&place).unwrap_err().to_string().contains("--folder"));
+    }
+
+    #[test]
+    fn an_old_recording_is_removed_before_the_program_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("calls.csv");
+        std::fs::write(&file, "old").unwrap();
+        assert_eq!(fresh_recording(&file).unwrap(), file);
+        assert!(!file.exists());
+        assert_eq!(fresh_recording(&file).unwrap(), file);
+    }
+}
