@@ -8,11 +8,10 @@ use ringbar::handshake::{
 };
 use ringbar::layout::Sizes;
 use ringbar::link::{self, MemfdChannel, Options};
-use ringbar::os::{Mapping, PeerWatch};
+use ringbar::os::PeerWatch;
 use ringbar::region::Expect;
 use ringbar_vocabulary::{Command, PostCommand, ReplyBody, Status, SyncCommand, VOCABULARY_HASH};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -165,8 +164,9 @@ impl Attachment {
             other => return Err(AttachError::Grow(format!("found the message {}", other.name()))),
         };
         let failed = |error: &dyn std::fmt::Display| AttachError::Grow(error.to_string());
-        let mapping = Mapping::memfd_attach(&received.descriptors[0]).map_err(|e| failed(&e))?;
-        let part = Arc::new(mapping).subrange(0, grown.len as usize).map_err(|e| failed(&e))?;
+        let memfd = &received.descriptors[0];
+        let part = link::map_segment(self.client.arena(), memfd, grown.len);
+        let part = part.map_err(|e| failed(&e))?;
         if !self.client.add_segment(grown.segment as u16, part) {
             return Err(AttachError::Grow(format!("there is a segment {} already", grown.segment)));
         }

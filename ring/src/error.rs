@@ -76,6 +76,18 @@ pub enum ChannelError {
         /// Bytes in all.
         capacity: u64,
     },
+    /// Something else lies where both sides are to map the arena.
+    #[error(
+        "the arena of {bytes} bytes cannot be mapped at {address:#x}, where both sides must have it: the address is \
+         taken; likely cause: another library reserved that range; try: connect again, since each session gets an \
+         address of its own"
+    )]
+    ArenaAddress {
+        /// The agreed address.
+        address: u64,
+        /// Bytes to be mapped there.
+        bytes: u64,
+    },
     /// The region is not one to attach to.
     #[error(transparent)]
     Region(#[from] RegionError),

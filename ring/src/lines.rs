@@ -96,6 +96,11 @@ mod mapped {
             Some(Self { first, mask: count - 1, _mapping: Arc::clone(mapping) })
         }
 
+        /// The address of the first word.
+        pub fn first_address(&self) -> u64 {
+            self.first.addr().get() as u64
+        }
+
         /// The words of a line.
         #[inline(always)]
         fn line(&self, line: usize) -> &[AtomicU64; LINE_WORDS] {

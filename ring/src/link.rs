@@ -9,9 +9,10 @@ use crate::client::{ArenaPlan, Client, ClientConfig, Limits};
 use crate::error::ChannelError;
 use crate::hub::RELOOK;
 use crate::layout::Sizes;
+use crate::os::MapError;
 use crate::os::doorbell::{EventFd, EventFdDoorbell};
 use crate::os::liveness::PeerWatch;
-use crate::os::mapping::{Mapping, PeerTrust};
+use crate::os::mapping::{Mapping, PeerTrust, SubMapping};
 use crate::os::membarrier::AsymmetricBarrier;
 use crate::park::{FdBlock, FdPark};
 use crate::region::{self, Channel, Expect, Place, Terms};
@@ -91,7 +92,7 @@ impl MemfdChannel {
         let mapping = Arc::new(mapping);
         let places = region::create(&mapping, &[sizes], terms)?;
         let bell = || EventFd::new().map_err(|e| ChannelError::io("creating an eventfd", e));
-        Self::assemble(mapping, memfd, places[0], bell()?, bell()?)
+        Self::assemble(mapping, memfd, places[0], [bell()?, bell()?], AddressTaken::Refuse)
     }
 
     /// Worker: takes up what its host created. `place` comes from the host, not from the region.
@@ -101,10 +102,15 @@ impl MemfdChannel {
         worker_bell: EventFd,
         client_bell: EventFd,
     ) -> Result<Self, ChannelError> {
-        Self::assemble(map(&memfd)?, memfd, place, worker_bell, client_bell)
+        let bells = [worker_bell, client_bell];
+        Self::assemble(map(&memfd)?, memfd, place, bells, AddressTaken::Refuse)
     }
 
     /// Client: takes up what a host handed over, after checking all that the region says.
+    ///
+    /// If something else lies where both sides are to map the arena, it is mapped anywhere, and
+    /// [`Arena::is_at_agreed_address`] says `false`: arena bytes have no common address then, all else works. A new
+    /// session gets another address.
     pub fn receive(
         memfd: OwnedFd,
         index: usize,
@@ -114,18 +120,19 @@ impl MemfdChannel {
     ) -> Result<Self, ChannelError> {
         let mapping = map(&memfd)?;
         let place = region::inspect(&mapping, index, want)?;
-        Self::assemble(mapping, memfd, place, worker_bell, client_bell)
+        let bells = [worker_bell, client_bell];
+        Self::assemble(mapping, memfd, place, bells, AddressTaken::MapAnywhere)
     }
 
     fn assemble(
         mapping: Arc<Mapping>,
         memfd: OwnedFd,
         place: Place,
-        worker_bell: EventFd,
-        client_bell: EventFd,
+        [worker_bell, client_bell]: [EventFd; 2],
+        taken: AddressTaken,
     ) -> Result<Self, ChannelError> {
         let channel = Channel::open(&mapping, place)?;
-        let arena = Arc::new(map_arena(&mapping, &memfd, place)?);
+        let arena = Arc::new(map_arena(&mapping, &memfd, place, taken)?);
         Ok(Self { memfd: Arc::new(memfd), channel, arena, worker_bell, client_bell })
     }
 
@@ -205,20 +212,90 @@ fn map(memfd: &OwnedFd) -> Result<Arc<Mapping>, ChannelError> {
     Ok(Arc::new(mapping))
 }
 
+/// What becomes of an arena whose address is taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AddressTaken {
+    Refuse,
+    MapAnywhere,
+}
+
 /// The arena as segment 0: part of the whole mapping, or mapped once more at the address that both sides agreed on.
-fn map_arena(mapping: &Arc<Mapping>, memfd: &OwnedFd, place: Place) -> Result<Arena, ChannelError> {
+fn map_arena(
+    mapping: &Arc<Mapping>,
+    memfd: &OwnedFd,
+    place: Place,
+    taken: AddressTaken,
+) -> Result<Arena, ChannelError> {
     let id = place.identity;
     let offset = place.offset + id.arena_offset;
-    let failed = |e| ChannelError::io("mapping the arena", std::io::Error::other(e));
-    if id.arena_bytes == 0 || id.arena_address == 0 {
-        let part = mapping.subrange(offset as usize, id.arena_bytes as usize).map_err(failed)?;
-        return Ok(Arena::new(part));
+    if id.arena_bytes != 0 && id.arena_address != 0 {
+        match map_at(memfd, offset, id.arena_bytes, id.arena_address) {
+            Ok(part) => return Ok(Arena::at_agreed_address(part)),
+            Err(error @ ChannelError::ArenaAddress { .. })
+                if taken == AddressTaken::MapAnywhere =>
+            {
+                tracing::debug!(%error, "mapping the arena anywhere");
+            }
+            Err(error) => return Err(error),
+        }
     }
-    let address = id.arena_address as usize;
-    let trust = PeerTrust::Strangers;
-    let fixed = Mapping::map_at(memfd, offset, id.arena_bytes, address, trust).map_err(failed)?;
-    let part = Arc::new(fixed).subrange(0, id.arena_bytes as usize).map_err(failed)?;
+    let failed = |e| ChannelError::io("mapping the arena", std::io::Error::other(e));
+    let part = mapping.subrange(offset as usize, id.arena_bytes as usize).map_err(failed)?;
     Ok(Arena::new(part))
+}
+
+fn map_at(
+    memfd: &OwnedFd,
+    offset: u64,
+    bytes: u64,
+    address: u64,
+) -> Result<SubMapping, ChannelError> {
+    let failed = |e| match e {
+        MapError::AddressTaken { .. } => ChannelError::ArenaAddress { address, bytes },
+        other => ChannelError::io("mapping the arena", std::io::Error::other(other)),
+    };
+    let trust = PeerTrust::Strangers;
+    let fixed = Mapping::map_at(memfd, offset, bytes, address as usize, trust).map_err(failed)?;
+    Arc::new(fixed).subrange(0, bytes as usize).map_err(failed)
+}
+
+/// Maps a further segment of `bytes`, for either side: where the arena's next segment belongs, or anywhere if the arena
+/// lies anywhere. It is still to be added ([`Arena::add`], [`Client::add_segment`]).
+///
+/// # Errors
+/// [`ChannelError::ArenaAddress`] if something else lies there, [`ChannelError::Io`] if the system gives no memory or the
+/// memfd is none to map.
+pub fn map_segment(arena: &Arena, memfd: &OwnedFd, bytes: u64) -> Result<SubMapping, ChannelError> {
+    let failed = |e| ChannelError::io("mapping a segment of the arena", std::io::Error::other(e));
+    // The seals are checked and the size is taken from the kernel by this one, also where it is not used.
+    let anywhere = Mapping::memfd_attach(memfd).map_err(failed)?;
+    match arena.next_address() {
+        Some(address) => map_at(memfd, 0, bytes, address),
+        None => Arc::new(anywhere).subrange(0, bytes as usize).map_err(failed),
+    }
+}
+
+/// The lowest address that a host chooses for an arena, the one at which it begins, and the first one beyond.
+///
+/// The range is free in ordinary processes: the kernel puts libraries, stacks and the heap elsewhere, drivers and
+/// sanitizers reserve other parts.
+pub const ARENA_ADDRESSES: [u64; 3] = [0x6500_0000_0000, 0x6f00_0000_0000, 0x7000_0000_0000];
+
+/// The address of the arena of session `number` where a client may have `client_bytes` of memory in all: one slot a
+/// session, used in turn, so that a client that met a taken one gets another by connecting again.
+///
+/// Slots are twice as large as what the client may have (segments are aligned), at least 16 GiB and at most 1 TiB; 0 if
+/// that is not enough: then both sides map the arena anywhere.
+pub fn arena_address(number: u64, client_bytes: u64) -> u64 {
+    const SLOT_MAX: u64 = 1 << 40;
+    let [lowest, begin, end] = ARENA_ADDRESSES;
+    let wanted = client_bytes
+        .max(8 << 30)
+        .checked_next_power_of_two()
+        .and_then(|bytes| bytes.checked_mul(2));
+    let Some(slot) = wanted.filter(|&slot| slot <= SLOT_MAX) else { return 0 };
+    let range = end - lowest;
+    lowest + (begin - lowest + (number % (range / slot)) * slot) % range
 }
 
 /// Both ends of a fresh channel in this process: for tests, benches, and threads that want a ring between them.
@@ -241,4 +318,52 @@ pub fn pair(
     let worker = host.worker(1, &PeerWatch::of_connection(Arc::new(theirs)), options)?;
     let client = host.client(1, PeerWatch::of_connection(Arc::new(ours)), options)?;
     Ok((client, worker))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_get_slots_of_their_own_until_the_range_is_used_up() {
+        let [lowest, begin, end] = ARENA_ADDRESSES;
+        let addresses: Vec<u64> = (0..704).map(|number| arena_address(number, 8 << 30)).collect();
+        assert_eq!((addresses[0], addresses[1]), (begin, begin + (16 << 30)));
+        assert_eq!(addresses[64], lowest, "after the last one come those below");
+        let mut sorted = addresses.clone();
+        sorted.sort_unstable();
+        assert!(sorted.windows(2).all(|pair| pair[1] - pair[0] >= 16 << 30));
+        assert!(sorted[0] >= lowest && sorted[703] + (16 << 30) <= end);
+        assert_eq!(arena_address(704, 8 << 30), begin);
+    }
+
+    #[test]
+    fn a_client_with_more_memory_gets_larger_slots_and_one_with_too_much_none() {
+        let [_, begin, _] = ARENA_ADDRESSES;
+        assert_eq!(arena_address(1, 100 << 30), begin + (256 << 30));
+        assert_eq!(arena_address(7, 513 << 30), 0);
+        assert_eq!(arena_address(7, u64::MAX), 0);
+    }
+
+    #[test]
+    fn an_arena_and_its_segments_lie_where_the_identity_says_or_the_error_names_the_address() {
+        let sizes =
+            Sizes { arena_bytes: 1 << 20, arena_address: 0x6efe_0000_0000, ..Sizes::default() };
+        let host =
+            MemfdChannel::create("ringbar-address", sizes, Terms::default()).expect("a region");
+        assert_eq!(host.arena().place(0), Some((sizes.arena_address, 1 << 20)));
+        let (_, memfd) = Mapping::memfd_create("ringbar-segment", 1 << 20).expect("a segment");
+        let part = map_segment(host.arena(), &memfd, 1 << 20).expect("mapped");
+        assert_eq!(part.as_ptr().addr() as u64, sizes.arena_address + (2 << 20));
+        let taken = MemfdChannel::create("ringbar-address", sizes, Terms::default()).err();
+        let address = sizes.arena_address;
+        assert!(
+            matches!(taken, Some(ChannelError::ArenaAddress { address: found, .. }) if found == address)
+        );
+        let memfd = host.memfd.try_clone().expect("one more descriptor");
+        let (bells, want) =
+            ((host.worker_bell.clone(), host.client_bell.clone()), Expect::default());
+        let client = MemfdChannel::receive(memfd, 0, want, bells.0, bells.1).expect("a channel");
+        assert!(!client.arena().is_at_agreed_address(), "its own process has it already");
+    }
 }

@@ -379,6 +379,18 @@ impl Completions {
         Ok(())
     }
 
+    /// The address of fence word 0 as this process maps it, for a device that writes fences by itself. Fence words fill
+    /// pages of their own.
+    pub fn fence_address(&self) -> u64 {
+        let channel = &self.inner.channel;
+        channel.fences.first_address()
+    }
+
+    /// Wakes the client if it sleeps: after a device has raised a fence word by itself, which wakes nobody.
+    pub fn fence_landed(&self) {
+        self.wake_client();
+    }
+
     /// Latches the failure of the posted command at `position`; only the first one is kept, all are counted.
     pub fn post_failed(&self, position: u64, status: u32) {
         let header = &self.inner.channel.header;

@@ -25,6 +25,11 @@ impl<'a> Context<'a> {
         self.position
     }
 
+    /// What the worker offers, for threads of a backend that outlive this command.
+    pub fn services(&self) -> &Arc<Services> {
+        self.services
+    }
+
     /// A handle for work that goes on after the command was executed.
     pub fn ticket(&self) -> Ticket {
         Ticket { services: self.services.clone(), position: self.position }

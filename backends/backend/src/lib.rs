@@ -27,4 +27,6 @@ pub mod testing;
 pub use context::{Context, Ticket};
 pub use execute::{Backend, Executed, Violation, execute};
 pub use holds::{Hold, HoldSet};
-pub use services::{ArenaFault, ErrorLatch, FenceFault, Fences, Holds, HostMemory, Services};
+pub use services::{
+    ArenaFault, ErrorLatch, FenceFault, Fences, Holds, HostMemory, Mapped, Services,
+};

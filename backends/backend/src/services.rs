@@ -26,6 +26,24 @@ pub trait HostMemory: Send + Sync {
     /// # Errors
     /// As [`HostMemory::read`].
     fn write(&self, at: ArenaRef, from: &[u8]) -> Result<(), ArenaFault>;
+
+    /// Where this process has a segment mapped; `None` if there is no such segment, or it has no address.
+    ///
+    /// The client has it at the same address (or its pinned blocks are no device memory), so that an address inside a
+    /// pinned block means the same on both sides. For registration with a device and for arithmetic, never to be
+    /// dereferenced.
+    fn mapped(&self, _segment: u16) -> Option<Mapped> {
+        None
+    }
+}
+
+/// Where memory lies in this process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mapped {
+    /// The address of the first byte.
+    pub address: u64,
+    /// How many bytes there are.
+    pub bytes: u64,
 }
 
 /// The fence words, through which a client learns that work is done.
@@ -38,6 +56,15 @@ pub trait Fences: Send + Sync {
     /// # Errors
     /// [`FenceFault`] if there is no fence of that index; then nothing was stored.
     fn write(&self, index: u32, value: u64) -> Result<(), FenceFault>;
+
+    /// Where this process has the fence words mapped: whole pages with nothing else in them, 8 bytes a word. `None` if
+    /// no device can write them.
+    fn mapped(&self) -> Option<Mapped> {
+        None
+    }
+
+    /// Says that a device has written a fence word by itself: wakes the client if it waits.
+    fn landed(&self) {}
 }
 
 /// Where the first failure of a posted command is kept for the client.

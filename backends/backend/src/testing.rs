@@ -1,8 +1,8 @@
 //! Fakes of what a worker offers, for tests of backends without a ring.
 
 use crate::{
-    ArenaFault, Backend, ErrorLatch, Executed, FenceFault, Fences, HoldSet, HostMemory, Services,
-    Violation, execute,
+    ArenaFault, Backend, ErrorLatch, Executed, FenceFault, Fences, HoldSet, HostMemory, Mapped,
+    Services, Violation, execute,
 };
 use ringbar_vocabulary::{ArenaRef, Command, PostCommand, ReplyBody, Status, SyncCommand};
 use std::ops::Range;
@@ -59,6 +59,12 @@ impl HostMemory for FakeArena {
 
     fn write(&self, at: ArenaRef, from: &[u8]) -> Result<(), ArenaFault> {
         self.with(at, from.len(), |block| block.copy_from_slice(from))
+    }
+
+    fn mapped(&self, segment: u16) -> Option<Mapped> {
+        let bytes = lock(&self.0);
+        let mapped = Mapped { address: bytes.as_ptr().addr() as u64, bytes: bytes.len() as u64 };
+        (segment == 0).then_some(mapped)
     }
 }
 

@@ -9,6 +9,8 @@ use ringbar::handshake::{
     Connection, Deadline, Hello, Message, Refusal, RefusalCode, SessionToken, TransportError,
     Version, Welcome, negotiate,
 };
+use ringbar::layout::Sizes;
+use ringbar::link::arena_address;
 use ringbar::os::{Interest, Waiter};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -158,12 +160,22 @@ impl Daemon {
             return Err(Refusal::new(RefusalCode::Limits, &text));
         }
         let token = SessionToken::random().map_err(|e| internal(&e))?;
-        let region = Region::create(hello.sizes, features).map_err(|e| internal(&e))?;
+        let sizes = self.with_address(hello.sizes);
+        let region = Region::create(sizes, features).map_err(|e| internal(&e))?;
         let name = hello.name.as_str().to_owned();
-        let opening = Opening { token, name, features, sizes: hello.sizes, region };
+        let opening = Opening { token, name, features, sizes, region };
         self.sessions.insert(number, Session::new(opening, Instant::now()));
         self.counts.opened += 1;
         Ok(number)
+    }
+
+    /// Chooses where both sides map the arena, unless the client did.
+    fn with_address(&self, sizes: Sizes) -> Sizes {
+        let client_bytes = self.config.limits.client_memory_bytes;
+        match sizes.arena_address {
+            0 => Sizes { arena_address: arena_address(self.counts.opened, client_bytes), ..sizes },
+            _ => sizes,
+        }
     }
 
     /// The session with that token, if its old worker is reaped.

@@ -2,9 +2,12 @@
 
 use crate::failpoints::{self, Point};
 use ringbar::arena::Arena;
+use ringbar::layout::PAGE_BYTES;
 use ringbar::sync::{AtomicBool, Ordering};
 use ringbar::worker::Completions;
-use ringbar_backend::{ArenaFault, ErrorLatch, FenceFault, Fences, Holds, HostMemory, Services};
+use ringbar_backend::{
+    ArenaFault, ErrorLatch, FenceFault, Fences, Holds, HostMemory, Mapped, Services,
+};
 use ringbar_vocabulary::{ArenaRef, Status};
 use std::sync::Arc;
 
@@ -116,6 +119,11 @@ impl HostMemory for Ring {
         self.read_part(rest, end)
     }
 
+    fn mapped(&self, segment: u16) -> Option<Mapped> {
+        let (address, bytes) = self.arena().place(segment)?;
+        Some(Mapped { address, bytes })
+    }
+
     fn write(&self, at: ArenaRef, from: &[u8]) -> Result<(), ArenaFault> {
         self.check_buffer(at, from.len())?;
         self.check(at)?;
@@ -131,6 +139,16 @@ impl HostMemory for Ring {
 }
 
 impl Fences for Ring {
+    fn mapped(&self) -> Option<Mapped> {
+        // Whole pages: the layout rounds the fence words up to them.
+        let bytes = (u64::from(self.fence_words) * 8).next_multiple_of(PAGE_BYTES as u64);
+        Some(Mapped { address: self.completions.fence_address(), bytes })
+    }
+
+    fn landed(&self) {
+        self.completions.fence_landed();
+    }
+
     fn count(&self) -> u32 {
         self.fence_words
     }

@@ -8,6 +8,7 @@ use ringbar::arena::Arena;
 use ringbar::handshake::{
     Connection, Deadline, Grown, Message, Refusal, RefusalCode, TransportError,
 };
+use ringbar::link;
 use ringbar::os::Mapping;
 use ringbar::park::FdBlock;
 use ringbar::sync::{Arc, AtomicBool, Ordering};
@@ -95,10 +96,9 @@ impl Desk {
         let segment = segment.ok_or_else(|| {
             Refusal::new(RefusalCode::Limits, "found 64 arena segments, expected at most 64")
         })?;
-        let (mapping, memfd) =
+        let (_, memfd) =
             Mapping::memfd_create("ringbar-arena", bytes as usize).map_err(|e| internal(&e))?;
-        let part =
-            std::sync::Arc::new(mapping).subrange(0, bytes as usize).map_err(|e| internal(&e))?;
+        let part = link::map_segment(&self.arena, &memfd, bytes).map_err(|e| internal(&e))?;
         failpoints::hit(Point::BeforeGrown);
         self.arena.add(segment, part);
         self.segment_bytes = after;

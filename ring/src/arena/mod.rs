@@ -50,18 +50,47 @@ impl Block {
     }
 }
 
+/// Further segments of an arena at an agreed address begin on multiples of this.
+const SEGMENT_ALIGN: u64 = 2 << 20;
+
 /// The segments of an arena, as mapped by this process.
 #[derive(Debug)]
 pub struct Arena {
     segments: [OnceLock<SubMapping>; SEGMENTS_MAX],
+    /// Both sides map every segment at the same address.
+    agreed: bool,
 }
 
 impl Arena {
     /// An arena whose segment 0 is `first`.
     pub fn new(first: SubMapping) -> Self {
-        let arena = Self { segments: [const { OnceLock::new() }; SEGMENTS_MAX] };
+        let arena = Self { segments: [const { OnceLock::new() }; SEGMENTS_MAX], agreed: false };
         arena.segments[0].get_or_init(|| first);
         arena
+    }
+
+    /// The same, mapped at the address that both sides agreed on: further segments follow it in the address space.
+    pub fn at_agreed_address(first: SubMapping) -> Self {
+        Self { agreed: true, ..Self::new(first) }
+    }
+
+    /// Whether both sides map every segment at the same address, so that an address means the same to both.
+    pub fn is_at_agreed_address(&self) -> bool {
+        self.agreed
+    }
+
+    /// Where this process has segment `number`: its first byte's address, and its bytes.
+    pub fn place(&self, number: u16) -> Option<(u64, u64)> {
+        let segment = self.segment(number)?;
+        Some((segment.as_ptr().addr() as u64, segment.len() as u64))
+    }
+
+    /// Where the next segment is to be mapped by both sides: behind the last one, at a multiple of 2 MiB. `None` if this
+    /// arena lies anywhere, or has all its segments.
+    pub fn next_address(&self) -> Option<u64> {
+        let last = self.next_segment()?.checked_sub(1).filter(|_| self.agreed)?;
+        let (start, bytes) = self.place(last)?;
+        start.checked_add(bytes)?.checked_next_multiple_of(SEGMENT_ALIGN)
     }
 
     /// Adds segment `number`. `false` if there is one already, or the number is too large.
@@ -170,6 +199,19 @@ mod tests {
             assert!(matches!(error, Violation::Range { start, .. } if start == at));
         }
         assert!(arena.block(address(0, 8192), 0).is_ok(), "nothing at the end is inside");
+    }
+
+    #[test]
+    fn only_an_arena_at_an_agreed_address_says_where_its_next_segment_lies() {
+        let first = zeroed(8192).subrange(0, 8192).expect("the whole mapping");
+        let anywhere = Arena::new(first.clone());
+        assert_eq!(anywhere.next_address(), None);
+        let arena = Arena::at_agreed_address(first);
+        let (start, bytes) = arena.place(0).expect("segment 0");
+        let next = arena.next_address().expect("room");
+        assert!(next >= start + bytes && next.is_multiple_of(SEGMENT_ALIGN));
+        assert_eq!(bytes, 8192);
+        assert_eq!(arena.place(1), None);
     }
 
     #[test]

@@ -158,6 +158,15 @@ impl Client {
         self.inner.generation
     }
 
+    /// Whether the arena lies where the host wants both sides to have it; also true if the host wants nothing.
+    ///
+    /// If not, a block's address means nothing to the worker.
+    pub fn arena_is_where_agreed(&self) -> bool {
+        let identity = &self.inner.channel.place.identity;
+        let wanted = identity.arena_address != 0 && identity.arena_bytes != 0;
+        !wanted || self.arena().is_at_agreed_address()
+    }
+
     /// What both sides have counted.
     pub fn counters(&self) -> Counters {
         Counters::read(&self.inner.channel.header)

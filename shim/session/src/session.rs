@@ -83,6 +83,9 @@ pub(crate) struct Shared {
     pub(crate) host_functions: HostFunctions,
 }
 
+/// Sessions that are tried for one whose arena's address is free in this process.
+const ADDRESSES_MAX: u32 = 8;
+
 /// Where a session comes from.
 struct Origin {
     path: PathBuf,
@@ -96,9 +99,11 @@ impl Session {
     /// Waits while the executor asks to try again later, within [`SessionConfig::patience`].
     pub fn connect(path: impl AsRef<Path>, config: SessionConfig) -> Result<Self, SessionError> {
         let deadline = Deadline::after(config.patience);
+        let mut addresses_left = ADDRESSES_MAX;
         loop {
             let error = match Self::connect_once(path.as_ref(), &config, deadline) {
                 Err(SessionError::Handshake(error)) => error,
+                Ok(session) if session.may_get_an_address(&mut addresses_left) => continue,
                 other => return other,
             };
             match retry_after(&error) {
@@ -138,6 +143,18 @@ impl Session {
         let strict = config.strict;
         let origin = Origin { path: path.to_owned(), config, connection };
         Ok(Self::new(client, strict, Some(origin)))
+    }
+
+    /// Whether the address of the arena was taken in this process and a new session might get a free one.
+    fn may_get_an_address(&self, left: &mut u32) -> bool {
+        let client = &self.shared.client;
+        // A resumed session keeps its address, which the session before may still have mapped.
+        if client.generation() != 1 || client.arena_is_where_agreed() || *left == 0 {
+            return false;
+        }
+        *left -= 1;
+        self.close();
+        true
     }
 
     /// A session over a client that exists already, for a worker in this process.
