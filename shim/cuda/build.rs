@@ -36,9 +36,9 @@ fn names() -> Vec<String> {
     names
 }
 
-/// The entries of all source files below `folder`: name to module path. An entry is a line of `entry!` that begins with
+/// The entries of all source files below `folder`: name to module path and class. An entry is a line of `entry!` that begins with
 /// a class and `fn cuName`, then perhaps `| cuOtherName`.
-fn entries(folder: &Path, module: &str) -> BTreeMap<String, String> {
+fn entries(folder: &Path, module: &str) -> BTreeMap<String, (String, String)> {
     let mut found = BTreeMap::new();
     for file in fs::read_dir(folder).expect("the sources are there") {
         let path = file.expect("the sources can be listed").path();
@@ -51,8 +51,8 @@ fn entries(folder: &Path, module: &str) -> BTreeMap<String, String> {
             found.extend(entries(&path, &inner));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(&path).expect("the sources can be read");
-            for name in text.lines().flat_map(entry_names) {
-                let twice = found.insert(name.clone(), inner.clone());
+            for (name, class) in text.lines().flat_map(entry_names) {
+                let twice = found.insert(name.clone(), (inner.clone(), class));
                 assert!(twice.is_none(), "{name} is implemented twice");
             }
         }
@@ -60,25 +60,30 @@ fn entries(folder: &Path, module: &str) -> BTreeMap<String, String> {
     found
 }
 
-fn entry_names(line: &str) -> Vec<String> {
-    let line = line.trim_start();
-    let row = ["free fn ", "local fn ", "post fn ", "sync fn "].iter();
-    let Some(row) = row.filter_map(|start| line.strip_prefix(start)).next() else {
+fn entry_names(line: &str) -> Vec<(String, String)> {
+    let Some((class, row)) = line.trim_start().split_once(" fn ") else { return Vec::new() };
+    if !["free", "local", "post", "sync"].contains(&class) {
         return Vec::new();
-    };
+    }
     let head = row.split('(').next().unwrap_or_default();
-    head.split('|').map(|name| name.trim().to_owned()).collect()
+    let names = head.split('|').map(|name| name.split('[').next().unwrap_or_default().trim());
+    names.map(|name| (name.to_owned(), class.to_owned())).collect()
 }
 
-fn generate(names: &[String], entries: &BTreeMap<String, String>) -> String {
+fn generate(names: &[String], entries: &BTreeMap<String, (String, String)>) -> String {
     let mut out = String::new();
     let mut stubs = String::new();
     let (mut list, mut pointers, mut index) = (String::new(), String::new(), String::new());
     for (number, name) in names.iter().enumerate() {
         let implemented = entries.get(name);
-        let path = implemented.map_or("stubs".to_owned(), Clone::clone);
+        let (path, class) =
+            implemented.map_or(("stubs", "local"), |(path, class)| (path.as_str(), class.as_str()));
         let flag = implemented.is_some();
-        writeln!(list, "    Export {{ name: {name:?}, implemented: {flag} }},").expect("a string");
+        writeln!(
+            list,
+            "    Export {{ name: {name:?}, implemented: {flag}, class: Class::of({class:?}) }},"
+        )
+        .expect("a string");
         writeln!(pointers, "    {path}::{name} as *const (),").expect("a string");
         writeln!(index, "    pub const {name}: usize = {number};").expect("a string");
         if !flag {

@@ -2,6 +2,7 @@
 
 use crate::exports;
 use crate::failure::Outcome;
+use crate::record::{self, Class};
 use crate::session;
 use ringbar_vocabulary::Status;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,7 +40,7 @@ macro_rules! entry_one {
         /// As CUDA documents the function: what a pointer refers to is valid for what the function does with it.
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name($($arg: $ty),*) -> u32 {
-            $crate::entry::call::<{ $crate::entry::gated(stringify!($class)) }>(
+            $crate::entry::call::<{ $crate::record::Class::of(stringify!($class)) as u8 }>(
                 $crate::exports::index::$name,
                 #[inline(always)]
                 move || -> $crate::Outcome {
@@ -52,16 +53,15 @@ macro_rules! entry_one {
 }
 pub(crate) use entry_one;
 
-/// Whether functions of that class pass the gate first.
-pub(crate) const fn gated(class: &str) -> bool {
-    !matches!(class.as_bytes(), b"free")
-}
-
 /// Runs the body of entry `index`.
 #[inline(always)]
-pub(crate) fn call<const GATED: bool>(index: usize, body: impl FnOnce() -> Outcome) -> u32 {
+pub(crate) fn call<const CLASS: u8>(index: usize, body: impl FnOnce() -> Outcome) -> u32 {
     exports::count(index);
-    if GATED && let Err(status) = session::gate() {
+    // Written when the call is over, also if it panics.
+    let _row = record::begin(index);
+    if CLASS != Class::Free as u8
+        && let Err(status) = session::gate()
+    {
         return status.0;
     }
     match catch_unwind(AssertUnwindSafe(body)) {

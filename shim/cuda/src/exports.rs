@@ -1,5 +1,6 @@
 //! Every exported function: its name, whether it is implemented, and how often it was called.
 
+use crate::record::Class;
 use crate::session;
 use ringbar::sync::{AtomicU64, Ordering::Relaxed};
 use ringbar_vocabulary::Status;
@@ -14,6 +15,8 @@ pub struct Export {
     pub name: &'static str,
     /// Whether it does what CUDA documents, as opposed to answering `CUDA_ERROR_NOT_SUPPORTED` always.
     pub implemented: bool,
+    /// What it costs; [`Class::Local`] for one that is not implemented.
+    pub class: Class,
 }
 
 macro_rules! stub {
@@ -73,10 +76,9 @@ pub(crate) fn pointer(index: usize) -> *const () {
     pointers()[index]
 }
 
-/// Calls so far by name, those that were made at least once.
-pub fn calls() -> Vec<(&'static str, u64)> {
-    let counts =
-        EXPORTS.iter().zip(&CALLS).map(|(export, calls)| (export.name, calls.load(Relaxed)));
+/// Calls so far by function, those that were made at least once.
+pub fn calls() -> Vec<(&'static Export, u64)> {
+    let counts = EXPORTS.iter().zip(&CALLS).map(|(export, calls)| (export, calls.load(Relaxed)));
     counts.filter(|(_, calls)| *calls > 0).collect()
 }
 

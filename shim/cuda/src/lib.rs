@@ -19,7 +19,8 @@
 //! | `RINGBAR_SOCKET` | path of the executor's socket |
 //! | `RINGBAR_STRICT` | `1`: every call waits for its execution and answers with its own failure |
 //! | `RINGBAR_LOG` | what is logged to standard error, as `tracing` filters are written; default `warn` |
-//! | `RINGBAR_STATS` | a file that gets a JSON summary at exit |
+//! | `RINGBAR_STATS` | a file to which a line of JSON is appended at exit: what was called, and what crossed |
+//! | `RINGBAR_RECORD` | a new file for every call, as `ringbar replay` reads it; FILE.PID where FILE exists |
 //! | `CUDA_VISIBLE_DEVICES` | as CUDA reads it: ordinals or UUIDs, up to the first that is none |
 
 #![allow(non_snake_case, non_upper_case_globals, reason = "CUDA's names")]
@@ -35,6 +36,7 @@ pub mod failure;
 pub mod fork;
 pub mod handles;
 pub mod init;
+pub mod record;
 pub mod session;
 pub mod stats;
 pub mod stream;
