@@ -34,6 +34,11 @@ pub enum ChannelError {
         /// Commands submitted and not known to be executed.
         in_flight: u64,
     },
+    /// The device of a virtual machine was taken away.
+    #[error(
+        "the device was unplugged from this virtual machine, with all that was in flight; plug it in again and attach anew"
+    )]
+    Unplugged,
     /// The peer left in order.
     #[error("the peer closed the channel")]
     Closed,

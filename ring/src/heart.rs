@@ -1,6 +1,8 @@
 //! The heartbeat of one side: a thread of its own, so that a long command does not look like a stopped process.
 
+use crate::layout::line;
 use crate::lines::{Lines, SharedLines};
+use crate::progress;
 use crate::sync::Ordering;
 use core::time::Duration;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -18,10 +20,25 @@ pub(crate) struct Heart {
 impl Heart {
     /// Counts word 1 of the status line up, from now on every 100 ms.
     pub(crate) fn start(header: SharedLines, status_line: usize) -> std::io::Result<Self> {
+        Self::start_while(header, status_line, |_| true)
+    }
+
+    /// The client's: ends with `generation`, since the next one has another client.
+    pub(crate) fn of_client(header: SharedLines, generation: u32) -> std::io::Result<Self> {
+        Self::start_while(header, line::CLIENT_STATUS, move |header| {
+            (progress::state(header, line::HOST_STATUS) >> 32) as u32 == generation
+        })
+    }
+
+    fn start_while(
+        header: SharedLines,
+        status_line: usize,
+        goes_on: impl Fn(&SharedLines) -> bool + Send + 'static,
+    ) -> std::io::Result<Self> {
         let (stop, stopped) = channel();
         let thread = std::thread::Builder::new().name("ringbar-heart".into()).spawn(move || {
             let mut beat = 0;
-            loop {
+            while goes_on(&header) {
                 beat += 1;
                 header.store(status_line, 1, beat, Ordering::Relaxed);
                 if stopped.recv_timeout(BEAT) != Err(RecvTimeoutError::Timeout) {

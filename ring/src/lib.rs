@@ -67,6 +67,7 @@
 //! | to | see |
 //! |---|---|
 //! | put a channel between two processes | [`link`], [`handshake`] |
+//! | reach the host of a virtual machine | [`guest`] |
 //! | send commands | [`client`] |
 //! | execute commands | [`worker`] |
 //! | move bulk bytes | [`arena`], [`Client::stage`](client::Client::stage), [`Client::pin`](client::Client::pin) |
@@ -89,6 +90,8 @@ pub mod counters;
 pub mod directory;
 #[cfg(not(ringbar_loom))]
 pub mod error;
+#[cfg(not(ringbar_loom))]
+pub mod guest;
 #[cfg(not(ringbar_loom))]
 pub mod handshake;
 #[cfg(not(ringbar_loom))]

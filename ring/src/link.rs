@@ -67,7 +67,7 @@ impl Default for Options {
 }
 
 impl Options {
-    fn spin(&self) -> SpinBudget {
+    pub(crate) fn spin(&self) -> SpinBudget {
         self.spin_max.map_or_else(SpinBudget::default, SpinBudget::new)
     }
 }

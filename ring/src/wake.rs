@@ -91,13 +91,16 @@ impl<L: Lines> Sleeper<L> {
         Self { header, sleep_line, mode, epoch: 0 }
     }
 
-    /// Says "I sleep" and passes the barrier. Afterwards look again, before blocking.
+    /// Says "I sleep" and passes the barrier. Afterwards look again, before blocking. A side that is never to be rung says
+    /// nothing.
     pub fn arm(&mut self) -> Armed {
+        if self.mode == WakeMode::Polled {
+            return Armed::Ready;
+        }
         self.epoch += 1;
         self.header.store(self.sleep_line, 0, self.epoch, Ordering::Relaxed);
         match self.mode {
-            WakeMode::Polled => Armed::Ready,
-            WakeMode::Fence => {
+            WakeMode::Polled | WakeMode::Fence => {
                 full_fence!(S2);
                 Armed::Ready
             }
@@ -107,6 +110,9 @@ impl<L: Lines> Sleeper<L> {
 
     /// Says "I am awake".
     pub fn disarm(&mut self) {
+        if self.mode == WakeMode::Polled {
+            return;
+        }
         self.epoch += 1;
         self.header.store(self.sleep_line, 0, self.epoch, Ordering::Relaxed);
     }
@@ -152,6 +158,18 @@ mod tests {
         sleeper.arm();
         assert!(waker.must_ring(), "a new sleep");
         assert_eq!(waker.rung(), 2);
+    }
+
+    #[test]
+    fn a_side_that_polls_never_says_that_it_sleeps() {
+        let header = heap_lines(HEADER_LINES);
+        let waker = Waker::new(header.clone(), line::CLIENT_SLEEP, WakeMode::Fence);
+        let mut sleeper = Sleeper::new(header, line::CLIENT_SLEEP, WakeMode::Polled);
+        sleeper.arm();
+        assert!(!waker.must_ring());
+        sleeper.disarm();
+        sleeper.arm();
+        assert!(!waker.must_ring());
     }
 
     #[test]

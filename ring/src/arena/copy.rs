@@ -69,6 +69,28 @@ pub unsafe fn copy_out_streaming(dst: *mut u8, src: *const u8, len: usize) {
     unsafe { imp::copy_out_streaming(dst, src, len) }
 }
 
+/// As [`copy_in`], from memory that the processor does not cache (write-combining or uncached): the widest loads, streaming
+/// ones where there are, behind a fence, since such loads are not ordered with earlier ones.
+///
+/// # Safety
+/// As [`copy_in`].
+#[inline]
+pub unsafe fn copy_in_uncached(dst: *mut u8, src: *const u8, len: usize) {
+    // SAFETY: the caller's promise is the same.
+    unsafe { imp::copy_in_uncached(dst, src, len) }
+}
+
+/// As [`copy_out`], into memory that the processor does not cache: the widest stores, before a store fence, since such
+/// stores are not ordered with later ones.
+///
+/// # Safety
+/// As [`copy_out`].
+#[inline]
+pub unsafe fn copy_out_uncached(dst: *mut u8, src: *const u8, len: usize) {
+    // SAFETY: the caller's promise is the same.
+    unsafe { imp::copy_out_uncached(dst, src, len) }
+}
+
 #[cfg(not(all(target_arch = "x86_64", not(miri))))]
 use words as imp;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
@@ -80,6 +102,7 @@ mod x86_64 {
     use core::arch::asm;
 
     const LINE_BYTES: usize = 64;
+    const VECTOR_BYTES: usize = 16;
     /// Below this the streaming forms copy plainly: the store fence would cost more than it saves.
     const STREAMING_BYTES_MIN: usize = 4096;
 
@@ -126,6 +149,90 @@ mod x86_64 {
         let done = head + body;
         // SAFETY: the `tail` bytes that are left.
         unsafe { plain(dst.wrapping_add(done), src.wrapping_add(done), tail) };
+    }
+
+    /// # Safety
+    /// As [`plain`].
+    pub unsafe fn copy_out_uncached(dst: *mut u8, src: *const u8, len: usize) {
+        let head = (dst.addr().wrapping_neg() % LINE_BYTES).min(len);
+        let body = (len - head) / LINE_BYTES * LINE_BYTES;
+        // SAFETY: the first `head` of the `len` bytes.
+        unsafe { plain(dst, src, head) };
+        if body > 0 {
+            // SAFETY: the `body` bytes after them: whole lines, not 0, and `dst + head` begins a line.
+            unsafe { lines(dst.wrapping_add(head), src.wrapping_add(head), body) };
+        }
+        let done = head + body;
+        // SAFETY: the bytes that are left.
+        unsafe { plain(dst.wrapping_add(done), src.wrapping_add(done), len - done) };
+        // SAFETY: every x86-64 processor has this fence.
+        unsafe { core::arch::x86_64::_mm_sfence() };
+    }
+
+    /// # Safety
+    /// As [`plain`].
+    pub unsafe fn copy_in_uncached(dst: *mut u8, src: *const u8, len: usize) {
+        // SAFETY: every x86-64 processor has this fence.
+        unsafe { core::arch::x86_64::_mm_mfence() };
+        let head = (src.addr().wrapping_neg() % VECTOR_BYTES).min(len);
+        let body = (len - head) / VECTOR_BYTES * VECTOR_BYTES;
+        // SAFETY: the first `head` of the `len` bytes.
+        unsafe { plain(dst, src, head) };
+        let (to, from) = (dst.wrapping_add(head), src.wrapping_add(head));
+        if is_x86_feature_detected!("sse4.1") {
+            // SAFETY: the processor has SSE4.1; the `body` bytes after the head, whole vectors, and `from` is aligned.
+            unsafe { vectors_streaming(to, from, body) };
+        } else {
+            // SAFETY: the same bytes.
+            unsafe { plain(to, from, body) };
+        }
+        let done = head + body;
+        // SAFETY: the bytes that are left.
+        unsafe { plain(dst.wrapping_add(done), src.wrapping_add(done), len - done) };
+    }
+
+    /// Four loads before four stores: a line of write-combining memory is fetched once for all four.
+    ///
+    /// # Safety
+    /// As [`plain`]; `src` is aligned to a vector, `len` whole vectors; the processor has SSE4.1.
+    #[target_feature(enable = "sse4.1")]
+    unsafe fn vectors_streaming(dst: *mut u8, src: *const u8, len: usize) {
+        // SAFETY: the loops touch `len` bytes from `src` and from `dst`: a line a round while there is one, then a vector a
+        // round. Registers are declared, all vector registers by the ABI's clobbers.
+        unsafe {
+            asm!(
+                "2:",
+                "cmp rcx, 64",
+                "jb 3f",
+                "movntdqa xmm0, [rsi]",
+                "movntdqa xmm1, [rsi + 16]",
+                "movntdqa xmm2, [rsi + 32]",
+                "movntdqa xmm3, [rsi + 48]",
+                "movups [rdi], xmm0",
+                "movups [rdi + 16], xmm1",
+                "movups [rdi + 32], xmm2",
+                "movups [rdi + 48], xmm3",
+                "add rsi, 64",
+                "add rdi, 64",
+                "sub rcx, 64",
+                "jmp 2b",
+                "3:",
+                "test rcx, rcx",
+                "jz 4f",
+                "movntdqa xmm0, [rsi]",
+                "movups [rdi], xmm0",
+                "add rsi, 16",
+                "add rdi, 16",
+                "sub rcx, 16",
+                "jmp 3b",
+                "4:",
+                inout("rcx") len => _,
+                inout("rdi") dst => _,
+                inout("rsi") src => _,
+                clobber_abi("C"),
+                options(nostack)
+            );
+        }
     }
 
     /// # Safety
@@ -208,6 +315,10 @@ mod words {
 
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     pub use copy_in as copy_in_streaming;
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    pub use copy_in as copy_in_uncached;
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    pub use copy_out as copy_out_uncached;
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     pub use copy_out as copy_out_streaming;
 
@@ -316,11 +427,13 @@ mod tests {
 
     type Copy = unsafe fn(*mut u8, *const u8, usize);
 
-    const COPIES: [(&str, Copy); 6] = [
+    const COPIES: [(&str, Copy); 8] = [
         ("copy_in", copy_in),
         ("copy_out", copy_out),
         ("copy_in_streaming", copy_in_streaming),
         ("copy_out_streaming", copy_out_streaming),
+        ("copy_in_uncached", copy_in_uncached),
+        ("copy_out_uncached", copy_out_uncached),
         ("words, in", words::copy_in),
         ("words, out", words::copy_out),
     ];
@@ -404,7 +517,7 @@ mod tests {
                 thread::yield_now();
             }
             let mut copy = vec![7; words * 8];
-            for (_, copy_in) in [COPIES[0], COPIES[2], COPIES[4]] {
+            for (_, copy_in) in [COPIES[0], COPIES[2], COPIES[4], COPIES[6]] {
                 // SAFETY: the whole of a mapped buffer, whose other user writes atomically; `copy` is private.
                 unsafe { copy_in(copy.as_mut_ptr(), shared.as_ptr().cast(), words * 8) };
                 assert!(copy.iter().all(|byte| matches!(byte, 0 | 0xff)));

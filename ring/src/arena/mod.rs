@@ -59,12 +59,15 @@ pub struct Arena {
     segments: [OnceLock<SubMapping>; SEGMENTS_MAX],
     /// Both sides map every segment at the same address.
     agreed: bool,
+    /// Memory that the processor does not cache: copied by the widest loads and stores, with fences.
+    uncached: bool,
 }
 
 impl Arena {
     /// An arena whose segment 0 is `first`.
     pub fn new(first: SubMapping) -> Self {
-        let arena = Self { segments: [const { OnceLock::new() }; SEGMENTS_MAX], agreed: false };
+        let segments = [const { OnceLock::new() }; SEGMENTS_MAX];
+        let arena = Self { segments, agreed: false, uncached: false };
         arena.segments[0].get_or_init(|| first);
         arena
     }
@@ -91,6 +94,17 @@ impl Arena {
         let last = self.next_segment()?.checked_sub(1).filter(|_| self.agreed)?;
         let (start, bytes) = self.place(last)?;
         start.checked_add(bytes)?.checked_next_multiple_of(SEGMENT_ALIGN)
+    }
+
+    /// The same arena, over memory that the processor does not cache (the BAR of some virtual machines): bytes are copied
+    /// by the widest loads and stores there are, and with the fences that such memory needs.
+    pub fn over_uncached_memory(self) -> Self {
+        Self { uncached: true, ..self }
+    }
+
+    /// Whether the processor caches these bytes. Where not, reading them is slow whatever one does: read them once.
+    pub fn is_cached(&self) -> bool {
+        !self.uncached
     }
 
     /// Adds segment `number`. `false` if there is one already, or the number is too large.
@@ -131,6 +145,11 @@ impl Arena {
     /// Copies arena bytes at `address` into private memory. The peer may change them meanwhile.
     pub fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Violation> {
         let block = self.block(address, into.len() as u64)?;
+        if self.uncached {
+            // SAFETY: as below.
+            unsafe { copy::copy_in_uncached(into.as_mut_ptr(), block.start, block.len) };
+            return Ok(());
+        }
         // SAFETY: `block` checked that the bytes lie inside a segment, which lives as long as the arena; `into` is
         // private memory of the same length.
         unsafe { copy::copy_in(into.as_mut_ptr(), block.start, block.len) };
@@ -139,6 +158,9 @@ impl Arena {
 
     /// The same, past the cache: for large blocks whose destination is not read again soon.
     pub fn read_streaming(&self, address: u64, into: &mut [u8]) -> Result<(), Violation> {
+        if self.uncached {
+            return self.read(address, into);
+        }
         let block = self.block(address, into.len() as u64)?;
         // SAFETY: as in `read`.
         unsafe { copy::copy_in_streaming(into.as_mut_ptr(), block.start, block.len) };
@@ -156,6 +178,11 @@ impl Arena {
     /// Copies private memory into the arena at `address`.
     pub fn write(&self, address: u64, from: &[u8]) -> Result<(), Violation> {
         let block = self.block(address, from.len() as u64)?;
+        if self.uncached {
+            // SAFETY: as below.
+            unsafe { copy::copy_out_uncached(block.start, from.as_ptr(), block.len) };
+            return Ok(());
+        }
         // SAFETY: `block` checked that the bytes lie inside a segment, which lives as long as the arena; `from` is
         // private memory of the same length.
         unsafe { copy::copy_out(block.start, from.as_ptr(), block.len) };

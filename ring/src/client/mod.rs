@@ -38,6 +38,16 @@ use std::sync::OnceLock;
 pub trait ClientPark: Park + Send + Sync {
     /// True once the peer's process is known to be gone. Cheap: called on every slow look.
     fn peer_gone(&self) -> bool;
+
+    /// What else ended the channel, if this knows of it: a device that is gone.
+    fn ended(&self) -> Option<ChannelError> {
+        None
+    }
+
+    /// Whether the peer's doorbell ends [`Park::park`]. Where it does not, this side never says that it sleeps.
+    fn wants_doorbell(&self) -> bool {
+        true
+    }
 }
 
 /// What a client is given to use a channel.
@@ -70,6 +80,12 @@ pub struct Client {
     inner: Arc<Inner>,
 }
 
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
 struct BoxedPark(Box<dyn ClientPark>);
 
 impl Park for BoxedPark {
@@ -83,6 +99,8 @@ impl Park for BoxedPark {
 }
 
 struct Inner {
+    /// Dropped first: nothing is written once the channel is given back.
+    heart: Mutex<Option<Heart>>,
     channel: Channel,
     generation: u32,
     tx: Mutex<Tx>,
@@ -98,7 +116,6 @@ struct Inner {
     failed: OnceLock<ChannelError>,
     full_waits: AtomicU64,
     arena_waits: AtomicU64,
-    heart: Mutex<Option<Heart>>,
 }
 
 /// The producer and its counters: one lock, held only to write.
@@ -128,9 +145,10 @@ impl Client {
         );
         let events =
             Consumer::new(channel.events.clone(), header.clone(), Direction::Events, generation, 0);
-        let sleeper = Sleeper::new(header.clone(), line::CLIENT_SLEEP, wake);
+        let sleeps = if park.wants_doorbell() { wake } else { WakeMode::Polled };
+        let sleeper = Sleeper::new(header.clone(), line::CLIENT_SLEEP, sleeps);
         let slots = 0..channel.replies.count() as u16;
-        let heart = config.heartbeat.then(|| Heart::start(header.clone(), line::CLIENT_STATUS));
+        let heart = config.heartbeat.then(|| Heart::of_client(header.clone(), generation));
         let heart = heart.transpose().map_err(|e| ChannelError::io("starting the heartbeat", e))?;
         channel.set_state(line::CLIENT_STATUS, State::Running, generation);
         let inner = Inner {
@@ -305,8 +323,7 @@ impl Client {
     pub fn close(&self) {
         let inner = &*self.inner;
         if inner.failed.set(ChannelError::Closed).is_ok() {
-            inner.channel.set_state(line::CLIENT_STATUS, State::Closed, inner.generation);
-            inner.ring();
+            inner.leave(State::Closed);
         }
     }
 
@@ -402,6 +419,14 @@ impl Inner {
         self.ring();
     }
 
+    /// Says that this side is through, unless the channel is in another generation, which belongs to somebody else.
+    fn leave(&self, state: State) {
+        if self.channel.host_state().1 == self.generation {
+            self.channel.set_state(line::CLIENT_STATUS, state, self.generation);
+            self.ring();
+        }
+    }
+
     /// A doorbell that cannot be rung costs the worker one re-look, so it is reported and not an error.
     fn ring(&self) {
         if let Err(error) = self.doorbell.ring() {
@@ -479,6 +504,9 @@ impl Inner {
         if let Some(error) = self.failed.get() {
             return Err(error.clone());
         }
+        if let Some(error) = self.hub.park().0.ended() {
+            return Err(self.failed.get_or_init(|| error).clone());
+        }
         let (state, generation) = self.channel.host_state();
         let found = match state {
             State::Closed => ChannelError::Closed,
@@ -509,8 +537,7 @@ impl Inner {
         if self.failed.set(violation.clone().into()).is_ok() {
             tracing::warn!(code, %violation, "the worker broke the protocol: channel poisoned");
             self.channel.set_error(line::CLIENT_STATUS, code, 0);
-            self.channel.set_state(line::CLIENT_STATUS, State::Poisoned, self.generation);
-            self.ring();
+            self.leave(State::Poisoned);
         }
         self.failed.get().cloned().unwrap_or_else(|| violation.into())
     }
@@ -520,8 +547,7 @@ impl Drop for Inner {
     /// The last clone leaves in order; a channel that failed keeps its state.
     fn drop(&mut self) {
         if self.failed.get().is_none() {
-            self.channel.set_state(line::CLIENT_STATUS, State::Closed, self.generation);
-            self.ring();
+            self.leave(State::Closed);
         }
     }
 }

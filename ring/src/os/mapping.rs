@@ -286,6 +286,30 @@ impl Mapping {
         Ok(Self { ptr, len, kind: source.kind, backing: Backing::Fixed })
     }
 
+    /// Maps `len` bytes at `offset` of a device file whose regions the kernel described to the caller (VFIO), anywhere or
+    /// at exactly `address`, where nothing that is mapped already is replaced.
+    pub fn device(
+        fd: impl AsFd,
+        offset: u64,
+        len: u64,
+        address: Option<usize>,
+        kind: MappingKind,
+    ) -> Result<Self, MapError> {
+        let subject = name_of(fd.as_fd());
+        let source = Source { fd: fd.as_fd(), subject, kind, size: offset.saturating_add(len) };
+        source.check_range(offset, len)?;
+        let Some(address) = address else { return source.map(offset, len) };
+        check_aligned("address", address as u64, rustix::param::page_size() as u64)?;
+        let len = source.checked_len(len)?;
+        let ptr = map_exactly(&source, offset, len, address)?;
+        Ok(Self { ptr, len, kind, backing: Backing::Fixed })
+    }
+
+    /// Bytes that the file, memfd or device behind `fd` holds.
+    pub fn bytes_of(fd: impl AsFd) -> Result<u64, MapError> {
+        Ok(Source::of(fd.as_fd())?.size)
+    }
+
     /// First byte. Valid for `len()` bytes while `self` lives; to be accessed by atomics or bulk copies only.
     pub fn as_ptr(&self) -> *mut u8 {
         self.ptr.as_ptr()

@@ -10,6 +10,7 @@
 //! | [`doorbell`] | how a sleeping peer is woken: eventfd, MMIO store, not at all |
 //! | [`waiter`] | how a side sleeps on many doorbells and sockets at once: `poll(2)` or io_uring |
 //! | [`membarrier`] | the asymmetric barrier, which moves the cost of a fence from the producer to the sleeper |
+//! | [`vfio`] | how a program of a virtual machine gets interrupts of a PCI function |
 //! | [`liveness`] | whether the peer still lives, told by file descriptors that cannot lie |
 //!
 //! # Trust
@@ -27,6 +28,7 @@ pub mod liveness;
 pub mod map_error;
 pub mod mapping;
 pub mod membarrier;
+pub mod vfio;
 pub mod waiter;
 
 #[doc(inline)]
