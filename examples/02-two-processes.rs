@@ -10,21 +10,14 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use ringbar::handshake::{
-    Capabilities, Connection, Deadline, Hello, Listener, Message, SessionToken, Text, Version,
-    Welcome, negotiate,
-};
-use ringbar::layout::Sizes;
-use ringbar::link::{self, MemfdChannel, Options};
-use ringbar::os::doorbell::EventFd;
-use ringbar::os::liveness::PeerWatch;
-use ringbar::region::{Expect, Terms};
+use ringbar::handshake::{Connection, Deadline, Hello, Listener};
+use ringbar::link::Options;
+use ringbar::rendezvous::{self, Hosted};
 use ringbar::reply::Ticket;
 use ringbar::worker::Next;
 use std::error::Error;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
 type Anything = Box<dyn Error + Send + Sync>;
@@ -47,44 +40,17 @@ fn executor() -> Result<(), Anything> {
     let mut child = Command::new(std::env::current_exe()?).arg(&socket).spawn()?;
     let connection = listener.accept(Deadline::after(PATIENCE))?;
 
-    let hello = connection.receive_hello(Deadline::after(PATIENCE))?;
-    println!("executor {me}: a client named {:?} connects", hello.name.as_str());
-    let ours = Capabilities {
-        protocol: Version::OURS,
-        features: link::features_here(),
-        required_features: 0,
-        vocabulary_hash: VOCABULARY,
-    };
-    let chosen = match negotiate(&hello, &ours) {
-        Ok(chosen) => chosen,
-        Err(refusal) => {
-            connection.send(&Message::Refused(refusal), &[], Deadline::after(PATIENCE))?;
-            return Err("the client speaks another protocol".into());
-        }
-    };
-    let terms = Terms { vocabulary_hash: VOCABULARY, features: chosen.features };
-    let channel = MemfdChannel::create("example", hello.sizes, terms)?;
-    channel.channel().offer(1);
-    let welcome = Welcome {
-        protocol: chosen.protocol,
-        features: chosen.features,
-        token: SessionToken::random()?,
-        generation: 1,
-        channel: 0,
-        region_bytes: channel.region_bytes(),
-        worker_pid: me,
-    };
-    connection.send(&Message::Welcome(welcome), &channel.fds(), Deadline::after(PATIENCE))?;
-
-    let commands = square(&channel, &connection.watch()?)?;
+    let deadline = Deadline::after(PATIENCE);
+    let hosted = rendezvous::host(connection, VOCABULARY, Options::default(), deadline)?;
+    println!("executor {me}: a client named {:?} connects", hosted.hello.name.as_str());
+    let commands = square(hosted)?;
     println!("executor {me}: the client is gone after {commands} commands");
     child.wait()?;
     Ok(())
 }
 
 /// Squares numbers until the client leaves, or dies.
-fn square(channel: &MemfdChannel, watch: &PeerWatch) -> Result<u32, Anything> {
-    let mut worker = channel.worker(1, watch, Options::default())?;
+fn square(Hosted { mut worker, .. }: Hosted) -> Result<u32, Anything> {
     let completions = worker.completions().clone();
     let mut commands = 0;
     loop {
@@ -105,24 +71,11 @@ fn square(channel: &MemfdChannel, watch: &PeerWatch) -> Result<u32, Anything> {
 
 fn client(socket: &Path) -> Result<(), Anything> {
     let me = std::process::id();
-    let connection = Connection::connect(socket, Deadline::after(PATIENCE))?;
-    let hello = Hello {
-        protocol: Version::OURS,
-        features: link::features_here(),
-        vocabulary_hash: VOCABULARY,
-        sizes: Sizes::default(),
-        resume: None,
-        name: Text::new("child"),
-    };
-    let attached = connection.attach(&hello, Deadline::after(PATIENCE))?;
-    let welcome = attached.welcome;
-    let want =
-        Expect { vocabulary_hash: VOCABULARY, features: welcome.features, ..Expect::default() };
-    let bells: (EventFd, EventFd) = (attached.worker_doorbell, attached.client_doorbell);
-    let channel =
-        MemfdChannel::receive(attached.region, welcome.channel as usize, want, bells.0, bells.1)?;
-    let watch = PeerWatch::of_connection(Arc::clone(connection.socket()));
-    let client = channel.client(welcome.generation, watch, Options::default())?;
+    let deadline = Deadline::after(PATIENCE);
+    let connection = Connection::connect(socket, deadline)?;
+    let hello = Hello::new(VOCABULARY, "child");
+    let joined = rendezvous::join(connection, &hello, Options::default(), deadline)?;
+    let (client, welcome) = (joined.client, joined.welcome);
 
     let mut caller = client.caller()?;
     for number in [7_u64, 9] {

@@ -3,13 +3,10 @@
 
 use crate::failpoints::{self, Point};
 use ringbar::client::Client;
-use ringbar::handshake::{
-    Connection, Deadline, Hello, Message, SessionToken, Text, TransportError, Version,
-};
+use ringbar::handshake::{Connection, Deadline, Hello, Message, SessionToken, TransportError};
 use ringbar::layout::Sizes;
 use ringbar::link::{self, MemfdChannel, Options};
-use ringbar::os::PeerWatch;
-use ringbar::region::Expect;
+use ringbar::rendezvous::{self, Joined};
 use ringbar_vocabulary::{Command, PostCommand, ReplyBody, Status, SyncCommand, VOCABULARY_HASH};
 use std::path::Path;
 use std::time::Duration;
@@ -81,14 +78,7 @@ pub enum AttachError {
 impl Wish {
     /// What the client says first.
     pub fn hello(&self) -> Hello {
-        Hello {
-            protocol: Version::OURS,
-            features: link::features_here(),
-            vocabulary_hash: VOCABULARY_HASH,
-            sizes: self.sizes,
-            resume: self.resume,
-            name: Text::new(&self.name),
-        }
+        Hello { sizes: self.sizes, resume: self.resume, ..Hello::new(VOCABULARY_HASH, &self.name) }
     }
 }
 
@@ -106,19 +96,9 @@ pub fn attach(socket: &Path, wish: &Wish) -> Result<Attachment, AttachError> {
     }
     let attached = connection.attach(&wish.hello(), deadline)?;
     failpoints::hit(Point::ClientWelcomed);
-    let welcome = attached.welcome;
-    let want = Expect {
-        vocabulary_hash: VOCABULARY_HASH,
-        features: welcome.features,
-        generation: Some(welcome.generation),
-    };
-    let (worker_bell, client_bell) = (attached.worker_doorbell, attached.client_doorbell);
-    let index = welcome.channel as usize;
-    let channel = MemfdChannel::receive(attached.region, index, want, worker_bell, client_bell)?;
-    // The socket's other end was handed to the worker: its closing, not its maker's death, is what counts.
-    let watch = PeerWatch::of_connection(connection.socket().clone());
-    let client = channel.client(welcome.generation, watch, wish.options)?;
+    let joined = rendezvous::take_up(connection, VOCABULARY_HASH, attached, wish.options)?;
     failpoints::hit(Point::ClientAttached);
+    let Joined { client, welcome, connection, channel } = joined;
     let (token, generation, worker_pid) = (welcome.token, welcome.generation, welcome.worker_pid);
     Ok(Attachment { client, connection, token, generation, worker_pid, channel })
 }

@@ -4,39 +4,76 @@
 //! them and gives replies, raises fences and sends events. The memory is a sealed memfd between processes, or the shared
 //! BAR of a PCI function between a guest and its host. The crate knows nothing of what the commands mean: they are bytes.
 //!
-//! ```
-//! use ringbar::layout::Sizes;
-//! use ringbar::link::{self, Options};
-//! use ringbar::region::Terms;
+//! ```standalone_crate
+//! use bytemuck::{Pod, Zeroable};
+//! use ringbar::handshake::{Connection, Deadline, Hello, Listener};
+//! use ringbar::link::Options;
+//! use ringbar::rendezvous::{self, Hosted};
 //! use ringbar::reply::Ticket;
 //! use ringbar::worker::Next;
+//! use std::{error::Error, path::Path, process::Command, time::Duration};
 //!
-//! // Both ends in one process; `examples/02-two-processes.rs` has them in two.
-//! let (client, mut worker) = link::pair(Sizes::default(), Terms::default(), Options::default())?;
+//! /// A command of your own: 16 bytes, little-endian, no padding.
+//! #[derive(Clone, Copy, Pod, Zeroable)]
+//! #[repr(C)]
+//! struct Add { counter: u64, amount: u64 }
 //!
-//! let executor = std::thread::spawn(move || {
+//! /// Names that vocabulary; whoever speaks another is refused. Change it with the commands.
+//! const VOCABULARY: u64 = 0x636f_756e_7465_7201;
+//!
+//! fn main() -> Result<(), Box<dyn Error>> {
+//!     match std::env::var_os("EXAMPLE_SOCKET") {
+//!         Some(socket) => client(Path::new(&socket)),
+//!         None => executor(),
+//!     }
+//! }
+//!
+//! fn executor() -> Result<(), Box<dyn Error>> {
+//!     let socket = std::env::temp_dir().join(format!("ringbar-doc-{}.sock", std::process::id()));
+//!     let listener = Listener::bind(&socket)?;
+//!     // The other process is this program, started again.
+//!     let mut other = Command::new(std::env::current_exe()?).env("EXAMPLE_SOCKET", &socket).spawn()?;
+//!     let soon = Deadline::after(Duration::from_secs(60));
+//!     let connection = listener.accept(soon)?;
+//!     // A sealed memfd and two doorbells go over the socket; from here on everything is in shared memory.
+//!     let Hosted { mut worker, .. } = rendezvous::host(connection, VOCABULARY, Options::default(), soon)?;
 //!     let completions = worker.completions().clone();
+//!     let mut counters = [0_u64; 8];
 //!     loop {
 //!         match worker.next()? {
 //!             Next::Command(record) => {
-//!                 let sum: u32 = record.bytes.iter().map(|&b| u32::from(b)).sum();
+//!                 // The bytes are the client's choice: decode them as you would a stranger's.
+//!                 let add: Add = bytemuck::try_pod_read_unaligned(record.bytes).map_err(|_| "no Add")?;
+//!                 let counter = counters.get_mut(add.counter as usize).ok_or("no such counter")?;
+//!                 *counter = counter.wrapping_add(add.amount);
 //!                 if let Some(slot) = record.reply_slot {
 //!                     let ticket = Ticket { slot, position: record.position };
-//!                     completions.reply(ticket, &sum.to_le_bytes());
+//!                     completions.reply(ticket, &counter.to_le_bytes());
 //!                 }
 //!             }
 //!             Next::Idle => {}
-//!             Next::ClientGone => return Ok::<_, ringbar::Error>(()),
+//!             Next::ClientGone => break,
 //!         }
 //!     }
-//! });
+//!     assert!(other.wait()?.success());
+//!     Ok(())
+//! }
 //!
-//! client.post(b"no answer wanted")?;             // a few nanoseconds, no system call
-//! let mut caller = client.caller()?;             // leases a reply slot for this thread
-//! assert_eq!(caller.call(&[1, 2, 3])?, 6_u32.to_le_bytes());
-//! client.close();
-//! executor.join().expect("the executor ends")?;
-//! # Ok::<(), ringbar::Error>(())
+//! fn client(socket: &Path) -> Result<(), Box<dyn Error>> {
+//!     let soon = Deadline::after(Duration::from_secs(60));
+//!     let connection = Connection::connect(socket, soon)?;
+//!     let hello = Hello::new(VOCABULARY, "the example");
+//!     let joined = rendezvous::join(connection, &hello, Options::default(), soon)?;
+//!     for _ in 0..1000 {
+//!         // A few tens of nanoseconds, no system call while the executor is awake.
+//!         joined.client.post(bytemuck::bytes_of(&Add { counter: 3, amount: 2 }))?;
+//!     }
+//!     let mut caller = joined.client.caller()?; // a place of this thread's own for replies
+//!     let reply = caller.call(bytemuck::bytes_of(&Add { counter: 3, amount: 0 }))?;
+//!     assert_eq!(reply, 2000_u64.to_le_bytes());
+//!     joined.client.close();
+//!     Ok(())
+//! }
 //! ```
 //!
 //! # The contract
@@ -66,7 +103,7 @@
 //!
 //! | to | see |
 //! |---|---|
-//! | put a channel between two processes | [`link`], [`handshake`] |
+//! | put a channel between two processes | [`rendezvous`]; its parts are [`link`], [`handshake`] |
 //! | reach the host of a virtual machine | [`guest`] |
 //! | send commands | [`client`] |
 //! | execute commands | [`worker`] |
@@ -108,6 +145,8 @@ pub mod park;
 pub mod progress;
 #[cfg(not(ringbar_loom))]
 pub mod region;
+#[cfg(not(ringbar_loom))]
+pub mod rendezvous;
 pub mod reply;
 pub mod spin;
 pub mod spsc;

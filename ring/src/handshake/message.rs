@@ -70,6 +70,20 @@ pub struct Hello {
     pub name: Text<64>,
 }
 
+impl Hello {
+    /// A hello of this crate's protocol with everything that this process can do, and sizes by default.
+    pub fn new(vocabulary_hash: u64, name: &str) -> Self {
+        Self {
+            protocol: Version::OURS,
+            features: crate::link::features_here(),
+            vocabulary_hash,
+            sizes: Sizes::default(),
+            resume: None,
+            name: Text::new(name),
+        }
+    }
+}
+
 /// The executor's consent. Comes with three descriptors: the region's memfd, the eventfd that wakes the worker, the
 /// eventfd that wakes the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
