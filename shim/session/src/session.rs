@@ -11,13 +11,10 @@ use crate::sink::{HEAD_WORDS_MAX, RingSink, SplitCommand, SplitSink};
 use crate::windows::Windows;
 use ringbar::client::{Client, PinnedBlock, Staged};
 use ringbar::error::ChannelError;
-use ringbar::handshake::{
-    Connection, Deadline, Hello, Message, SessionToken, Text, TransportError, Version,
-};
+use ringbar::handshake::{Connection, Deadline, Hello, Message, SessionToken, TransportError};
 use ringbar::layout::Sizes;
-use ringbar::link::{self, MemfdChannel, Options};
-use ringbar::os::liveness::PeerWatch;
-use ringbar::region::Expect;
+use ringbar::link::Options;
+use ringbar::rendezvous::{self, Joined};
 use ringbar::spsc::Violation;
 use ringbar::sync::{AtomicU64, Ordering::Relaxed};
 use ringbar_vocabulary::{
@@ -120,25 +117,13 @@ impl Session {
     ) -> Result<Self, SessionError> {
         let connection = Connection::connect(path, deadline)?;
         let hello = Hello {
-            protocol: Version::OURS,
-            features: link::features_here(),
-            vocabulary_hash: VOCABULARY_HASH,
             sizes: config.sizes,
             resume: config.resume,
-            name: Text::new(&config.name),
+            ..Hello::new(VOCABULARY_HASH, &config.name)
         };
         let attached = connection.attach(&hello, deadline)?;
-        let welcome = attached.welcome;
-        let want = Expect {
-            vocabulary_hash: VOCABULARY_HASH,
-            features: welcome.features,
-            generation: Some(welcome.generation),
-        };
-        let bells = (attached.worker_doorbell, attached.client_doorbell);
-        let index = welcome.channel as usize;
-        let channel = MemfdChannel::receive(attached.region, index, want, bells.0, bells.1)?;
-        let watch = PeerWatch::of_connection(Arc::clone(connection.socket()));
-        let client = channel.client(welcome.generation, watch, config.options)?;
+        let Joined { client, welcome, connection, .. } =
+            rendezvous::take_up(connection, VOCABULARY_HASH, attached, config.options)?;
         let config = SessionConfig { resume: Some(welcome.token), ..config.clone() };
         let strict = config.strict;
         let origin = Origin { path: path.to_owned(), config, connection };
