@@ -44,6 +44,9 @@ pub trait ClientPark: Park + Send + Sync {
         None
     }
 
+    /// This side writes nothing any more: whatever it holds of the channel may be given back.
+    fn left(&self) {}
+
     /// Whether the peer's doorbell ends [`Park::park`]. Where it does not, this side never says that it sleeps.
     fn wants_doorbell(&self) -> bool {
         true
@@ -325,6 +328,10 @@ impl Client {
         if inner.failed.set(ChannelError::Closed).is_ok() {
             inner.leave(State::Closed);
         }
+        lock(&inner.heart).take();
+        // Whoever is writing a record now comes to an end first.
+        drop(lock(&inner.tx));
+        inner.hub.park().0.left();
     }
 
     /// Stops the heartbeat and leaves everything else as it is: to test what the worker makes of a silent client.

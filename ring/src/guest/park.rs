@@ -33,7 +33,7 @@ pub(super) struct GuestPark {
     hearts: Mutex<Hearts>,
     released: AtomicBool,
     /// Given back last, when nothing is written any more.
-    lease: Lease,
+    lease: Mutex<Option<Lease>>,
 }
 
 enum Wait {
@@ -109,7 +109,7 @@ impl GuestPark {
             folder: device.folder(),
             hearts: Mutex::new(hearts),
             released: AtomicBool::new(false),
-            lease,
+            lease: Mutex::new(Some(lease)),
         })
     }
 
@@ -161,7 +161,14 @@ impl Park for GuestPark {
 
 impl ClientPark for GuestPark {
     fn peer_gone(&self) -> bool {
-        !self.lease.holds() || self.hearts_rest()
+        let lease = self.lease.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let holds = lease.as_ref().is_some_and(Lease::holds);
+        drop(lease);
+        !holds || self.hearts_rest()
+    }
+
+    fn left(&self) {
+        self.lease.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
     }
 
     fn ended(&self) -> Option<ChannelError> {

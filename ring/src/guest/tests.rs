@@ -176,6 +176,23 @@ fn programs_get_channels_of_their_own_until_all_are_taken_and_a_dropped_one_come
 }
 
 #[test]
+fn a_client_that_leaves_gives_its_channel_back_although_others_still_hold_it() {
+    let tree = Tree::new();
+    let host = Host::start(&tree, 1, Answer::Echo);
+    let config = patient(&tree, Duration::from_secs(60));
+    let (client, attached) = connect(&config, WANT, Options::default()).expect("a channel");
+    host.channel(0).mark_lost();
+    client.post(b"x").expect_err("lost");
+    client.close();
+    let (_second, again) = connect(&config, WANT, Options::default()).expect("it came free");
+    assert!(again.generation > attached.generation);
+    assert!(
+        matches!(client.post(b"x"), Err(ChannelError::PeerDied { .. })),
+        "the first error stays"
+    );
+}
+
+#[test]
 fn a_host_that_does_not_run_or_refuses_is_an_error_and_no_hang() {
     let tree = Tree::new();
     tree.region(ADDRESS, &[sizes()]);

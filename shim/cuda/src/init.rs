@@ -3,6 +3,7 @@
 use crate::arg::Out;
 use crate::failure::{Failure, Outcome};
 use crate::{fork, session, stats};
+use ringbar::guest::GuestConfig;
 use ringbar_session::{Session, SessionConfig, SessionError};
 use ringbar_vocabulary::{Init, Status};
 use std::sync::{Mutex, Once, PoisonError};
@@ -34,13 +35,40 @@ fn start() -> Outcome {
 }
 
 fn connect() -> Outcome<Session> {
-    let Some(socket) = std::env::var_os("RINGBAR_SOCKET") else {
-        tracing::error!(
-            "RINGBAR_SOCKET is not set: start the program by `ringbar run -- PROGRAM`, or set it to the socket of `ringbar serve`"
+    match std::env::var_os("RINGBAR_SOCKET").filter(|socket| !socket.is_empty()) {
+        Some(socket) => {
+            Session::connect(&socket, config()).map_err(|error| not_connected(&socket, &error))
+        }
+        None => connect_guest(),
+    }
+}
+
+/// From a virtual machine: by the PCI function that `RINGBAR_VM` names, or the only one there is.
+fn connect_guest() -> Outcome<Session> {
+    let guest = GuestConfig::from_env().map_err(|error| no_device(&error))?;
+    let session = Session::connect_guest(&guest, config()).map_err(|error| no_device(&error))?;
+    if let Some(attached) = session.attached() {
+        tracing::info!(
+            device = attached.device.name,
+            channel = attached.channel,
+            generation = attached.generation,
+            interrupts = attached.interrupts,
+            control = %attached.control,
+            bulk = %attached.bulk,
+            "attached to the host of this virtual machine"
         );
-        return Err(Status::NO_DEVICE.into());
-    };
-    Session::connect(&socket, config()).map_err(|error| not_connected(&socket, &error))
+    }
+    Ok(session)
+}
+
+#[cold]
+fn no_device(error: &(dyn std::error::Error + 'static)) -> Failure {
+    tracing::error!(
+        error,
+        "no executor: RINGBAR_SOCKET is not set (on the host, start the program by `ringbar run -- PROGRAM`), and this machine \
+         has no way to a host (in a virtual machine, try `ringbar vm check`)"
+    );
+    Failure(Status::NO_DEVICE)
 }
 
 #[cold]

@@ -1,6 +1,7 @@
 //! What can go wrong in a session.
 
 use ringbar::error::ChannelError;
+use ringbar::guest::GuestError;
 use ringbar::handshake::TransportError;
 use ringbar::spsc::Violation;
 use ringbar_vocabulary::{DecodeError, FactsError, Status};
@@ -19,6 +20,9 @@ pub enum SessionError {
     /// No executor could be reached, or it refused.
     #[error("no session: {0}")]
     Handshake(Arc<TransportError>),
+    /// This virtual machine has no channel to its host's executor.
+    #[error("no session: {0}")]
+    Guest(Arc<GuestError>),
     /// The executor answered a call with an error of its own.
     #[error("{function}: {status}")]
     Status {
@@ -112,6 +116,12 @@ impl From<Violation> for SessionError {
 impl From<TransportError> for SessionError {
     fn from(error: TransportError) -> Self {
         Self::Handshake(Arc::new(error))
+    }
+}
+
+impl From<GuestError> for SessionError {
+    fn from(error: GuestError) -> Self {
+        Self::Guest(Arc::new(error))
     }
 }
 

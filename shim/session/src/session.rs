@@ -11,9 +11,11 @@ use crate::sink::{HEAD_WORDS_MAX, RingSink, SplitCommand, SplitSink};
 use crate::windows::Windows;
 use ringbar::client::{Client, PinnedBlock, Staged};
 use ringbar::error::ChannelError;
+use ringbar::guest::{self, Attached, GuestConfig};
 use ringbar::handshake::{Connection, Deadline, Hello, Message, SessionToken, TransportError};
 use ringbar::layout::Sizes;
 use ringbar::link::Options;
+use ringbar::region::Expect;
 use ringbar::rendezvous::{self, Joined};
 use ringbar::spsc::Violation;
 use ringbar::sync::{AtomicU64, Ordering::Relaxed};
@@ -84,10 +86,9 @@ pub(crate) struct Shared {
 const ADDRESSES_MAX: u32 = 8;
 
 /// Where a session comes from.
-struct Origin {
-    path: PathBuf,
-    config: SessionConfig,
-    connection: Connection,
+enum Origin {
+    Socket { path: PathBuf, config: SessionConfig, connection: Connection },
+    Guest { guest: GuestConfig, config: SessionConfig, attached: Box<Attached> },
 }
 
 impl Session {
@@ -126,8 +127,29 @@ impl Session {
             rendezvous::take_up(connection, VOCABULARY_HASH, attached, config.options)?;
         let config = SessionConfig { resume: Some(welcome.token), ..config.clone() };
         let strict = config.strict;
-        let origin = Origin { path: path.to_owned(), config, connection };
+        let origin = Origin::Socket { path: path.to_owned(), config, connection };
         Ok(Self::new(client, strict, Some(origin)))
+    }
+
+    /// Connects from a virtual machine to the executor of its host, through the PCI function or file that `guest` names.
+    ///
+    /// The channel's sizes are the host's choice, and its arena does not grow. Waits for a channel within
+    /// [`SessionConfig::patience`].
+    pub fn connect_guest(guest: &GuestConfig, config: SessionConfig) -> Result<Self, SessionError> {
+        let guest = GuestConfig { patience: config.patience, ..guest.clone() };
+        let want = Expect { vocabulary_hash: VOCABULARY_HASH, ..Expect::default() };
+        let (client, attached) = guest::connect(&guest, want, config.options)?;
+        let strict = config.strict;
+        let origin = Origin::Guest { guest, config, attached: Box::new(attached) };
+        Ok(Self::new(client, strict, Some(origin)))
+    }
+
+    /// How a session of a virtual machine came to its channel.
+    pub fn attached(&self) -> Option<&Attached> {
+        match &self.shared.origin {
+            Some(Origin::Guest { attached, .. }) => Some(attached),
+            _ => None,
+        }
     }
 
     /// Whether the address of the arena was taken in this process and a new session might get a free one.
@@ -175,7 +197,10 @@ impl Session {
     pub fn reattach(&self) -> Result<Self, SessionError> {
         let origin = self.shared.origin.as_ref().ok_or(SessionError::NotConnected)?;
         self.shared.client.close();
-        Self::connect(&origin.path, origin.config.clone())
+        match origin {
+            Origin::Socket { path, config, .. } => Self::connect(path, config.clone()),
+            Origin::Guest { guest, config, .. } => Self::connect_guest(guest, config.clone()),
+        }
     }
 
     /// A caller for this thread's synchronous calls. Waits while all reply slots of the channel are leased.
@@ -382,9 +407,9 @@ impl Session {
     /// Leaves in order: the worker ends after what was posted before.
     pub fn close(&self) {
         self.shared.client.close();
-        if let Some(origin) = &self.shared.origin {
+        if let Some(Origin::Socket { connection, .. }) = &self.shared.origin {
             // Best effort: hanging up says the same.
-            let _ = origin.connection.send(&Message::Bye, &[], Deadline::after(Duration::ZERO));
+            let _ = connection.send(&Message::Bye, &[], Deadline::after(Duration::ZERO));
         }
     }
 }
