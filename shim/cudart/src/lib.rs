@@ -1,1 +1,46 @@
-//! `libcudart.so.13` over the driver API.
+//! `libcudart.so.13` over the driver API, for programs whose GPU is elsewhere.
+//!
+//! Each function of the runtime is a thin layer over the functions of `libcuda.so.1`, which it finds by name when it is
+//! first needed: the two libraries are objects of their own, and a process has one driver, whoever calls it.
+//! `exports.txt` lists all names that the library exports; the build script makes a stub of every one that nothing here
+//! implements. A stub answers `cudaErrorNotSupported` and is reported once by name.
+//!
+//! # What a program can rely on
+//!
+//! - What the compiler's code registers at start (fat binaries, kernels, variables) is only noted; an image reaches the
+//!   driver when one of its kernels or variables is first used.
+//! - The last error is each thread's own. An error that ends the device is answered by every later call.
+//! - A failed allocation leaves its pointer null.
+
+#![allow(non_snake_case, reason = "CUDA's names")]
+
+#[macro_use]
+mod entry;
+
+mod copy;
+mod copy3d;
+mod device;
+mod driver;
+mod error;
+mod error_text;
+mod event;
+mod function;
+mod graph;
+mod graph_nodes;
+mod launch;
+mod library;
+mod memory;
+mod misc;
+mod module;
+mod pointer;
+mod pool;
+mod properties;
+mod registration;
+mod stream;
+mod stubs;
+mod symbol;
+mod table;
+mod thread;
+mod types;
+
+pub use stubs::EXPORTS;

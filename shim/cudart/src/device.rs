@@ -1,0 +1,157 @@
+//! Devices: which there are, which one a thread uses, what their contexts may.
+
+use crate::driver;
+use crate::error::{Error, Outcome};
+use crate::pointer::{In, Out};
+use crate::properties::{self, Properties};
+use crate::thread;
+use std::ffi::c_char;
+
+/// The device of the thread's context, or else the one that the thread chose.
+fn current() -> Outcome<i32> {
+    let Ok(driver) = driver::started() else { return Ok(thread::device()) };
+    let (mut context, mut device) = (0, thread::device());
+    driver.cuCtxGetCurrent(Out::to(&mut context))?;
+    if context != 0 {
+        driver.cuCtxGetDevice(Out::to(&mut device))?;
+    }
+    Ok(device)
+}
+
+fn choose(device: i32) -> Outcome {
+    let context = driver::primary(device)?;
+    driver::started()?.cuCtxSetCurrent(context)?;
+    thread::set_device(device);
+    thread::set_bound(true);
+    Ok(())
+}
+
+fn reset() -> Outcome {
+    let device = current()?;
+    let driver = driver::started()?;
+    driver.cuDevicePrimaryCtxReset_v2(device)?;
+    driver::forget_primary(device);
+    thread::set_bound(false);
+    driver.cuCtxSetCurrent(0)
+}
+
+/// The context flags that `cudaSetDeviceFlags` knows: how to wait, and two that are always on.
+const FLAGS: u32 = 0x07 | 0x08 | 0x10 | 0x80;
+
+entries! {
+    fn cudaGetDeviceCount(count: Out<'_, i32>) {
+        count.set(0)?;
+        count.set(driver::device_count()?)
+    }
+
+    fn cudaSetDevice(device: i32) {
+        choose(device)
+    }
+
+    fn cudaGetDevice(device: Out<'_, i32>) {
+        device.present()?.set(current()?)
+    }
+
+    fn cudaInitDevice(device: i32, device_flags: u32, flags: u32) {
+        // `cudaInitDeviceFlagsAreValid`: only then the device's flags mean something.
+        if flags & 1 != 0 {
+            driver::check_device(device)?;
+            driver::started()?.cuDevicePrimaryCtxSetFlags_v2(device, device_flags & FLAGS)?;
+        }
+        driver::primary(device).map(|_| ())
+    }
+
+    fn cudaSetValidDevices(devices: In<'_, i32>, count: i32) {
+        if count < 0 || (count > 0 && devices.is_null()) {
+            return Err(Error::INVALID_VALUE);
+        }
+        // A thread's device is the first of the list until it chooses another.
+        if count > 0 {
+            let first = devices.get()?;
+            driver::check_device(first)?;
+            thread::set_device(first);
+        }
+        Ok(())
+    }
+
+    fn cudaSetDeviceFlags(flags: u32) {
+        if flags & !FLAGS != 0 {
+            return Err(Error::INVALID_VALUE);
+        }
+        driver::started()?.cuDevicePrimaryCtxSetFlags_v2(current()?, flags)
+    }
+
+    fn cudaGetDeviceFlags(flags: Out<'_, u32>) {
+        let mut active = 0;
+        let driver = driver::started()?;
+        driver.cuDevicePrimaryCtxGetState(current()?, flags.present()?, Out::to(&mut active))
+    }
+
+    fn cudaChooseDevice(device: Out<'_, i32>, wanted: In<'_, Properties>) {
+        let device = device.present()?;
+        device.set(properties::best_match(wanted.get()?)?)
+    }
+
+    fn cudaDeviceReset() {
+        reset()
+    }
+
+    fn cudaDeviceSynchronize() {
+        driver::bind()?.cuCtxSynchronize()
+    }
+
+    fn cudaDeviceGetAttribute(value: Out<'_, i32>, attribute: i32, device: i32) {
+        driver::check_device(device)?;
+        driver::started()?.cuDeviceGetAttribute(value.present()?, attribute, device)
+    }
+
+    fn cudaDeviceGetPCIBusId(text: Out<'_, c_char>, bytes: i32, device: i32) {
+        driver::check_device(device)?;
+        driver::started()?.cuDeviceGetPCIBusId(text.present()?, bytes, device)
+    }
+
+    fn cudaDeviceGetByPCIBusId(device: Out<'_, i32>, text: In<'_, c_char>) {
+        if text.is_null() {
+            return Err(Error::INVALID_VALUE);
+        }
+        driver::started()?.cuDeviceGetByPCIBusId(device.present()?, text)
+    }
+
+    fn cudaDeviceCanAccessPeer(can: Out<'_, i32>, device: i32, peer: i32) {
+        driver::check_device(device)?;
+        driver::check_device(peer)?;
+        driver::started()?.cuDeviceCanAccessPeer(can.present()?, device, peer)
+    }
+
+    fn cudaDeviceEnablePeerAccess(peer: i32, flags: u32) {
+        let driver = driver::bind()?;
+        driver.cuCtxEnablePeerAccess(driver::primary(peer)?, flags)
+    }
+
+    fn cudaDeviceDisablePeerAccess(peer: i32) {
+        let driver = driver::bind()?;
+        driver.cuCtxDisablePeerAccess(driver::primary(peer)?)
+    }
+
+    fn cudaDeviceGetP2PAttribute(value: Out<'_, i32>, attribute: i32, device: i32, peer: i32) {
+        driver::check_device(device)?;
+        driver::check_device(peer)?;
+        driver::started()?.cuDeviceGetP2PAttribute(value.present()?, attribute, device, peer)
+    }
+
+    fn cudaGetDeviceProperties(out: Out<'_, Properties>, device: i32) {
+        let out = out.present()?;
+        out.set(properties::of(device)?)
+    }
+}
+
+passed! {
+    fn cudaDeviceGetLimit(value: Out<'_, usize>, limit: u32) = cuCtxGetLimit;
+    fn cudaDeviceSetLimit(limit: u32, value: usize) = cuCtxSetLimit;
+    fn cudaDeviceGetCacheConfig(config: Out<'_, u32>) = cuCtxGetCacheConfig;
+    fn cudaDeviceSetCacheConfig(config: u32) = cuCtxSetCacheConfig;
+    fn cudaDeviceGetSharedMemConfig(config: Out<'_, u32>) = cuCtxGetSharedMemConfig;
+    fn cudaDeviceSetSharedMemConfig(config: u32) = cuCtxSetSharedMemConfig;
+    fn cudaDeviceGetStreamPriorityRange(least: Out<'_, i32>, greatest: Out<'_, i32>) = cuCtxGetStreamPriorityRange;
+    fn cudaCtxResetPersistingL2Cache() = cuCtxResetPersistingL2Cache;
+}

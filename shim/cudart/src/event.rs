@@ -1,0 +1,26 @@
+//! Events.
+
+use crate::driver;
+use crate::pointer::Out;
+
+entries! {
+    fn cudaEventCreate(event: Out<'_, usize>) {
+        driver::bind()?.cuEventCreate(event.present()?, 0)
+    }
+
+    fn cudaEventCreateWithFlags(event: Out<'_, usize>, flags: u32) {
+        driver::bind()?.cuEventCreate(event.present()?, flags)
+    }
+}
+
+passed! {
+    fn cudaEventQuery(event: usize) = cuEventQuery;
+    fn cudaEventSynchronize(event: usize) = cuEventSynchronize;
+    fn cudaEventDestroy(event: usize) = cuEventDestroy_v2;
+    fn cudaEventElapsedTime(milliseconds: Out<'_, f32>, start: usize, end: usize) = cuEventElapsedTime;
+}
+
+passed_streamed! {
+    fn cudaEventRecord | cudaEventRecord_ptsz [stream](event: usize, stream: usize) = cuEventRecord;
+    fn cudaEventRecordWithFlags | cudaEventRecordWithFlags_ptsz [stream](event: usize, stream: usize, flags: u32) = cuEventRecordWithFlags;
+}

@@ -1,0 +1,153 @@
+//! Launches of kernels.
+
+use crate::driver;
+use crate::error::{Error, Outcome};
+use crate::module;
+use crate::pointer::{In, Out};
+use crate::types::{Dim3, DriverLaunchConfig, LaunchConfig};
+
+/// What every GPU that CUDA 13 knows can launch at most.
+const GRID_MAX: Dim3 = Dim3 { x: i32::MAX as u32, y: 65_535, z: 65_535 };
+const BLOCK_MAX: Dim3 = Dim3 { x: 1024, y: 1024, z: 64 };
+const BLOCK_MAX_THREADS: u64 = 1024;
+
+/// Refuses grids and blocks that no GPU can launch.
+#[inline]
+fn check_geometry(grid: Dim3, block: Dim3) -> Outcome {
+    let fits = grid.is_within(GRID_MAX) && block.is_within(BLOCK_MAX);
+    if fits && block.volume() <= BLOCK_MAX_THREADS {
+        Ok(())
+    } else {
+        Err(Error::INVALID_CONFIGURATION)
+    }
+}
+
+/// More than 4 GiB of shared memory is as much too large as just below.
+fn shared_bytes(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// Calls the driver; once more if the thread lost its context since it was last seen with one.
+#[inline]
+fn with_context(call: impl Fn(&driver::Driver) -> Outcome) -> Outcome {
+    match call(driver::bound()?) {
+        Err(Error::INVALID_CONTEXT) => call(driver::bind()?),
+        Err(Error::INVALID_HANDLE) => Err(Error::INVALID_DEVICE_FUNCTION),
+        outcome => outcome,
+    }
+}
+
+/// Launches a kernel.
+#[inline]
+pub(crate) fn launch(
+    function: usize,
+    grid: Dim3,
+    block: Dim3,
+    parameters: usize,
+    shared: usize,
+    stream: usize,
+) -> Outcome {
+    let kernel = module::kernel(function)?;
+    check_geometry(grid, block)?;
+    let shared = shared_bytes(shared);
+    with_context(|driver| {
+        driver.cuLaunchKernel(
+            kernel, grid.x, grid.y, grid.z, block.x, block.y, block.z, shared, stream, parameters,
+            0,
+        )
+    })
+}
+
+fn launch_cooperative(
+    function: usize,
+    grid: Dim3,
+    block: Dim3,
+    parameters: usize,
+    shared: usize,
+    stream: usize,
+) -> Outcome {
+    let kernel = module::kernel(function)?;
+    check_geometry(grid, block)?;
+    let shared = shared_bytes(shared);
+    with_context(|driver| {
+        driver.cuLaunchCooperativeKernel(
+            kernel, grid.x, grid.y, grid.z, block.x, block.y, block.z, shared, stream, parameters,
+        )
+    })
+}
+
+/// The driver's form of a configuration. The attributes have the same form in both.
+pub(crate) fn driver_config(config: LaunchConfig) -> DriverLaunchConfig {
+    DriverLaunchConfig {
+        grid: config.grid,
+        block: config.block,
+        shared_bytes: shared_bytes(config.shared_bytes),
+        stream: config.stream,
+        attributes: config.attributes,
+        attribute_count: config.attribute_count,
+    }
+}
+
+fn launch_configured(config: LaunchConfig, function: usize, parameters: usize) -> Outcome {
+    let kernel = module::kernel(function)?;
+    check_geometry(config.grid, config.block)?;
+    let config = driver_config(config);
+    with_context(|driver| driver.cuLaunchKernelEx(In::to(&config), kernel, parameters, 0))
+}
+
+streamed! {
+    fn cudaLaunchKernel | cudaLaunchKernel_ptsz [stream](function: usize, grid: Dim3, block: Dim3, parameters: usize, shared: usize, stream: usize) {
+        launch(function, grid, block, parameters, shared, stream)
+    }
+
+    fn cudaLaunchCooperativeKernel | cudaLaunchCooperativeKernel_ptsz [stream](function: usize, grid: Dim3, block: Dim3, parameters: usize, shared: usize, stream: usize) {
+        launch_cooperative(function, grid, block, parameters, shared, stream)
+    }
+}
+
+entries! {
+    fn cudaLaunchKernelExC(config: In<'_, LaunchConfig>, function: usize, parameters: usize) {
+        launch_configured(config.get()?, function, parameters)
+    }
+
+    fn cudaLaunchKernelExC_ptsz(config: In<'_, LaunchConfig>, function: usize, parameters: usize) {
+        let mut config = config.get()?;
+        config.stream = crate::stream::own(config.stream);
+        launch_configured(config, function, parameters)
+    }
+
+    fn cudaGetFuncBySymbol(function: Out<'_, usize>, symbol: usize) {
+        let known = module::function(symbol).ok_or(Error::INVALID_DEVICE_FUNCTION)?;
+        let kernel = known.kernel(symbol)?;
+        driver::bind()?.cuKernelGetFunction(function.present()?, kernel)
+    }
+
+    fn cudaGetKernel(kernel: Out<'_, usize>, symbol: usize) {
+        let known = module::function(symbol).ok_or(Error::INVALID_DEVICE_FUNCTION)?;
+        kernel.set(known.kernel(symbol)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dim(x: u32, y: u32, z: u32) -> Dim3 {
+        Dim3 { x, y, z }
+    }
+
+    #[test]
+    fn grids_and_blocks_are_refused_exactly_beyond_their_limits() {
+        let one = dim(1, 1, 1);
+        for (grid, block) in [(one, dim(32, 32, 1)), (dim(1 << 30, 65_535, 65_535), one)] {
+            assert_eq!(check_geometry(grid, block), Ok(()));
+        }
+        let too_large = [dim(1025, 1, 1), dim(32, 33, 1), dim(1, 1, 65), dim(0, 1, 1)];
+        for block in too_large {
+            assert_eq!(check_geometry(one, block), Err(Error::INVALID_CONFIGURATION));
+        }
+        for grid in [dim(1, 65_536, 1), dim(1, 1, 0), dim(1 << 31, 1, 1)] {
+            assert_eq!(check_geometry(grid, one), Err(Error::INVALID_CONFIGURATION));
+        }
+    }
+}
