@@ -96,6 +96,6 @@ fn generate(names: &[String], entries: &BTreeMap<String, (String, String)>) -> S
     writeln!(out, "pub(crate) fn pointers() -> [*const (); {count}] {{\n[\n{pointers}]\n}}")
         .expect("a string");
     writeln!(out, "pub(crate) mod index {{\n{index}}}").expect("a string");
-    writeln!(out, "pub(crate) mod stubs {{\n    use super::stub;\n{stubs}}}").expect("a string");
+    writeln!(out, "pub(crate) mod stubs {{\n{stubs}}}").expect("a string");
     out
 }

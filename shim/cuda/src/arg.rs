@@ -26,6 +26,17 @@ impl<T> Out<T> {
         Self(place)
     }
 
+    /// A place that C code named in some other way than by an argument.
+    pub fn at_address(place: *mut T) -> Self {
+        Self(place)
+    }
+
+    /// A place of an array.
+    #[must_use]
+    pub fn at(self, index: usize) -> Self {
+        Self(self.0.wrapping_add(index))
+    }
+
     /// No place.
     pub const fn null() -> Self {
         Self(std::ptr::null_mut())

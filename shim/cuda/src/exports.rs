@@ -28,7 +28,6 @@ macro_rules! stub {
         }
     };
 }
-use stub;
 
 include!(concat!(env!("OUT_DIR"), "/exports.rs"));
 

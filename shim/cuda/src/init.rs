@@ -2,7 +2,7 @@
 
 use crate::arg::Out;
 use crate::failure::{Failure, Outcome};
-use crate::{fork, session, stats};
+use crate::{device, fork, session, stats};
 use ringbar::guest::GuestConfig;
 use ringbar_session::{Session, SessionConfig, SessionError};
 use ringbar_vocabulary::{Init, Status};
@@ -10,11 +10,15 @@ use std::sync::{Mutex, Once, PoisonError};
 
 static STARTING: Mutex<()> = Mutex::new(());
 static LOG: Once = Once::new();
+/// Each stream that was ever waited for has a fence word.
+const FENCE_WORDS: u32 = 8192;
 
 /// What the environment says about the session.
 fn config() -> SessionConfig {
     let strict = std::env::var("RINGBAR_STRICT").is_ok_and(|value| value == "1");
-    SessionConfig { strict, ..SessionConfig::default() }
+    let mut config = SessionConfig { strict, ..SessionConfig::default() };
+    config.sizes.fence_words = FENCE_WORDS;
+    config
 }
 
 /// Connects once a process; later calls find the session there.
@@ -87,12 +91,16 @@ fn log() {
 }
 
 entry! {
-    /// Starts the driver: connects to the executor. Flags must be 0.
+    /// Starts the driver: connects to the executor. Flags must be 0. NO_DEVICE if the program may see none.
     free fn cuInit(flags: u32) {
         if flags != 0 {
             return Err(Status::INVALID_VALUE.into());
         }
-        start()
+        start()?;
+        if device::devices()?.is_empty() {
+            return Err(Status::NO_DEVICE.into());
+        }
+        Ok(())
     }
 
     /// The driver's CUDA version; connects if nobody did yet.

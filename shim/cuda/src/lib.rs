@@ -31,12 +31,17 @@ mod entry;
 
 pub mod arg;
 pub mod context;
+pub mod device;
 
 pub mod exports;
 pub mod failure;
 pub mod fork;
+pub mod function;
 pub mod handles;
+pub mod image;
 pub mod init;
+pub mod module;
+pub mod output;
 pub mod record;
 pub mod session;
 pub mod stats;

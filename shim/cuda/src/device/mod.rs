@@ -1,0 +1,135 @@
+//! Devices: one snapshot of all, taken at first use, and which of them the program may see.
+
+pub mod query;
+pub mod visible;
+
+pub use query::*;
+
+use crate::context::Context;
+use crate::failure::{Failure, Outcome};
+use crate::session::live;
+use ringbar_vocabulary::{DeviceFactsBlock, Status};
+use std::sync::{Mutex, OnceLock};
+
+/// One device that the program sees.
+#[derive(Debug)]
+pub struct Device {
+    /// The executor's number of it.
+    pub ordinal: u32,
+    /// The program's number of it.
+    pub visible: i32,
+    /// What can be asked about it.
+    pub facts: DeviceFactsBlock,
+    /// What a launch may ask for.
+    pub limits: Limits,
+    /// Its primary context, once somebody asked for it.
+    pub(crate) primary: OnceLock<&'static Context>,
+    /// How often the primary context is retained.
+    pub(crate) retained: Mutex<u32>,
+}
+
+/// What a launch may ask of a device.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Threads of a block in x, y, z.
+    pub block: [u32; 3],
+    /// Blocks of a grid in x, y, z.
+    pub grid: [u32; 3],
+    /// Threads of a block in all.
+    pub threads: u32,
+}
+
+static DEVICES: OnceLock<Vec<Device>> = OnceLock::new();
+
+/// All devices that the program sees.
+pub fn devices() -> Outcome<&'static [Device]> {
+    if let Some(devices) = DEVICES.get() {
+        return Ok(devices);
+    }
+    let live = live()?;
+    let facts: Vec<DeviceFactsBlock> = live.with_caller(|caller| {
+        let all = (0..live.device_count).map(|ordinal| Ok(caller.device_facts(ordinal)?));
+        all.collect::<Outcome<Vec<_>>>()
+    })?;
+    let wish = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    let uuids: Vec<[u8; 16]> = facts.iter().map(|facts| facts.uuid).collect();
+    let chosen = visible::choose(wish.as_deref(), &uuids);
+    let devices = chosen.into_iter().zip(0..).map(|(ordinal, visible)| Device {
+        ordinal: ordinal as u32,
+        visible,
+        limits: Limits::of(&facts[ordinal]),
+        facts: facts[ordinal].clone(),
+        primary: OnceLock::new(),
+        retained: Mutex::new(0),
+    });
+    Ok(DEVICES.get_or_init(|| devices.collect()))
+}
+
+/// The device of that number; INVALID_DEVICE if there is none.
+pub fn resolve(device: i32) -> Outcome<&'static Device> {
+    let at = usize::try_from(device).map_err(|_| Failure(Status::INVALID_DEVICE))?;
+    devices()?.get(at).ok_or(Failure(Status::INVALID_DEVICE))
+}
+
+impl Limits {
+    fn of(facts: &DeviceFactsBlock) -> Self {
+        let fact = |number, otherwise| {
+            facts.attribute(number).and_then(|value| u32::try_from(value).ok()).unwrap_or(otherwise)
+        };
+        Self {
+            threads: fact(1, 1024),
+            block: [fact(2, 1024), fact(3, 1024), fact(4, 64)],
+            grid: [fact(5, i32::MAX as u32), fact(6, 65_535), fact(7, 65_535)],
+        }
+    }
+}
+
+impl Device {
+    /// An attribute as the program sees it: what only a program beside the device could use is not offered.
+    pub fn attribute(&self, number: u32) -> Option<i32> {
+        let value = self.facts.attribute(number)?;
+        if NOT_OFFERED.binary_search(&number).is_ok() { Some(0) } else { Some(value) }
+    }
+}
+
+/// Attributes of abilities that need the device and the program in one process or one address space: managed memory that
+/// both touch at once, pageable memory, exchange with other processes and interfaces, memory of the host's nodes.
+const NOT_OFFERED: [u32; 27] = [
+    88,  // PAGEABLE_MEMORY_ACCESS
+    89,  // CONCURRENT_MANAGED_ACCESS
+    91,  // CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM
+    100, // PAGEABLE_MEMORY_ACCESS_USES_HOST_PAGE_TABLES
+    101, // DIRECT_MANAGED_MEM_ACCESS_FROM_HOST
+    103, // HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED
+    104, // HANDLE_TYPE_WIN32_HANDLE_SUPPORTED
+    105, // HANDLE_TYPE_WIN32_KMT_HANDLE_SUPPORTED
+    110, // GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED
+    112, // SPARSE_CUDA_ARRAY_SUPPORTED
+    113, // READ_ONLY_HOST_REGISTER_SUPPORTED
+    114, // TIMELINE_SEMAPHORE_INTEROP_SUPPORTED
+    116, // GPU_DIRECT_RDMA_SUPPORTED
+    117, // GPU_DIRECT_RDMA_FLUSH_WRITES_OPTIONS
+    119, // MEMPOOL_SUPPORTED_HANDLE_TYPES
+    121, // DEFERRED_MAPPING_CUDA_ARRAY_SUPPORTED
+    124, // DMA_BUF_SUPPORTED
+    125, // IPC_EVENT_SUPPORTED
+    128, // HANDLE_TYPE_FABRIC_SUPPORTED
+    132, // MULTICAST_SUPPORTED
+    136, // MEM_DECOMPRESS_ALGORITHM_MASK
+    137, // MEM_DECOMPRESS_MAXIMUM_LENGTH
+    141, // HOST_NUMA_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED
+    142, // HOST_NUMA_MEMORY_POOLS_SUPPORTED
+    144, // HOST_MEMORY_POOLS_SUPPORTED
+    145, // HOST_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED
+    146, // HOST_ALLOC_DMA_BUF_SUPPORTED
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_attributes_that_are_not_offered_are_sorted() {
+        assert!(NOT_OFFERED.is_sorted());
+    }
+}

@@ -1,0 +1,141 @@
+//! Launches with attributes.
+
+use super::launch::post_with_attributes;
+use super::{Params, Shape, function_in};
+use crate::arg::In;
+use crate::failure::Outcome;
+use crate::stream;
+use crate::tls;
+use crate::types::{CUfunction, CUstream, DefaultStream};
+use ringbar_vocabulary::{LAUNCH_ATTRIBUTE_BYTES, LAUNCH_ATTRIBUTES_MAX, Status};
+use std::ffi::c_void;
+
+/// `CUlaunchAttribute` as it lies in memory: its number, padding, its value.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct CUlaunchAttribute {
+    /// `CUlaunchAttributeID`.
+    pub id: u32,
+    /// Nothing.
+    pub pad: u32,
+    /// `CUlaunchAttributeValue`.
+    pub value: [u64; 8],
+}
+
+/// `CUlaunchConfig`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct CUlaunchConfig {
+    /// Blocks in x, y, z.
+    pub grid: [u32; 3],
+    /// Threads of a block in x, y, z.
+    pub block: [u32; 3],
+    /// Dynamic shared memory in bytes.
+    pub shared_bytes: u32,
+    /// The stream.
+    pub stream: CUstream,
+    /// The attributes.
+    pub attributes: In<CUlaunchAttribute>,
+    /// How many.
+    pub attribute_count: u32,
+}
+
+/// `CU_LAUNCH_ATTRIBUTE_*`.
+const IGNORE: u32 = 0;
+const COOPERATIVE: u32 = 2;
+const PROGRAMMATIC_EVENT: u32 = 7;
+const LAUNCH_COMPLETION_EVENT: u32 = 12;
+const DEVICE_UPDATABLE_NODE: u32 = 13;
+/// One more than the last that CUDA 13.0 knows.
+const ATTRIBUTES: u32 = 17;
+
+impl CUlaunchAttribute {
+    pub(crate) fn new(id: u32, first_word: u64) -> Self {
+        let mut value = [0; 8];
+        value[0] = first_word;
+        Self { id, pad: 0, value }
+    }
+
+    /// As the executor reads it: events by their number.
+    pub(crate) fn translated(mut self) -> Outcome<Self> {
+        match self.id {
+            // TODO-EVENT
+            PROGRAMMATIC_EVENT | LAUNCH_COMPLETION_EVENT => {
+                return Err(Status::NOT_SUPPORTED.into());
+            }
+            DEVICE_UPDATABLE_NODE if self.value[0] as u32 != 0 => {
+                return Err(Status::NOT_SUPPORTED.into());
+            }
+            id if id >= ATTRIBUTES => return Err(Status::INVALID_VALUE.into()),
+            _ => {}
+        }
+        self.pad = 0;
+        Ok(self)
+    }
+
+    /// Its 72 bytes.
+    pub(crate) fn bytes(&self) -> impl Iterator<Item = u8> {
+        let words = [u64::from(self.id)].into_iter().chain(self.value);
+        words.flat_map(u64::to_le_bytes)
+    }
+}
+
+/// The attributes of a launch, translated, as they travel.
+pub(crate) fn attribute_bytes(
+    attributes: In<CUlaunchAttribute>,
+    count: u32,
+) -> Outcome<(u32, Vec<u8>)> {
+    if count > LAUNCH_ATTRIBUTES_MAX {
+        return Err(Status::INVALID_VALUE.into());
+    }
+    let mut bytes = Vec::with_capacity(count as usize * LAUNCH_ATTRIBUTE_BYTES);
+    let mut used = 0;
+    for at in 0..count as usize {
+        let attribute = attributes.at(at)?;
+        if attribute.id != IGNORE {
+            bytes.extend(attribute.translated()?.bytes());
+            used += 1;
+        }
+    }
+    Ok((used, bytes))
+}
+
+fn launch(
+    config: &CUlaunchConfig,
+    function: CUfunction,
+    default: DefaultStream,
+    params: Params,
+) -> Outcome {
+    let shape = Shape { grid: config.grid, block: config.block, shared_bytes: config.shared_bytes };
+    let context = tls::current()?;
+    let function = function_in(function, context)?;
+    shape.check(function, context)?;
+    let stream = stream::resolve(config.stream, default)?;
+    let (count, mut body) = attribute_bytes(config.attributes, config.attribute_count)?;
+    params.with_block(function, |block| {
+        body.extend_from_slice(block);
+        post_with_attributes(function, shape, stream, count, &body)
+    })
+}
+
+stream_entry! {
+    /// Launches a kernel with attributes, in stream order.
+    post fn cuLaunchKernelEx | cuLaunchKernelEx_ptsz[default](config: In<CUlaunchConfig>, function: CUfunction, params: *const *const c_void, extra: *const *const c_void) {
+        let config = config.get()?;
+        launch(&config, function, default, Params { each: params, extra })
+    }
+
+    /// Launches a kernel whose blocks all run at once and may wait for each other.
+    post fn cuLaunchCooperativeKernel | cuLaunchCooperativeKernel_ptsz[default](function: CUfunction, gx: u32, gy: u32, gz: u32, bx: u32, by: u32, bz: u32, shared_bytes: u32, stream: CUstream, params: *const *const c_void) {
+        let cooperative = CUlaunchAttribute::new(COOPERATIVE, 1);
+        let config = CUlaunchConfig {
+            grid: [gx, gy, gz],
+            block: [bx, by, bz],
+            shared_bytes,
+            stream,
+            attributes: In::from(&cooperative),
+            attribute_count: 1,
+        };
+        launch(&config, function, default, Params { each: params, extra: std::ptr::null() })
+    }
+}

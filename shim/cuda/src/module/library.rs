@@ -1,0 +1,167 @@
+//! Libraries and kernels: modules that belong to no context until one uses them.
+
+use super::Module;
+use crate::context::Context;
+use crate::failure::{Failure, Outcome};
+use crate::function::Function;
+use crate::handles::{Handle, Kind, Table};
+use crate::{image, tls};
+use ringbar_vocabulary::Status;
+use std::collections::HashMap;
+use std::ffi::{CString, c_void};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// A library. Never freed: kernels refer to it.
+#[derive(Debug)]
+pub struct Library {
+    /// Its handle.
+    pub handle: Handle,
+    image: Mutex<Option<Image>>,
+    /// Its module in each context that used it.
+    modules: Mutex<Vec<(&'static Context, &'static Module)>>,
+    kernels: Mutex<HashMap<Box<[u8]>, &'static Kernel>>,
+}
+
+/// Where a library's image is while it is loaded.
+#[derive(Debug)]
+enum Image {
+    Copied(Box<[u8]>),
+    /// The program keeps it, as it promised.
+    AtAddress(usize),
+}
+
+/// A kernel of a library: a function in each context that uses it.
+#[derive(Debug)]
+pub struct Kernel {
+    /// Its handle.
+    pub handle: Handle,
+    /// The library it is of.
+    pub library: &'static Library,
+    /// Its name.
+    pub name: CString,
+    /// The function in the context that used it first: mostly the only one.
+    first: OnceLock<(&'static Context, &'static Function)>,
+}
+
+/// All libraries by handle.
+pub static LIBRARIES: Table<Library> = Table::new(Kind::Library);
+/// All kernels by handle.
+pub static KERNELS: Table<Kernel> = Table::new(Kind::Kernel);
+
+/// The library that a handle names; INVALID_HANDLE if it names none.
+pub fn resolve_library(library: Handle) -> Outcome<&'static Library> {
+    LIBRARIES.get(library).ok_or(Failure(Status::INVALID_HANDLE))
+}
+
+/// The kernel that a handle names; INVALID_HANDLE if it names none.
+pub fn resolve_kernel(kernel: Handle) -> Outcome<&'static Kernel> {
+    KERNELS.get(kernel).ok_or(Failure(Status::INVALID_HANDLE))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Library {
+    /// A library of the image at an address. With `preserved` the program keeps the image where it is until the library
+    /// is unloaded; else it is copied.
+    pub fn new(address: *const c_void, preserved: bool) -> Outcome<&'static Library> {
+        // SAFETY: the caller of the C function vouches for a whole image.
+        let bytes = unsafe { image::at(address) }?;
+        let image = match preserved {
+            true => Image::AtAddress(address.expose_provenance()),
+            false => Image::Copied(bytes.into()),
+        };
+        Self::insert(image)
+    }
+
+    /// A library of an image that is handed over.
+    pub fn of_bytes(bytes: Vec<u8>) -> Outcome<&'static Library> {
+        // SAFETY: the bytes live through the look at them, and end with a zero byte as text does.
+        let length = unsafe { image::at(bytes.as_ptr().cast()) }?.len();
+        if length > bytes.len() {
+            return Err(Status::INVALID_IMAGE.into());
+        }
+        Self::insert(Image::Copied(bytes.into()))
+    }
+
+    fn insert(image: Image) -> Outcome<&'static Library> {
+        let made = LIBRARIES.insert(|handle| Library {
+            handle,
+            image: Mutex::new(Some(image)),
+            modules: Mutex::default(),
+            kernels: Mutex::default(),
+        })?;
+        Ok(made.1)
+    }
+
+    /// Its module in a context: loaded there at first use.
+    pub fn module_in(&'static self, context: &'static Context) -> Outcome<&'static Module> {
+        let mut modules = lock(&self.modules);
+        if let Some((_, module)) = modules.iter().find(|(in_it, _)| std::ptr::eq(*in_it, context)) {
+            return Ok(module);
+        }
+        let image = lock(&self.image);
+        let module = match image.as_ref().ok_or(Failure(Status::INVALID_HANDLE))? {
+            Image::Copied(bytes) => Module::load(context, bytes)?,
+            Image::AtAddress(address) => {
+                let address: *const c_void = std::ptr::with_exposed_provenance(*address);
+                // SAFETY: the program promised to keep the image while the library is loaded.
+                let bytes = unsafe { image::at(address) }?;
+                Module::load(context, bytes)?
+            }
+        };
+        modules.push((context, module));
+        Ok(module)
+    }
+
+    /// The module in the thread's current context.
+    pub fn module_here(&'static self) -> Outcome<&'static Module> {
+        self.module_in(tls::current()?)
+    }
+
+    /// The kernel of that name; NOT_FOUND if there is none. The same kernel each time.
+    pub fn kernel(&'static self, name: &[u8]) -> Outcome<&'static Kernel> {
+        if let Some(kernel) = lock(&self.kernels).get(name) {
+            return Ok(kernel);
+        }
+        let context = tls::current()?;
+        let function = self.module_in(context)?.function(name)?;
+        let text = CString::new(name).map_err(|_| Failure(Status::INVALID_VALUE))?;
+        let mut kernels = lock(&self.kernels);
+        if let Some(kernel) = kernels.get(name) {
+            return Ok(kernel);
+        }
+        let made = KERNELS.insert(|handle| Kernel {
+            handle,
+            library: self,
+            name: text,
+            first: OnceLock::new(),
+        })?;
+        made.1.first.get_or_init(|| (context, function));
+        kernels.insert(name.into(), made.1);
+        Ok(made.1)
+    }
+
+    /// Unloads it everywhere: its handle and those of its kernels name nothing any more.
+    pub fn unload(&'static self) -> Outcome {
+        LIBRARIES.remove(self.handle).ok_or(Failure(Status::INVALID_HANDLE))?;
+        lock(&self.image).take();
+        for kernel in lock(&self.kernels).values() {
+            KERNELS.remove(kernel.handle);
+        }
+        let modules = std::mem::take(&mut *lock(&self.modules));
+        modules.into_iter().try_for_each(|(_, module)| module.unload())
+    }
+}
+
+impl Kernel {
+    /// The function that it is in a context.
+    #[inline]
+    pub fn function_in(&'static self, context: &'static Context) -> Outcome<&'static Function> {
+        match self.first.get() {
+            Some((first, function)) if std::ptr::eq(*first, context) => Ok(function),
+            _ => self.library.module_in(context)?.function(self.name.as_bytes()),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! `cuLibrary*` and the `cuKernel*` that are about libraries.
+
+use super::calls::read;
+use super::{Library, accept, resolve_kernel, resolve_library};
+use crate::arg::{In, Out, Text};
+use crate::failure::Outcome;
+use crate::tls;
+use crate::types::{CUdeviceptr, CUfunction, CUkernel, CUlibrary, CUmodule};
+use ringbar_vocabulary::Status;
+use std::ffi::{c_char, c_void};
+
+/// `CU_LIBRARY_HOST_UNIVERSAL_FUNCTION_AND_DATA_TABLE`.
+const HOST_TABLE: u32 = 0;
+/// `CU_LIBRARY_BINARY_IS_PRESERVED`.
+const PRESERVED: u32 = 1;
+
+/// Whether the program promises to keep the image.
+fn is_preserved(count: u32, options: In<u32>, values: In<usize>) -> Outcome<bool> {
+    let mut preserved = false;
+    for at in 0..count as usize {
+        match options.at(at)? {
+            PRESERVED => preserved = values.at(at)? != 0,
+            HOST_TABLE => tracing::debug!("a library's table of host functions is not used"),
+            _ => return Err(Status::INVALID_VALUE.into()),
+        }
+    }
+    Ok(preserved)
+}
+
+entry! {
+    /// Makes a library of an image in memory; nothing is sent before a context uses it.
+    local fn cuLibraryLoadData(library: Out<CUlibrary>, code: *const c_void, jit_options: Out<u32>, jit_values: Out<usize>, jit_count: u32, options: In<u32>, values: In<usize>, count: u32) {
+        let library = library.required()?;
+        let preserved = is_preserved(count, options, values)?;
+        library.set(Library::new(code, preserved)?.handle)?;
+        accept(jit_count, jit_options, jit_values)
+    }
+
+    /// Makes a library of a file.
+    local fn cuLibraryLoadFromFile(library: Out<CUlibrary>, file: Text, jit_options: Out<u32>, jit_values: Out<usize>, jit_count: u32, options: In<u32>, values: In<usize>, count: u32) {
+        let library = library.required()?;
+        is_preserved(count, options, values)?;
+        library.set(Library::of_bytes(read(file)?)?.handle)?;
+        accept(jit_count, jit_options, jit_values)
+    }
+
+    /// Unloads a library from all contexts.
+    post fn cuLibraryUnload(library: CUlibrary) {
+        resolve_library(library)?.unload()
+    }
+
+    /// A kernel of a library by name.
+    sync fn cuLibraryGetKernel(kernel: Out<CUkernel>, library: CUlibrary, name: Text) {
+        let kernel = kernel.required()?;
+        let name = name.bytes()?;
+        kernel.set(resolve_library(library)?.kernel(name)?.handle)
+    }
+
+    /// A library's module in the current context.
+    sync fn cuLibraryGetModule(module: Out<CUmodule>, library: CUlibrary) {
+        let module = module.required()?;
+        module.set(resolve_library(library)?.module_here()?.handle)
+    }
+
+    /// A variable of a library in the current context: first byte and size, whichever is wanted.
+    sync fn cuLibraryGetGlobal(address: Out<CUdeviceptr>, bytes: Out<usize>, library: CUlibrary, name: Text) {
+        let name = name.bytes()?;
+        let (at, size) = resolve_library(library)?.module_here()?.global(name)?;
+        address.set_if_wanted(at);
+        bytes.set_if_wanted(size as usize);
+        Ok(())
+    }
+
+    /// A managed variable of a library: as `cuLibraryGetGlobal`.
+    sync fn cuLibraryGetManaged(address: Out<CUdeviceptr>, bytes: Out<usize>, library: CUlibrary, name: Text) {
+        let name = name.bytes()?;
+        let (at, size) = resolve_library(library)?.module_here()?.global(name)?;
+        address.set_if_wanted(at);
+        bytes.set_if_wanted(size as usize);
+        Ok(())
+    }
+
+    /// How many kernels a library has.
+    sync fn cuLibraryGetKernelCount(count: Out<u32>, library: CUlibrary) {
+        let count = count.required()?;
+        count.set(resolve_library(library)?.module_here()?.count()?)
+    }
+
+    /// The first kernels of a library.
+    sync fn cuLibraryEnumerateKernels(kernels: Out<CUkernel>, count: u32, library: CUlibrary) {
+        let kernels = kernels.required()?;
+        let library = resolve_library(library)?;
+        let names = library.module_here()?.names()?;
+        let found: Outcome<Vec<CUkernel>> =
+            names.iter().take(count as usize).map(|name| Ok(library.kernel(name)?.handle)).collect();
+        kernels.set_all(found?)
+    }
+
+    /// A kernel's function in the current context.
+    sync fn cuKernelGetFunction(function: Out<CUfunction>, kernel: CUkernel) {
+        let function = function.required()?;
+        function.set(resolve_kernel(kernel)?.function_in(tls::current()?)?.handle)
+    }
+
+    /// A kernel's library.
+    local fn cuKernelGetLibrary(library: Out<CUlibrary>, kernel: CUkernel) {
+        let library = library.required()?;
+        library.set(resolve_kernel(kernel)?.library.handle)
+    }
+
+    /// A kernel's name.
+    local fn cuKernelGetName(name: Out<*const c_char>, kernel: CUkernel) {
+        let name = name.required()?;
+        name.set(resolve_kernel(kernel)?.name.as_ptr())
+    }
+}

@@ -1,0 +1,70 @@
+//! What kernels print: fetched after a synchronisation, and only if an image was loaded that prints at all.
+
+use crate::context::Context;
+use crate::failure::Outcome;
+use crate::session::live;
+use ringbar::sync::{AtomicBool, Ordering::*};
+use ringbar_vocabulary::{ArenaRef, OutputTake};
+use std::io::Write;
+
+/// The function of the device's own library that `printf` in a kernel calls.
+const PRINTS: &[u8] = b"vprintf";
+/// Room for text of one fetch.
+const TEXT_BYTES: u64 = 64 << 10;
+
+static MAY_PRINT: AtomicBool = AtomicBool::new(false);
+
+/// Notes whether a kernel of the image can print.
+pub fn image_loaded(image: &[u8]) {
+    if !MAY_PRINT.load(Relaxed) && prints(image) {
+        MAY_PRINT.store(true, Relaxed);
+    }
+}
+
+/// Looks into the parts of a fat binary too, which are compressed as a rule. One that cannot be read may print.
+fn prints(image: &[u8]) -> bool {
+    if contains(image, PRINTS) {
+        return true;
+    }
+    let Ok(entries) = ringbar_images::entries(image) else { return false };
+    entries.iter().any(|entry| entry.unpack().map_or(true, |code| contains(&code, PRINTS)))
+}
+
+fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+/// Writes what kernels of the context printed to standard output. To be called when their work is done.
+#[inline]
+pub fn flush(context: &Context) -> Outcome {
+    if MAY_PRINT.load(Relaxed) { take(context) } else { Ok(()) }
+}
+
+#[cold]
+fn take(context: &Context) -> Outcome {
+    let live = live()?;
+    loop {
+        let block = live.session.client().stage(TEXT_BYTES)?;
+        let text = ArenaRef { addr: block.address(), len: block.len() };
+        let bytes = live.call(&OutputTake { text, context: context.id })?.bytes as usize;
+        let mut text = vec![0; bytes.min(TEXT_BYTES as usize)];
+        block.read(0, &mut text).map_err(ringbar::Error::from)?;
+        let mut out = std::io::stdout().lock();
+        // A closed standard output is the program's own affair.
+        let _ = out.write_all(&text).and_then(|()| out.flush());
+        if (bytes as u64) < TEXT_BYTES {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_that_names_the_print_function_prints() {
+        assert!(prints(b".extern .func (.param .b32 r) vprintf\0"));
+        assert!(!prints(b".version 8.0\n\0"));
+    }
+}
