@@ -5,8 +5,9 @@ use crate::daemon::{Config, Daemon};
 use crate::device::{Device, MockSettings};
 use crate::failpoints::Failpoint;
 use crate::job::WorkerOptions;
-use crate::{bench, idle, logging, probe, replay, run as run_program, status, units, worker};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use crate::vm::options::{PlaceArgs, Places};
+use crate::{bench, idle, logging, probe, replay, run as run_program, status, units, vm, worker};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::error::Error;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -53,6 +54,12 @@ pub enum Command {
     /// Serve one client; started by `serve` and by nobody else.
     #[command(hide = true)]
     Worker(WorkerArgs),
+    /// Virtual machines.
+    #[command(subcommand)]
+    Vm(vm::command::VmCommand),
+    /// Hold the device of a VM; started by `serve` and by nobody else.
+    #[command(hide = true)]
+    VmHolder(vm::holder::HolderArgs),
 }
 
 /// Which backend.
@@ -89,7 +96,10 @@ impl SocketArgs {
 #[derive(Debug, Args)]
 pub struct ServeArgs {
     #[command(flatten)]
-    socket: SocketArgs,
+    places: PlaceArgs,
+    /// Leave the devices of VMs in place at an orderly end, for the next daemon.
+    #[arg(long)]
+    keep_devices: bool,
     /// What workers execute on.
     #[arg(long, value_enum, default_value = "mock")]
     backend: BackendName,
@@ -136,6 +146,9 @@ struct LimitArgs {
     /// How long a client whose worker died may attach again.
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "10s")]
     resume_grace: Duration,
+    /// Silence of a program in a VM after which it counts as dead.
+    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "5s")]
+    guest_heart_limit: Duration,
 }
 
 impl LimitArgs {
@@ -147,6 +160,7 @@ impl LimitArgs {
             handshake_limit: self.handshake_timeout,
             client_memory_bytes: self.client_memory,
             resume_grace: self.resume_grace,
+            guest_heart_limit: self.guest_heart_limit,
             ..Limits::default()
         }
     }
@@ -177,10 +191,11 @@ pub fn run() -> ExitCode {
     if let Some(code) = bench::serve_if_asked() {
         return code;
     }
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let Some(command) = cli.command else { return replay::main_job(cli.json) };
     let done = match command {
-        Command::Serve(args) => serve(&args),
+        Command::Serve(args) => serve(&args, serve_matches(&matches)),
         Command::Status(args) => show_status(&args),
         Command::Probe(args) => probe::run(&args),
         Command::IdleCpu(args) => idle::run(&args),
@@ -190,6 +205,8 @@ pub fn run() -> ExitCode {
         Command::Replay(args) => return replay::command(&args),
         Command::ReplayWorker(args) => return replay::worker(&args),
         Command::Worker(_) => return worker::run(),
+        Command::Vm(command) => vm::command::run(&command),
+        Command::VmHolder(args) => return vm::holder::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -201,7 +218,7 @@ pub fn run() -> ExitCode {
 }
 
 impl ServeArgs {
-    fn config(&self) -> Result<Config, AnyError> {
+    fn config(&self, matches: &ArgMatches) -> Result<Config, AnyError> {
         let BackendName::Mock = self.backend;
         let mut settings =
             MockSettings { device_memory_bytes: self.device_memory, ..MockSettings::default() };
@@ -214,13 +231,27 @@ impl ServeArgs {
         let failpoint = self.failpoint;
         let device = Device::Mock(settings);
         let limits = self.limits.limits();
-        Ok(Config { device, limits, worker, failpoint, ..Config::new(self.socket.path()?) })
+        let Places { socket, vms } = self.places.places(matches)?;
+        // A daemon that is only told of VMs serves only those.
+        let serve_processes = socket.is_some() || vms.is_empty();
+        let socket = match vms.first() {
+            Some(vm) if !serve_processes => vm.socket.clone(),
+            _ => SocketArgs { socket }.path()?,
+        };
+        let keep_devices = self.keep_devices;
+        let config = Config { device, limits, worker, failpoint, ..Config::new(socket) };
+        Ok(Config { serve_processes, vms, keep_devices, ..config })
     }
 }
 
-fn serve(args: &ServeArgs) -> Result<(), AnyError> {
+/// Those of `serve`, which tell the order of its options.
+fn serve_matches(matches: &ArgMatches) -> &ArgMatches {
+    matches.subcommand().map_or(matches, |(_, matches)| matches)
+}
+
+fn serve(args: &ServeArgs, matches: &ArgMatches) -> Result<(), AnyError> {
     logging::start(Some(args.log_lines_per_second));
-    let config = args.config()?;
+    let config = args.config(matches)?;
     let daemon = Daemon::start(config, stop_descriptor()?)?;
     Ok(daemon.run()?)
 }
@@ -249,7 +280,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_well_formed() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 
@@ -257,9 +287,10 @@ mod tests {
     fn options_of_serve_reach_the_configuration() {
         let line = "ringbar serve --socket /s --device-memory 1GiB --mock latency_ns=7 --sessions-max 3 \
                     --handshake-timeout 300ms --client-memory 64MiB --command-timeout 5s --failpoint after_reply:2";
-        let cli = Cli::parse_from(line.split_whitespace());
+        let matches = Cli::command().get_matches_from(line.split_whitespace());
+        let cli = Cli::from_arg_matches(&matches).unwrap();
         let Some(Command::Serve(args)) = cli.command else { panic!("not serve") };
-        let config = args.config().unwrap();
+        let config = args.config(serve_matches(&matches)).unwrap();
         let Device::Mock(mock) = &config.device;
         assert_eq!((mock.device_memory_bytes, mock.latency_ns), (1 << 30, 7));
         assert_eq!((config.limits.sessions_max, config.limits.client_memory_bytes), (3, 64 << 20));

@@ -25,6 +25,8 @@ use std::time::Duration;
 const TEXT_BYTES_MAX: usize = 16 << 10;
 /// Descriptors that come with a job.
 pub const JOB_DESCRIPTORS: usize = 4;
+/// Most descriptors that come with any message.
+pub const DESCRIPTORS_MAX: usize = 16;
 
 /// Everything that a worker has to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,8 +37,12 @@ pub struct Job {
     pub generation: u32,
     /// Features that were agreed on.
     pub features: u64,
+    /// Where the channel lies in its region, in bytes.
+    pub offset: u64,
     /// The channel's sizes.
     pub sizes: JobSizes,
+    /// How the client is known to live.
+    pub client: ClientKind,
     /// What to execute on.
     pub device: Device,
     /// How the worker behaves.
@@ -45,11 +51,37 @@ pub struct Job {
     pub segment_bytes_max: u64,
 }
 
+/// Where the only channel of a region lies.
+pub const ONLY_CHANNEL_OFFSET: u64 = PAGE_BYTES as u64;
+
+/// Who the client is, and what tells that it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientKind {
+    /// A process of this host: its socket comes with the job.
+    Process,
+    /// A program in a VM: only its heartbeat tells.
+    Guest {
+        /// Silence after which it counts as dead, in milliseconds.
+        heart_limit_ms: u64,
+    },
+}
+
+impl ClientKind {
+    /// Descriptors that come with the job: region, worker's bell, client's bell, and a process's socket.
+    pub fn descriptors(self) -> usize {
+        match self {
+            Self::Process => JOB_DESCRIPTORS,
+            Self::Guest { .. } => JOB_DESCRIPTORS - 1,
+        }
+    }
+}
+
 impl Job {
-    /// Where the channel lies and what it is: the first and only one of its region.
+    /// Where the channel lies and what it is.
     pub fn place(&self) -> Place {
         let identity = Sizes::from(self.sizes).identity(VOCABULARY_HASH, self.features);
-        Place { offset: PAGE_BYTES as u64, identity }
+        Place { offset: self.offset, identity }
     }
 }
 
@@ -168,7 +200,7 @@ pub fn control_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// Sends `value` and descriptors, without waiting.
 pub fn send(socket: impl AsFd, value: &impl Serialize, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let text = serde_json::to_vec(value)?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(JOB_DESCRIPTORS))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(io::Error::other("too many descriptors for one message"));
@@ -181,7 +213,7 @@ pub fn send(socket: impl AsFd, value: &impl Serialize, fds: &[BorrowedFd<'_>]) -
 /// Receives a value and its descriptors if one is there. `UnexpectedEof` if the other side is gone.
 pub fn receive<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
     let mut text = [0; TEXT_BYTES_MAX];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(JOB_DESCRIPTORS))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
     let mut buffers = [IoSliceMut::new(&mut text)];
@@ -223,7 +255,9 @@ mod tests {
             session: 3,
             generation: 2,
             features: 1,
+            offset: ONLY_CHANNEL_OFFSET,
             sizes: Sizes::default().into(),
+            client: ClientKind::Process,
             device: Device::default(),
             options: WorkerOptions::default(),
             segment_bytes_max: 1 << 30,

@@ -51,6 +51,45 @@ pub struct DaemonStatus {
     pub refused: u64,
     /// Workers that ended without being asked to, so far.
     pub workers_lost: u64,
+    /// The VMs that it serves; their programs are among the clients.
+    #[serde(default)]
+    pub vms: Vec<VmStatus>,
+}
+
+/// A VM's device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmStatus {
+    /// The VM's name.
+    pub name: String,
+    /// Where its monitor connects.
+    pub socket: String,
+    /// The process that holds the device.
+    pub holder_pid: u32,
+    /// Whether a monitor is connected.
+    pub connected: bool,
+    /// Bytes of memory.
+    pub bytes: u64,
+    /// Channels there are.
+    pub channels: usize,
+    /// Channels that somebody has.
+    pub taken: usize,
+    /// Monitors that were refused because one was connected, so far.
+    pub monitors_refused: u64,
+}
+
+impl VmStatus {
+    fn line(&self) -> String {
+        let monitor = if self.connected { "connected" } else { "no VM connected" };
+        format!(
+            "VM {}: {monitor}, {} of {} channels taken, {} MiB at {} (holder {})\n",
+            self.name,
+            self.taken,
+            self.channels,
+            self.bytes >> 20,
+            self.socket,
+            self.holder_pid
+        )
+    }
 }
 
 /// A client.
@@ -58,8 +97,11 @@ pub struct DaemonStatus {
 pub struct ClientStatus {
     /// The session's number.
     pub session: u64,
-    /// The name that the client gave itself.
+    /// The name that the client gave itself, or VM and channel.
     pub name: String,
+    /// The VM that it runs in.
+    #[serde(default)]
+    pub vm: Option<String>,
     /// The process that connected, 0 if it has no number here.
     pub client_pid: i32,
     /// Its worker, unless the session waits for the client to attach again.
@@ -195,6 +237,7 @@ impl Status {
             daemon.workers_lost,
             daemon.refused,
         );
+        text.extend(daemon.vms.iter().map(VmStatus::line));
         if self.clients.is_empty() {
             return text + "no clients";
         }

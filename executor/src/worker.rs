@@ -10,15 +10,15 @@ mod watchdog;
 
 use crate::device::Device;
 use crate::failpoints::{self, Point};
-use crate::job::{self, Exit, Job, Report};
+use crate::job::{self, ClientKind, Exit, Job, Report};
 use crate::logging;
 use crate::replay::probe::Probe;
 use crate::serve::{End, ServeError, Served, serve_attended};
-use desk::Desk;
+use desk::{Desk, WorkerBlock};
 use ringbar::handshake::Connection;
 use ringbar::link::{self, MemfdChannel, Options};
 use ringbar::os::{EventFd, WaiterKind};
-use ringbar::park::FdBlock;
+use ringbar::park::{FdBlock, GuestBlock};
 use ringbar::sync::{Arc, AtomicBool};
 use ringbar::worker::Worker;
 use ringbar_mock::MockGpu;
@@ -66,19 +66,55 @@ pub fn run() -> ExitCode {
 /// A worker that has its channel and is about to serve it.
 struct Started {
     job: Job,
-    worker: Worker<FdBlock>,
+    worker: AnyWorker,
     desk: Desk,
     control: Arc<OwnedFd>,
 }
 
+/// By how the client is known to live.
+enum AnyWorker {
+    Process(Worker<FdBlock>),
+    Guest(Worker<GuestBlock>),
+}
+
 fn start() -> Result<Started, Box<dyn Error>> {
     let control = Arc::new(std::io::stdin().as_fd().try_clone_to_owned()?);
-    let (job, fds) = job::receive_within::<Job>(&*control, JOB_LIMIT)
+    let (job, mut fds) = job::receive_within::<Job>(&*control, JOB_LIMIT)
         .map_err(|e| format!("no job on the standard input: {e}; likely cause: started by hand and not by `ringbar serve`"))?;
     logging::start(job.options.log_lines_per_s);
     failpoints::hit(Point::WorkerTold);
-    let [memfd, worker_bell, client_bell, client] = <[OwnedFd; 4]>::try_from(fds)
-        .map_err(|fds| format!("found {} descriptors with the job, expected 4", fds.len()))?;
+    let expected = job.client.descriptors();
+    if fds.len() != expected {
+        let found = fds.len();
+        return Err(format!("found {found} descriptors with the job, expected {expected}").into());
+    }
+    let client = fds.split_off(expected.min(3)).pop().map(Connection::from_fd).transpose()?;
+    let channel = adopt(&job, fds)?;
+    let stop = stop_flag()?;
+    let worker = match (&client, job.client) {
+        (Some(connection), _) => process_worker(&job, &channel, connection, &control)?,
+        (None, ClientKind::Guest { heart_limit_ms }) => {
+            let limit = Duration::from_millis(heart_limit_ms);
+            let worker = channel.guest_worker(job.generation, limit, options(&job))?;
+            report_started(&control, "epoll", None);
+            AnyWorker::Guest(worker)
+        }
+        (None, ClientKind::Process) => return Err("no socket to the client".into()),
+    };
+    let watchdog = job
+        .options
+        .command_timeout_ms
+        .map(|ms| Watchdog::start(Duration::from_millis(ms)))
+        .transpose()?;
+    let arena = channel.arena().clone();
+    let desk = Desk::new(client, control.clone(), arena, job.segment_bytes_max, stop, watchdog);
+    Ok(Started { job, worker, desk, control })
+}
+
+/// Takes up the channel: its region, the worker's bell, the client's bell.
+fn adopt(job: &Job, fds: Vec<OwnedFd>) -> Result<MemfdChannel, Box<dyn Error>> {
+    let [memfd, worker_bell, client_bell] = <[OwnedFd; 3]>::try_from(fds)
+        .map_err(|fds| format!("found {} descriptors of a channel, expected 3", fds.len()))?;
     // The feature was agreed on; a process must register itself.
     let missing = job.features & !link::features_here();
     if missing != 0 {
@@ -88,23 +124,27 @@ fn start() -> Result<Started, Box<dyn Error>> {
     }
     let (worker_bell, client_bell) =
         (EventFd::from_fd(worker_bell)?, EventFd::from_fd(client_bell)?);
-    let channel = MemfdChannel::adopt(memfd, job.place(), worker_bell, client_bell)?;
-    let connection = Connection::from_fd(client)?;
+    Ok(MemfdChannel::adopt(memfd, job.place(), worker_bell, client_bell)?)
+}
+
+fn process_worker(
+    job: &Job,
+    channel: &MemfdChannel,
+    connection: &Connection,
+    control: &OwnedFd,
+) -> Result<AnyWorker, Box<dyn Error>> {
     let watch = connection.watch()?;
     failpoints::hit(Point::WorkerMapped);
-    let stop = stop_flag()?;
-    let mut worker = channel.worker(job.generation, &watch, options(&job))?;
+    let mut worker = channel.worker(job.generation, &watch, options(job))?;
     failpoints::hit(Point::WorkerStarted);
-    worker.block_mut().add(connection.socket().clone())?;
-    report_started(&control, worker.block_mut());
-    let watchdog = job
-        .options
-        .command_timeout_ms
-        .map(|ms| Watchdog::start(Duration::from_millis(ms)))
-        .transpose()?;
-    let arena = channel.arena().clone();
-    let desk = Desk::new(connection, control.clone(), arena, job.segment_bytes_max, stop, watchdog);
-    Ok(Started { job, worker, desk, control })
+    let block = worker.block_mut();
+    block.add(connection.socket().clone())?;
+    let waiter = match block.kind() {
+        WaiterKind::Uring => "io_uring",
+        WaiterKind::Poll => "poll",
+    };
+    report_started(control, waiter, block.fallback_reason());
+    Ok(AnyWorker::Process(worker))
 }
 
 fn options(job: &Job) -> Options {
@@ -121,12 +161,8 @@ fn stop_flag() -> std::io::Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
-fn report_started(control: &OwnedFd, block: &FdBlock) {
-    let waiter = match block.kind() {
-        WaiterKind::Uring => "io_uring",
-        WaiterKind::Poll => "poll",
-    };
-    let waiter_reason = block.fallback_reason().map(str::to_owned);
+fn report_started(control: &OwnedFd, waiter: &str, reason: Option<&str>) {
+    let waiter_reason = reason.map(str::to_owned);
     report(control, &Report::Started { waiter: waiter.into(), waiter_reason });
 }
 
@@ -140,12 +176,9 @@ fn report(control: &OwnedFd, report: &Report) {
 impl Started {
     fn serve(self) -> Exit {
         let Self { job, worker, mut desk, control } = self;
-        let fence_words = ringbar::layout::Sizes::from(job.sizes).fence_words;
-        let result = match &job.device {
-            Device::Mock(settings) => match MockGpu::new(settings.config()) {
-                Ok(gpu) => serve_attended(worker, fence_words, &mut Probe::new(gpu), &mut desk),
-                Err(error) => Err(ServeError::Attendant(error.to_string())),
-            },
+        let result = match worker {
+            AnyWorker::Process(worker) => serve_on_device(&job, worker, &mut desk),
+            AnyWorker::Guest(worker) => serve_on_device(&job, worker, &mut desk),
         };
         let (exit, reason) = ending(&result, desk.said_bye());
         tracing::info!(
@@ -156,6 +189,20 @@ impl Started {
         );
         report(&control, &Report::Ended { reason });
         exit
+    }
+}
+
+fn serve_on_device<B: WorkerBlock>(
+    job: &Job,
+    worker: Worker<B>,
+    desk: &mut Desk,
+) -> Result<Served, ServeError> {
+    let fence_words = ringbar::layout::Sizes::from(job.sizes).fence_words;
+    match &job.device {
+        Device::Mock(settings) => match MockGpu::new(settings.config()) {
+            Ok(gpu) => serve_attended(worker, fence_words, &mut Probe::new(gpu), desk),
+            Err(error) => Err(ServeError::Attendant(error.to_string())),
+        },
     }
 }
 

@@ -173,6 +173,11 @@ impl Assignments {
         Self { directory, given }
     }
 
+    /// Goes on with what an earlier host process had given away, as it wrote that down outside the region.
+    pub fn resume(directory: SharedLines, given: Vec<Option<Nonce>>) -> Self {
+        Self { directory, given }
+    }
+
     /// Who has `channel`.
     pub fn holder(&self, channel: usize) -> Option<Nonce> {
         self.given.get(channel).copied().flatten()
@@ -322,5 +327,14 @@ mod tests {
         assert_eq!(heartbeat(&directory), 2);
         set_doorbells(&directory, 4);
         assert_eq!((heartbeat(&directory), doorbells(&directory)), (2, 4));
+    }
+
+    #[test]
+    fn a_restarted_host_goes_on_with_what_was_given_whatever_the_region_says() {
+        let directory = heap_lines(HEADER_LINES);
+        claim(&directory, 0, nonce(66));
+        let host = Assignments::resume(directory.clone(), vec![Some(nonce(7)), None]);
+        assert_eq!((host.holder(0), host.holder(1)), (Some(nonce(7)), None));
+        assert_eq!(host.requests().collect::<Vec<_>>(), [(0, Request::Contested(nonce(66)))]);
     }
 }

@@ -14,7 +14,7 @@ use crate::os::doorbell::{EventFd, EventFdDoorbell};
 use crate::os::liveness::PeerWatch;
 use crate::os::mapping::{Mapping, PeerTrust, SubMapping};
 use crate::os::membarrier::AsymmetricBarrier;
-use crate::park::{FdBlock, FdPark};
+use crate::park::{FdBlock, FdPark, GuestBlock};
 use crate::region::{self, Channel, Expect, Place, Terms};
 use crate::spin::SpinBudget;
 use crate::sync::Arc;
@@ -170,7 +170,24 @@ impl MemfdChannel {
     ) -> Result<Worker<FdBlock>, ChannelError> {
         let block = FdBlock::new(self.worker_bell.clone(), watch)
             .map_err(|e| ChannelError::io("setting up the worker's wait", e))?;
-        let config = WorkerConfig {
+        Worker::start(self.worker_config(generation, options), block)
+    }
+
+    /// Takes the consuming end of a channel whose client is a program in a VM, known by its heartbeat alone: gone once that
+    /// has rested for `heart_limit`, from the start or later.
+    pub fn guest_worker(
+        &self,
+        generation: u32,
+        heart_limit: Duration,
+        options: Options,
+    ) -> Result<Worker<GuestBlock>, ChannelError> {
+        let block = GuestBlock::new(self.worker_bell.clone(), &self.channel, heart_limit)
+            .map_err(|e| ChannelError::io("setting up the worker's wait", e))?;
+        Worker::start(self.worker_config(generation, options), block)
+    }
+
+    fn worker_config(&self, generation: u32, options: Options) -> WorkerConfig {
+        WorkerConfig {
             channel: self.channel.clone(),
             generation,
             arena: Arc::clone(&self.arena),
@@ -178,8 +195,7 @@ impl MemfdChannel {
             wake: wake_mode(self.place().identity.features),
             spin: options.spin(),
             relook: options.relook,
-        };
-        Worker::start(config, block)
+        }
     }
 
     /// Takes the producing end. `watch` tells of the worker's death.

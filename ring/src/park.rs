@@ -12,6 +12,8 @@ use crate::region::Channel;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 use crate::worker::{Block, Blocked};
 use core::time::Duration;
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
@@ -195,6 +197,80 @@ pub struct PolledBlock {
     limit: Duration,
 }
 
+/// Silence of a client, as far as somebody looked: its heart is all that tells of its death.
+#[derive(Debug)]
+pub struct ClientHeart {
+    header: SharedLines,
+    beat: u64,
+    looked: Instant,
+    silent: Duration,
+}
+
+/// Two looks further apart than this say nothing about the time between them: the looker may have been stopped.
+const LOOK_GAP_MAX: Duration = Duration::from_millis(200);
+
+impl ClientHeart {
+    /// Silent from now on, until the heart moves.
+    pub fn new(channel: &Channel) -> Self {
+        let header = channel.header.clone();
+        let beat = header.load(line::CLIENT_STATUS, 1, Ordering::Relaxed);
+        Self { header, beat, looked: Instant::now(), silent: Duration::ZERO }
+    }
+
+    /// Looks, at least every 200 ms, and says for how long the heart has not moved.
+    pub fn silent(&mut self) -> Duration {
+        let beat = self.header.load(line::CLIENT_STATUS, 1, Ordering::Relaxed);
+        let now = Instant::now();
+        let gap = now.duration_since(self.looked).min(LOOK_GAP_MAX);
+        self.looked = now;
+        self.silent = if beat == self.beat { self.silent + gap } else { Duration::ZERO };
+        self.beat = beat;
+        self.silent
+    }
+}
+
+/// Blocks a worker whose client is a program in a VM: on the eventfd of its vector, with the client's heartbeat instead of
+/// a socket. A client that does not attach counts as silent too.
+///
+/// The eventfd is never drained: each ring is one edge for every worker that waits on it, so several channels may share a
+/// vector, and the next worker of a channel finds it as it was.
+#[derive(Debug)]
+pub struct GuestBlock {
+    edges: OwnedFd,
+    _bell: EventFd,
+    heart: ClientHeart,
+    limit: Duration,
+}
+
+impl GuestBlock {
+    /// Blocks on `bell`; the client counts as gone once its heart has rested for `limit`.
+    pub fn new(bell: EventFd, channel: &Channel, limit: Duration) -> io::Result<Self> {
+        let edges = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&edges, bell.fd(), epoll::EventData::new_u64(BELL), flags)?;
+        Ok(Self { edges, _bell: bell, heart: ClientHeart::new(channel), limit })
+    }
+}
+
+impl Block for GuestBlock {
+    fn block(&mut self, timeout: Duration) -> io::Result<Blocked> {
+        let mut found = [epoll::Event {
+            flags: epoll::EventFlags::empty(),
+            data: epoll::EventData::new_u64(0),
+        }; 1];
+        let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
+        let rung = match epoll::wait(&self.edges, &mut found[..], Some(&timeout)) {
+            Ok(count) => count > 0,
+            Err(Errno::INTR) => false,
+            Err(error) => return Err(error.into()),
+        };
+        if self.heart.silent() > self.limit {
+            return Ok(Blocked::PeerGone);
+        }
+        Ok(if rung { Blocked::Rang } else { Blocked::Other })
+    }
+}
+
 impl PolledBlock {
     /// The client counts as gone once its heartbeat has rested for `limit`, usually [`HEARTBEAT_LIMIT`]; before it has
     /// attached there is none to watch.
@@ -217,5 +293,54 @@ impl Block for PolledBlock {
     fn block(&mut self, timeout: Duration) -> io::Result<Blocked> {
         self.naps.nap(timeout);
         Ok(if self.client_is_silent() { Blocked::PeerGone } else { Blocked::Other })
+    }
+}
+
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use super::*;
+    use crate::layout::Sizes;
+    use crate::link::{MemfdChannel, Options};
+    use crate::region::Terms;
+    use crate::worker::Next;
+
+    fn channel() -> MemfdChannel {
+        let sizes = Sizes { command_lines: 64, arena_bytes: 0, ..Sizes::default() };
+        let channel = MemfdChannel::create("ringbar-test", sizes, Terms::default()).unwrap();
+        channel.channel().offer(1);
+        channel
+    }
+
+    #[test]
+    fn two_workers_on_one_bell_are_both_woken_by_each_ring() {
+        let (bell, channel) = (EventFd::new().unwrap(), channel());
+        let block = || GuestBlock::new(bell.clone(), channel.channel(), Duration::from_secs(60));
+        let mut blocks = [block().unwrap(), block().unwrap()];
+        for _ in 0..2 {
+            bell.signal().unwrap();
+            for block in &mut blocks {
+                assert_eq!(block.block(Duration::from_secs(20)).unwrap(), Blocked::Rang);
+            }
+        }
+        let quiet = blocks[0].block(Duration::from_millis(1)).unwrap();
+        assert_eq!(quiet, Blocked::Other, "an edge is seen once");
+    }
+
+    #[test]
+    fn a_guest_that_never_attaches_or_whose_heart_rests_is_gone() {
+        let channel = channel();
+        let limit = Duration::from_millis(100);
+        let mut worker = channel.guest_worker(1, limit, Options::default()).unwrap();
+        let beat = |n: u64| {
+            let header = &channel.channel().header;
+            header.store(line::CLIENT_STATUS, 1, n, Ordering::Relaxed);
+        };
+        for n in 1..=20 {
+            beat(n);
+            assert!(matches!(worker.next().unwrap(), Next::Idle), "beat {n}");
+        }
+        let looks = (0..1000).take_while(|_| matches!(worker.next().unwrap(), Next::Idle)).count();
+        assert!(looks < 1000, "silence ends it");
+        assert!(matches!(worker.next().unwrap(), Next::ClientGone));
     }
 }

@@ -200,22 +200,37 @@ pub fn create(
     if (mapping.len() as u64) < expected {
         return Err(RegionError::TooSmall { found: mapping.len() as u64, expected });
     }
-    let directory = lines_at(mapping, 0, HEADER_LINES)?;
-    let mut offset = PAGE_BYTES as u64;
-    let mut places = Vec::with_capacity(channels.len());
-    for (index, sizes) in channels.iter().enumerate() {
-        let place =
-            Place { offset, identity: sizes.identity(terms.vocabulary_hash, terms.features) };
-        let header = lines_at(mapping, offset, HEADER_LINES)?;
+    let directory = directory_lines(mapping)?;
+    let places = places(channels, terms);
+    for (index, place) in places.iter().enumerate() {
+        let header = lines_at(mapping, place.offset, HEADER_LINES)?;
         publish_lines(&header, line::IDENTITY, &place.identity.to_le());
         let entry = directory_line::ENTRIES + index;
-        directory.store(entry, 0, offset, Ordering::Relaxed);
+        directory.store(entry, 0, place.offset, Ordering::Relaxed);
         directory.store(entry, 1, place.identity.channel_bytes, Ordering::Relaxed);
-        offset += place.identity.channel_bytes;
-        places.push(place);
     }
     publish_lines(&directory, 0, &directory_head(mapping.len() as u64, channels.len()).to_le());
     Ok(places)
+}
+
+/// Where [`create`] puts channels of these sizes: known without reading a region that others write.
+pub fn places(channels: &[Sizes], terms: Terms) -> Vec<Place> {
+    let mut offset = PAGE_BYTES as u64;
+    let place = |sizes: &Sizes| {
+        let identity = sizes.identity(terms.vocabulary_hash, terms.features);
+        let place = Place { offset, identity };
+        offset += identity.channel_bytes;
+        place
+    };
+    channels.iter().map(place).collect()
+}
+
+/// Host: the lines of a region's directory, unchecked, for [`crate::directory`].
+///
+/// # Errors
+/// [`RegionError::TooSmall`] if the mapping is shorter than that.
+pub fn directory_lines(mapping: &Arc<Mapping>) -> Result<SharedLines, RegionError> {
+    lines_at(mapping, 0, HEADER_LINES)
 }
 
 fn directory_head(region_bytes: u64, channels: usize) -> DirectoryHead {

@@ -4,7 +4,7 @@ use super::process::WorkerProcess;
 use super::region::Region;
 use super::session::{Opening, Session, State};
 use super::{CLIENT, CONTROL, Daemon, GUEST, LISTENER, WORKER, token};
-use crate::job::Job;
+use crate::job::{self, Job};
 use ringbar::handshake::{
     Connection, Deadline, Hello, Message, Refusal, RefusalCode, SessionToken, TransportError,
     Version, Welcome, negotiate,
@@ -218,7 +218,9 @@ impl Daemon {
             session: number,
             generation,
             features: session.features,
+            offset: job::ONLY_CHANNEL_OFFSET,
             sizes: session.sizes.into(),
+            client: job::ClientKind::Process,
             device: self.config.device.clone(),
             options: self.config.worker.clone(),
             segment_bytes_max: self.config.limits.client_memory_bytes.saturating_sub(bytes),
@@ -226,7 +228,9 @@ impl Daemon {
         let [memfd, worker_bell, client_bell] = session.region.fds();
         let fds = [memfd, worker_bell, client_bell, connection.as_fd()];
         let failpoint = self.config.failpoint.take();
-        let worker = WorkerProcess::start(&self.config.worker_program, &job, fds, failpoint)
+        let started = WorkerProcess::start(&self.config.worker_program, number, failpoint);
+        let worker = started
+            .and_then(|worker| worker.give(&job, &fds))
             .map_err(|e| internal(&format!("no worker process: {e}")))?;
         let welcome = Welcome {
             protocol,
@@ -240,7 +244,8 @@ impl Daemon {
         let fds = session.region.fds();
         // A client that is gone by now is noticed by its worker.
         let _ = connection.send(&Message::Welcome(welcome), &fds, Deadline::after(Duration::ZERO));
-        let watched = [(worker.pidfd().clone(), WORKER), (worker.control().clone(), CONTROL)];
+        let control = worker.control().cloned().map(|fd| (fd, CONTROL));
+        let watched = [(worker.pidfd().clone(), WORKER)];
         let client = session.set_client(connection).cloned().map(|fd| (fd, CLIENT));
         tracing::info!(
             session = number,
@@ -250,7 +255,7 @@ impl Daemon {
             "serving"
         );
         session.state = State::Serving(worker);
-        for (fd, part) in watched.into_iter().chain(client) {
+        for (fd, part) in watched.into_iter().chain(control).chain(client) {
             self.watch(fd, token(number, part), Interest::Readable);
         }
         Ok(())

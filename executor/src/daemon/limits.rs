@@ -19,6 +19,8 @@ pub struct Limits {
     pub resume_grace: Duration,
     /// How long a worker may live on after its client died, or after it was asked to end.
     pub worker_end_limit: Duration,
+    /// Silence of a program in a VM, or time without attaching, after which it counts as dead.
+    pub guest_heart_limit: Duration,
 }
 
 impl Default for Limits {
@@ -31,6 +33,7 @@ impl Default for Limits {
             client_memory_bytes: 8 << 30,
             resume_grace: Duration::from_secs(10),
             worker_end_limit: Duration::from_secs(2),
+            guest_heart_limit: crate::vm::HEART_LIMIT_DEFAULT,
         }
     }
 }

@@ -13,12 +13,14 @@
 //! token, and then offers the next generation on the same region to a new worker. A client that asks for that while its old
 //! worker still lives has given up on it: the old worker is killed and the client asked to try again.
 //!
+//! VMs are served beside them, see [`crate::vm`].
+//!
 //! When the daemon dies, workers and clients go on: they need nothing of it. When it is asked to end, it asks its workers
 //! to, and their clients see their channels closed.
 
 mod guests;
 pub mod limits;
-mod process;
+pub(crate) mod process;
 mod region;
 mod session;
 
@@ -26,6 +28,8 @@ use crate::device::Device;
 use crate::failpoints::Failpoint;
 use crate::job::{self, WorkerOptions};
 use crate::status::{self, DaemonStatus};
+use crate::vm::VmConfig;
+use crate::vm::host::{Context, Vm, VmError};
 use guests::{ACCEPTS_A_LOOK, Guest, check_user};
 use limits::{Limits, RateLimit};
 use ringbar::handshake::{Capabilities, Listener, TransportError, Version};
@@ -36,9 +40,9 @@ use session::{Session, State};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 
 /// What a daemon is started with.
@@ -56,6 +60,12 @@ pub struct Config {
     pub worker_program: PathBuf,
     /// Armed in the first worker only; for tests.
     pub failpoint: Option<Failpoint>,
+    /// Whether processes of this host are served at `socket`; if not, only status is told beside it.
+    pub serve_processes: bool,
+    /// The VMs that are served as well.
+    pub vms: Vec<VmConfig>,
+    /// Whether the devices of VMs stay in place when the daemon ends in order, for the next one.
+    pub keep_devices: bool,
 }
 
 impl Config {
@@ -68,6 +78,9 @@ impl Config {
             worker: WorkerOptions::default(),
             worker_program: PathBuf::from("/proc/self/exe"),
             failpoint: None,
+            serve_processes: true,
+            vms: Vec::new(),
+            keep_devices: false,
         }
     }
 }
@@ -78,6 +91,9 @@ pub enum DaemonError {
     /// The socket could not be made.
     #[error(transparent)]
     Listen(#[from] TransportError),
+    /// A VM cannot be served.
+    #[error(transparent)]
+    Vm(#[from] VmError),
     /// Waiting failed.
     #[error("waiting for clients and workers: {0}")]
     Wait(#[from] io::Error),
@@ -88,11 +104,14 @@ const STATUS: u64 = 1;
 const STOP: u64 = 2;
 /// Tokens of connections and sessions: their number times 4, plus what it is of them.
 const GUEST: u64 = 0;
-const WORKER: u64 = 1;
-const CONTROL: u64 = 2;
+pub(crate) const WORKER: u64 = 1;
+pub(crate) const CONTROL: u64 = 2;
 const CLIENT: u64 = 3;
+/// The same of a VM, and of its channels.
+pub(crate) const HOLDER: u64 = 0;
+pub(crate) const CLAIMS: u64 = 3;
 
-fn token(number: u64, part: u64) -> u64 {
+pub(crate) fn token(number: u64, part: u64) -> u64 {
     number * 4 + part
 }
 
@@ -108,10 +127,31 @@ pub struct Daemon {
     rate: RateLimit,
     guests: BTreeMap<u64, Guest>,
     sessions: BTreeMap<u64, Session>,
+    vms: Vec<Vm>,
+    /// When to look at the VMs next.
+    tick_at: Option<Instant>,
     next_number: u64,
     ending: bool,
     started: Instant,
     counts: Counts,
+}
+
+/// How long what a killed daemon had may seem alive: the kernel takes an io_uring down, and with it the sockets that it
+/// waited for, some time after its process is gone.
+pub(crate) const AFTERLIFE: Duration = Duration::from_secs(1);
+/// Time between two tries.
+pub(crate) const AFTERLIFE_RETRY: Duration = Duration::from_millis(20);
+
+fn bind_patiently(path: &Path) -> Result<Listener, TransportError> {
+    let end = Instant::now() + AFTERLIFE;
+    loop {
+        match Listener::bind(path) {
+            Err(TransportError::Live { .. }) if Instant::now() < end => {
+                std::thread::sleep(AFTERLIFE_RETRY);
+            }
+            other => return other,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -128,14 +168,17 @@ impl Daemon {
     /// # Errors
     /// [`DaemonError::Listen`] if the socket cannot be made, for instance because another daemon lives there.
     pub fn start(config: Config, stop: OwnedFd) -> Result<Self, DaemonError> {
-        let listener = Listener::bind(&config.socket)?;
-        let status_listener = Listener::bind(status::status_path(&config.socket))?;
+        let bind = || bind_patiently(&config.socket);
+        let listener = config.serve_processes.then(bind).transpose()?;
+        let status_listener = bind_patiently(&status::status_path(&config.socket))?;
         let mut waiter = AnyWaiter::best();
-        waiter.add(listener.socket().clone(), LISTENER, Interest::Readable)?;
+        if let Some(listener) = &listener {
+            waiter.add(listener.socket().clone(), LISTENER, Interest::Readable)?;
+        }
         waiter.add(status_listener.socket().clone(), STATUS, Interest::Readable)?;
         waiter.add(Arc::new(stop), STOP, Interest::Readable)?;
         let now = Instant::now();
-        Ok(Self {
+        let mut daemon = Self {
             capabilities: Capabilities {
                 protocol: Version::OURS,
                 features: link::features_here(),
@@ -145,16 +188,40 @@ impl Daemon {
             rate: RateLimit::new(config.limits.connections_per_s, now),
             config,
             waiter,
-            listener: Some(listener),
+            listener,
             status_listener: Some(status_listener),
             listen_at: None,
             guests: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            vms: Vec::new(),
+            tick_at: None,
             next_number: 0,
             ending: false,
             started: now,
             counts: Counts::default(),
-        })
+        };
+        daemon.open_vms()?;
+        Ok(daemon)
+    }
+
+    fn open_vms(&mut self) -> Result<(), DaemonError> {
+        for vm in std::mem::take(&mut self.config.vms) {
+            let number = self.next_number + 1;
+            self.next_number += 1 + vm.channels as u64;
+            let vm = self.with_vms(|_, context| Vm::open(vm, number, context))?;
+            self.vms.push(vm);
+        }
+        Ok(())
+    }
+
+    /// Lets VMs do something with what they need of the daemon.
+    fn with_vms<T>(&mut self, act: impl FnOnce(&mut [Vm], &mut Context<'_>) -> T) -> T {
+        let (waiter, config) = (&mut self.waiter, &mut self.config);
+        act(&mut self.vms, &mut Context { waiter, config, now: Instant::now() })
+    }
+
+    fn is_over(&self) -> bool {
+        self.ending && self.sessions.is_empty() && self.vms.iter().all(Vm::is_over)
     }
 
     /// Serves until it is asked to end and its last worker is reaped.
@@ -163,7 +230,7 @@ impl Daemon {
     /// [`DaemonError::Wait`] if waiting fails, which nothing short of a broken kernel does.
     pub fn run(mut self) -> Result<(), DaemonError> {
         let mut ready = ReadySet::with_capacity(64);
-        while !(self.ending && self.sessions.is_empty()) {
+        while !self.is_over() {
             let timeout =
                 self.next_deadline().map(|at| at.saturating_duration_since(Instant::now()));
             self.waiter.wait(timeout, &mut ready)?;
@@ -180,6 +247,9 @@ impl Daemon {
             STOP => self.end(),
             other => {
                 let number = other / 4;
+                if self.vms.iter().any(|vm| vm.owns(number)) {
+                    return self.look_at_vm(number, other % 4);
+                }
                 match other % 4 {
                     GUEST => self.hear(number),
                     WORKER => self.worker_ended(number),
@@ -188,6 +258,13 @@ impl Daemon {
                 }
             }
         }
+    }
+
+    fn look_at_vm(&mut self, number: u64, part: u64) {
+        self.with_vms(|vms, context| {
+            let vm = vms.iter_mut().find(|vm| vm.owns(number));
+            vm.into_iter().for_each(|vm| vm.look_at(number, part, context));
+        });
     }
 
     fn next_number(&mut self) -> u64 {
@@ -232,6 +309,7 @@ impl Daemon {
             })
             .collect();
         waiting.into_iter().for_each(|number| self.free(number));
+        self.with_vms(|vms, context| vms.iter_mut().for_each(|vm| vm.end(context)));
     }
 
     fn take_reports(&mut self, number: u64) {
@@ -290,7 +368,7 @@ impl Daemon {
             State::Serving(worker) => worker.kill_at,
             State::Waiting { until } => Some(*until),
         });
-        guests.chain(sessions).chain(self.listen_at).min()
+        guests.chain(sessions).chain(self.listen_at).chain(self.tick_at).min()
     }
 
     fn expire(&mut self, now: Instant) {
@@ -300,6 +378,10 @@ impl Daemon {
             socket.into_iter().for_each(|socket| self.watch(socket, LISTENER, Interest::Readable));
         }
         self.expire_guests(now);
+        if self.tick_at.is_none_or(|at| at <= now) {
+            self.with_vms(|vms, context| vms.iter_mut().for_each(|vm| vm.tick(context)));
+            self.tick_at = self.vms.iter().filter_map(|vm| vm.next_tick(now)).min();
+        }
         let mut over = Vec::new();
         for (&number, session) in &mut self.sessions {
             match &mut session.state {
@@ -325,9 +407,10 @@ impl Daemon {
             let now = Instant::now();
             let clients =
                 self.sessions.iter().map(|(&number, session)| session.status(number, now));
-            let sent = job::send(&asker, &self.status(now), &[]).and_then(|()| {
-                clients.into_iter().try_for_each(|client| job::send(&asker, &client, &[]))
-            });
+            let guests = self.vms.iter().flat_map(|vm| vm.clients(now));
+            let mut clients = clients.chain(guests);
+            let sent = job::send(&asker, &self.status(now), &[])
+                .and_then(|()| clients.try_for_each(|client| job::send(&asker, &client, &[])));
             if let Err(error) = sent {
                 tracing::warn!(%error, "status could not be told");
             }
@@ -351,6 +434,7 @@ impl Daemon {
             sessions_resumed: self.counts.resumed,
             refused: self.counts.refused,
             workers_lost: self.counts.lost,
+            vms: self.vms.iter().map(Vm::status).collect(),
         }
     }
 }

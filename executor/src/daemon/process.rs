@@ -15,9 +15,11 @@ use std::time::Instant;
 
 /// A worker that runs, or has ended and is not reaped yet.
 pub struct WorkerProcess {
-    child: Child,
+    pid: u32,
+    /// `None` if an earlier daemon started it: then its exit is all that can be known of it.
+    child: Option<Child>,
     pidfd: Arc<OwnedFd>,
-    control: Arc<OwnedFd>,
+    control: Option<Arc<OwnedFd>>,
     /// When it is killed, if it has not ended by then.
     pub kill_at: Option<Instant>,
 }
@@ -34,17 +36,11 @@ pub struct Ending {
 impl WorkerProcess {
     /// Starts a worker: this program, or `program`, executed anew with nothing of this process but standard error.
     ///
-    /// Gives it its job and the descriptors: region, worker's bell, client's bell, the client's socket.
-    pub fn start(
-        program: &Path,
-        job: &Job,
-        fds: [BorrowedFd<'_>; job::JOB_DESCRIPTORS],
-        failpoint: Option<Failpoint>,
-    ) -> io::Result<Self> {
+    /// It waits for its job, see [`give`](Self::give), and ends if this process ends before.
+    pub fn start(program: &Path, session: u64, failpoint: Option<Failpoint>) -> io::Result<Self> {
         let (control, theirs) = job::control_pair()?;
-        job::send(&control, job, &fds)?;
         let mut command = Command::new(program);
-        command.arg0("ringbar").args([SUBCOMMAND, "--session", &job.session.to_string()]);
+        command.arg0("ringbar").args([SUBCOMMAND, "--session", &session.to_string()]);
         command.env_clear().envs(std::env::var_os("RUST_LOG").map(|value| ("RUST_LOG", value)));
         command.envs(failpoint.map(|failpoint| (FAILPOINT_VARIABLE, failpoint.to_string())));
         command.current_dir("/").stdin(theirs).stdout(Stdio::null());
@@ -52,9 +48,10 @@ impl WorkerProcess {
         // A child that is not reaped keeps its number, so this is the right process.
         match liveness::pidfd_open(child.id() as i32) {
             Ok(pidfd) => Ok(Self {
-                child,
+                pid: child.id(),
+                child: Some(child),
                 pidfd: Arc::new(pidfd),
-                control: Arc::new(control),
+                control: Some(Arc::new(control)),
                 kill_at: None,
             }),
             Err(error) => {
@@ -65,9 +62,27 @@ impl WorkerProcess {
         }
     }
 
+    /// Gives it its job and the descriptors: region, worker's bell, client's bell, and the client's socket if it has one.
+    ///
+    /// If that fails the worker is ended.
+    pub fn give(mut self, job: &Job, fds: &[BorrowedFd<'_>]) -> io::Result<Self> {
+        let sent = self.control.as_ref().map_or(Ok(()), |control| job::send(control, job, fds));
+        if let Err(error) = sent {
+            self.kill();
+            self.child.as_mut().map(Child::wait).transpose()?;
+            return Err(error);
+        }
+        Ok(self)
+    }
+
+    /// Takes over a worker that an earlier daemon started.
+    pub fn adopt(pid: u32, pidfd: OwnedFd) -> Self {
+        Self { pid, child: None, pidfd: Arc::new(pidfd), control: None, kill_at: None }
+    }
+
     /// Its process number.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.pid
     }
 
     /// Readable once it has ended.
@@ -75,14 +90,15 @@ impl WorkerProcess {
         &self.pidfd
     }
 
-    /// Readable when it has something to report.
-    pub fn control(&self) -> &Arc<OwnedFd> {
-        &self.control
+    /// Readable when it has something to report; none if an earlier daemon started it.
+    pub fn control(&self) -> Option<&Arc<OwnedFd>> {
+        self.control.as_ref()
     }
 
     /// Its next report. An error says that no more will come.
     pub fn next_report(&self) -> io::Result<Option<Report>> {
-        Ok(job::receive(&*self.control)?.map(|(report, _)| report))
+        let control = self.control.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        Ok(job::receive(&**control)?.map(|(report, _)| report))
     }
 
     /// Asks it to end in order, and has it killed at `kill_at` if it does not.
@@ -117,7 +133,13 @@ impl WorkerProcess {
 
     /// Reaps it if it has ended; only then nothing of it can write into its region any more.
     pub fn reap(&mut self) -> io::Result<Option<Ending>> {
-        Ok(self.child.try_wait()?.map(ending))
+        if let Some(child) = &mut self.child {
+            return Ok(child.try_wait()?.map(ending));
+        }
+        // Somebody else's child by now: its exit ends all of its threads, whoever reaps it.
+        let text = "ended; an earlier daemon had started it";
+        Ok(liveness::has_exited(&*self.pidfd)?
+            .then(|| Ending { text: text.into(), resumable: true }))
     }
 }
 

@@ -148,6 +148,7 @@ impl Session {
         ClientStatus {
             session: number,
             name: self.name.clone(),
+            vm: None,
             client_pid: self.client_pid,
             worker_pid,
             generation: self.generation,

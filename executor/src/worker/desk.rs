@@ -10,16 +10,36 @@ use ringbar::handshake::{
 };
 use ringbar::link;
 use ringbar::os::Mapping;
-use ringbar::park::FdBlock;
+use ringbar::park::{FdBlock, GuestBlock};
 use ringbar::sync::{Arc, AtomicBool, Ordering};
+use ringbar::worker::Block;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 /// Requests that are taken at one look; more wait for the next, so that none can keep commands waiting.
 const REQUESTS_A_LOOK: usize = 4;
 
+/// What a desk has to know of how its worker blocks.
+pub trait WorkerBlock: Block {
+    /// Whether the client's socket had something at the last block.
+    fn client_asks(&self) -> bool;
+}
+
+impl WorkerBlock for FdBlock {
+    fn client_asks(&self) -> bool {
+        self.owner_ready()
+    }
+}
+
+impl WorkerBlock for GuestBlock {
+    fn client_asks(&self) -> bool {
+        false
+    }
+}
+
 pub struct Desk {
-    connection: Connection,
+    /// `None`: a program in a VM has no socket, and so nothing to ask for.
+    connection: Option<Connection>,
     control: Arc<OwnedFd>,
     arena: Arc<Arena>,
     segment_bytes: u64,
@@ -31,7 +51,7 @@ pub struct Desk {
 
 impl Desk {
     pub fn new(
-        connection: Connection,
+        connection: Option<Connection>,
         control: Arc<OwnedFd>,
         arena: Arc<Arena>,
         segment_bytes_max: u64,
@@ -56,7 +76,8 @@ impl Desk {
 
     fn take_requests(&mut self) -> Result<(), ServeError> {
         for _ in 0..REQUESTS_A_LOOK {
-            let received = match self.connection.receive_now() {
+            let Some(connection) = &self.connection else { return Ok(()) };
+            let received = match connection.receive_now() {
                 Ok(None) => return Ok(()),
                 // The client is gone, which the ring's own wait finds as well.
                 Err(TransportError::Closed { .. }) => return Ok(()),
@@ -119,18 +140,19 @@ impl Desk {
     /// A client that does not read its answers loses them.
     fn answer(&self, message: &Message, memfd: Option<&OwnedFd>) {
         let fds: Vec<_> = memfd.iter().map(AsFd::as_fd).collect();
-        if let Err(error) = self.connection.send(message, &fds, Deadline::after(Duration::ZERO)) {
+        let Some(connection) = &self.connection else { return };
+        if let Err(error) = connection.send(message, &fds, Deadline::after(Duration::ZERO)) {
             tracing::warn!(%error, "the client cannot be answered");
         }
     }
 }
 
-impl Attendant<FdBlock> for Desk {
-    fn attend(&mut self, block: &mut FdBlock, look: Look) -> Result<Wish, ServeError> {
+impl<B: WorkerBlock> Attendant<B> for Desk {
+    fn attend(&mut self, block: &mut B, look: Look) -> Result<Wish, ServeError> {
         match look {
             Look::Busy => self.take_requests()?,
             Look::Idle { device_is_idle } => {
-                if block.owner_ready() {
+                if block.client_asks() {
                     self.take_requests()?;
                 }
                 if let Some(watchdog) = &mut self.watchdog {

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod device;
+
 use ringbar::client::ArenaPlan;
 use ringbar::layout::Sizes;
 use ringbar::link::Options;

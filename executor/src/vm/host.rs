@@ -1,0 +1,426 @@
+//! The daemon's side of a VM: answers claims, runs a worker for each channel that is taken, takes channels back.
+//!
+//! # The life of a channel
+//!
+//! A guest program claims a free channel. The daemon offers the next generation, starts a worker, has the holder keep both,
+//! and assigns the channel. The worker ends when the program closes the channel or its heart rests; the daemon reaps it and
+//! marks the channel lost if it was not closed. The channel stays with its claimant until that gives it back or its heart
+//! rests, since a program that has not noticed may still write; then it is free, its arena is given back to the system, and
+//! the next claim gets the next generation.
+//!
+//! When the monitor's connection closes, the VM is gone: all workers are killed and all channels freed at once.
+
+mod channel;
+
+use super::link::{FromHolder, Held, Holder, HolderError, ToHolder};
+use super::{VECTORS, VmConfig, VmConfigError};
+use crate::daemon::limits::RateLimit;
+use crate::daemon::{self, Config};
+use crate::status::{ClientStatus, VmStatus};
+use channel::Slot;
+use ringbar::directory::{self, Assignments, CLAIMS_VECTOR, Nonce, Refused, Request};
+use ringbar::lines::SharedLines;
+use ringbar::os::{AnyWaiter, EventFd, Interest, MapError, Mapping, Waiter};
+use ringbar::region::{self, Channel, RegionError};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// Time between two looks at claims and hearts; also the daemon's heartbeat in the directory.
+const TICK: Duration = Duration::from_millis(50);
+/// Claims that are answered in a second, as a long-term mean and as a burst.
+const CLAIMS_PER_S: u32 = 50;
+/// How long a daemon waits before it starts a holder anew whose last one died.
+const REOPEN_AFTER: Duration = Duration::from_secs(1);
+
+/// Why a VM cannot be served.
+#[derive(Debug, Error)]
+pub enum VmError {
+    /// There is no such device.
+    #[error(transparent)]
+    Config(#[from] VmConfigError),
+    /// There is no holder.
+    #[error(transparent)]
+    Holder(#[from] HolderError),
+    /// The memory cannot be mapped.
+    #[error("VM {vm}: {source}")]
+    Map {
+        /// The VM.
+        vm: String,
+        /// What the system said.
+        source: MapError,
+    },
+    /// The sizes fit no region.
+    #[error("VM {vm}: {source}")]
+    Region {
+        /// The VM.
+        vm: String,
+        /// What is wrong.
+        source: RegionError,
+    },
+}
+
+/// What a VM needs of its daemon.
+pub struct Context<'d> {
+    /// Waits for everything.
+    pub waiter: &'d mut AnyWaiter,
+    /// What the daemon was started with.
+    pub config: &'d mut Config,
+    /// The time.
+    pub now: Instant,
+}
+
+impl Context<'_> {
+    fn watch(&mut self, fd: Arc<OwnedFd>, number: u64, part: u64, interest: Interest) {
+        if let Err(error) = self.waiter.add(fd, daemon::token(number, part), interest) {
+            tracing::error!(%error, "a descriptor cannot be waited for");
+        }
+    }
+
+    fn unwatch(&mut self, number: u64, part: u64) {
+        self.waiter.remove(daemon::token(number, part));
+    }
+}
+
+/// One VM.
+pub struct Vm {
+    config: VmConfig,
+    number: u64,
+    holder: Holder,
+    device: Device,
+    assignments: Assignments,
+    slots: Vec<Slot>,
+    rate: RateLimit,
+    connected: bool,
+    monitors_refused: u64,
+    ending: bool,
+    /// The holder is gone; when to start another.
+    reopen_at: Option<Instant>,
+}
+
+/// What the holder holds, as the daemon uses it.
+struct Device {
+    memory: OwnedFd,
+    directory: SharedLines,
+    to_host: Vec<EventFd>,
+    to_guest: Vec<EventFd>,
+}
+
+impl Device {
+    /// The bells of a channel: its worker's and its guest's.
+    fn bells(&self, channel: usize) -> (&EventFd, &EventFd) {
+        let vector = usize::from(directory::vector(channel, VECTORS as u16));
+        (&self.to_host[vector], &self.to_guest[vector])
+    }
+}
+
+impl Vm {
+    /// Finds or makes the VM's device, and takes up what an earlier daemon left. `number` and the numbers after it, one a
+    /// channel, name it in the daemon's waiter.
+    ///
+    /// # Errors
+    /// [`VmError`], which says what to try.
+    pub fn open(config: VmConfig, number: u64, context: &mut Context<'_>) -> Result<Self, VmError> {
+        let sizes = config.sizes()?;
+        let (holder, held) = Holder::find_or_start(&context.config.worker_program, &config)?;
+        let Held { memory, to_host, to_guest, channels, connected, found } = held;
+        let map = |source| VmError::Map { vm: config.name.clone(), source };
+        let wrong = |source| VmError::Region { vm: config.name.clone(), source };
+        let mapping = Arc::new(Mapping::memfd_attach(&memory).map_err(map)?);
+        if !found {
+            region::create(&mapping, &sizes, VmConfig::terms()).map_err(wrong)?;
+        }
+        let directory = region::directory_lines(&mapping).map_err(wrong)?;
+        directory::set_doorbells(&directory, VECTORS as u16);
+        directory::beat(&directory);
+        let given = channels.iter().map(|(kept, _)| kept.claimant.and_then(Nonce::new)).collect();
+        let mut slots = Vec::with_capacity(sizes.len());
+        let places = region::places(&sizes, VmConfig::terms());
+        for (index, (place, (kept, pidfd))) in places.into_iter().zip(channels).enumerate() {
+            let channel = Channel::open(&mapping, place).map_err(wrong)?;
+            slots.push(Slot::new(number + 1 + index as u64, channel, kept, pidfd, context.now));
+        }
+        let assignments = Assignments::resume(directory.clone(), given);
+        let device = Device { memory, directory, to_host, to_guest };
+        let rate = RateLimit::new(CLAIMS_PER_S, context.now);
+        let mut vm = Self {
+            config,
+            number,
+            holder,
+            device,
+            assignments,
+            slots,
+            rate,
+            connected,
+            monitors_refused: 0,
+            ending: false,
+            reopen_at: None,
+        };
+        tracing::info!(
+            vm = vm.config.name,
+            found,
+            connected,
+            holder = vm.holder.pid,
+            "serving a VM"
+        );
+        vm.watch_all(context);
+        vm.take_up(context);
+        Ok(vm)
+    }
+
+    fn watch_all(&mut self, context: &mut Context<'_>) {
+        let (holder, claims) = (self.holder.control().clone(), usize::from(CLAIMS_VECTOR));
+        let claims = self.device.to_host[claims].fd().clone();
+        context.watch(holder, self.number, daemon::HOLDER, Interest::Readable);
+        context.watch(claims, self.number, daemon::CLAIMS, Interest::Doorbell);
+    }
+
+    /// Workers of an earlier daemon go on; channels whose worker died meanwhile are marked.
+    fn take_up(&mut self, context: &mut Context<'_>) {
+        for channel in 0..self.slots.len() {
+            let slot = &mut self.slots[channel];
+            if let Some(worker) = &slot.worker {
+                let (pidfd, number) = (worker.pidfd().clone(), slot.number);
+                context.watch(pidfd, number, daemon::WORKER, Interest::Readable);
+                if self.assignments.holder(channel).is_none() || !self.connected {
+                    slot.kill();
+                }
+            } else if self.assignments.holder(channel).is_some() {
+                slot.channel.mark_lost();
+                self.ring_guest(channel);
+                if !self.connected {
+                    self.free(channel);
+                }
+            }
+        }
+    }
+
+    /// Whether `number` is one of this VM's.
+    pub fn owns(&self, number: u64) -> bool {
+        (self.number..=self.number + self.slots.len() as u64).contains(&number)
+    }
+
+    /// Something of this VM's is ready.
+    pub fn look_at(&mut self, number: u64, part: u64, context: &mut Context<'_>) {
+        let channel = number.wrapping_sub(self.number + 1) as usize;
+        match part {
+            daemon::HOLDER if number == self.number => self.listen_to_holder(context),
+            daemon::CLAIMS if number == self.number => self.answer_claims(context),
+            daemon::WORKER if channel < self.slots.len() => self.worker_ended(channel, context),
+            daemon::CONTROL if channel < self.slots.len() => {
+                if !self.slots[channel].take_reports() {
+                    context.unwatch(number, daemon::CONTROL);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn listen_to_holder(&mut self, context: &mut Context<'_>) {
+        loop {
+            match self.holder.next() {
+                Ok(None) => return,
+                Ok(Some(FromHolder::Monitor { connected: true })) => {
+                    tracing::info!(vm = self.config.name, "the VM's monitor connected");
+                    self.connected = true;
+                    directory::beat(&self.device.directory);
+                }
+                Ok(Some(FromHolder::Monitor { connected: false })) => self.vm_gone(),
+                Ok(Some(FromHolder::MonitorRefused)) => self.monitors_refused += 1,
+                Ok(Some(other)) => {
+                    tracing::warn!(vm = self.config.name, "the holder says {other:?}")
+                }
+                Err(error) => return self.holder_gone(&error, context),
+            }
+        }
+    }
+
+    /// The monitor is gone: so is everything that the guest had.
+    fn vm_gone(&mut self) {
+        tracing::info!(vm = self.config.name, "the VM's monitor is gone: its channels are freed");
+        self.connected = false;
+        for channel in 0..self.slots.len() {
+            self.slots[channel].kill();
+            if self.slots[channel].worker.is_none() {
+                // A claim that nobody answered goes as well.
+                self.free(channel);
+            }
+        }
+    }
+
+    fn holder_gone(&mut self, error: &std::io::Error, context: &mut Context<'_>) {
+        context.unwatch(self.number, daemon::HOLDER);
+        context.unwatch(self.number, daemon::CLAIMS);
+        self.holder.reap();
+        if !self.ending {
+            tracing::error!(%error, vm = self.config.name, "the VM's holder died, and its device with it; the VM has to plug it again");
+        }
+        self.reopen_at = Some(context.now + REOPEN_AFTER);
+        self.vm_gone();
+    }
+
+    fn answer_claims(&mut self, context: &mut Context<'_>) {
+        if self.reopen_at.is_some() {
+            return;
+        }
+        let requests: Vec<_> = self.assignments.requests().collect();
+        for (channel, request) in requests {
+            match request {
+                Request::Asked(nonce) => self.answer(channel, nonce, context),
+                Request::GivenBack => self.given_back(channel, context),
+                Request::Contested(_) => {}
+            }
+        }
+    }
+
+    fn answer(&mut self, channel: usize, nonce: Nonce, context: &mut Context<'_>) {
+        let refused = if self.ending {
+            Some(Refused::Ending)
+        } else if self.rate.take(context.now).is_err() {
+            Some(Refused::TooMany)
+        } else if self.slots[channel].worker.is_some() {
+            // Its last worker is not reaped yet: the claim waits.
+            return;
+        } else {
+            self.begin(channel, nonce, context).err().map(|error| {
+                tracing::error!(%error, vm = self.config.name, channel, "no worker for a claim");
+                Refused::NoWorker
+            })
+        };
+        if let Some(why) = refused {
+            tracing::warn!(vm = self.config.name, channel, %why, "a claim was refused");
+            self.assignments.refuse(channel, nonce, why);
+        }
+        self.ring_guest(channel);
+    }
+
+    /// The claimant no longer wants its channel. While its client lives this is somebody else's scribble.
+    fn given_back(&mut self, channel: usize, context: &Context<'_>) {
+        let slot = &mut self.slots[channel];
+        if slot.worker.is_none() {
+            self.free(channel);
+        } else if !slot.is_attached() {
+            slot.ask_to_end(context.now + context.config.limits.worker_end_limit);
+        }
+    }
+
+    fn ring_guest(&self, channel: usize) {
+        if let Err(error) = self.device.bells(channel).1.signal() {
+            tracing::debug!(%error, "the guest's doorbell cannot be rung");
+        }
+    }
+
+    /// Has the holder keep what the next daemon must know of a channel.
+    fn keep(&self, channel: usize) -> std::io::Result<()> {
+        let slot = &self.slots[channel];
+        let kept = slot.kept(self.assignments.holder(channel));
+        let worker = slot.worker.as_ref().map(|worker| worker.pidfd().as_fd());
+        self.holder.tell(&ToHolder::Keep { channel, kept }, worker)
+    }
+
+    fn keep_if_possible(&self, channel: usize) {
+        if self.reopen_at.is_none()
+            && let Err(error) = self.keep(channel)
+        {
+            tracing::warn!(%error, vm = self.config.name, "the holder was not told");
+        }
+    }
+
+    /// Every 50 ms: the daemon's heartbeat, claims without a doorbell, hearts at rest.
+    pub fn tick(&mut self, context: &mut Context<'_>) {
+        directory::beat(&self.device.directory);
+        self.answer_claims(context);
+        let limit = context.config.limits.guest_heart_limit;
+        let end_limit = context.config.limits.worker_end_limit;
+        for channel in 0..self.slots.len() {
+            if self.assignments.holder(channel).is_none() {
+                continue;
+            }
+            let slot = &mut self.slots[channel];
+            let silent = slot.silent();
+            match &mut slot.worker {
+                Some(worker) => {
+                    worker.kill_if_due(context.now);
+                    // It should have noticed by itself.
+                    if silent > limit + end_limit {
+                        worker.kill();
+                    }
+                }
+                None if silent > limit => {
+                    tracing::info!(
+                        vm = self.config.name,
+                        channel,
+                        "a silent program's channel is taken back"
+                    );
+                    self.free(channel);
+                }
+                None => {}
+            }
+        }
+        if self.reopen_at.is_some_and(|at| at <= context.now) {
+            self.reopen(context);
+        }
+    }
+
+    /// Starts over with a new holder after the old one died.
+    fn reopen(&mut self, context: &mut Context<'_>) {
+        if self.ending || self.slots.iter().any(|slot| slot.worker.is_some()) {
+            return;
+        }
+        match Self::open(self.config.clone(), self.number, context) {
+            Ok(vm) => *self = vm,
+            Err(error) => {
+                tracing::error!(%error, "a VM's device cannot be made anew");
+                self.reopen_at = Some(context.now + 10 * REOPEN_AFTER);
+            }
+        }
+    }
+
+    /// When to [`tick`](Self::tick) next; never while there is no guest and nothing to end.
+    pub fn next_tick(&self, now: Instant) -> Option<Instant> {
+        let busy = self.slots.iter().any(|slot| slot.worker.is_some());
+        (self.connected || busy || self.reopen_at.is_some()).then_some(now + TICK)
+    }
+
+    /// Ends in order: workers first, then the device, unless it is to stay.
+    pub fn end(&mut self, context: &Context<'_>) {
+        self.ending = true;
+        let kill_at = context.now + context.config.limits.worker_end_limit;
+        self.slots.iter_mut().for_each(|slot| slot.ask_to_end(kill_at));
+        self.end_holder(context.config.keep_devices);
+    }
+
+    fn end_holder(&self, keep: bool) {
+        if !keep && self.is_over() && self.reopen_at.is_none() {
+            // If it is gone already, all the better.
+            let _ = self.holder.tell(&ToHolder::End, None);
+        }
+    }
+
+    /// Whether it was ended and no worker is left.
+    pub fn is_over(&self) -> bool {
+        self.ending && self.slots.iter().all(|slot| slot.worker.is_none())
+    }
+
+    /// What `status` shows of it.
+    pub fn status(&self) -> VmStatus {
+        let taken = |channel: &usize| self.assignments.holder(*channel).is_some();
+        VmStatus {
+            name: self.config.name.clone(),
+            socket: self.config.socket.display().to_string(),
+            holder_pid: self.holder.pid,
+            connected: self.connected,
+            bytes: self.config.bytes,
+            channels: self.slots.len(),
+            taken: (0..self.slots.len()).filter(taken).count(),
+            monitors_refused: self.monitors_refused,
+        }
+    }
+
+    /// Its channels that somebody has, as clients.
+    pub fn clients(&self, now: Instant) -> Vec<ClientStatus> {
+        let taken = (0..self.slots.len()).filter(|&c| self.assignments.holder(c).is_some());
+        taken.map(|channel| self.slots[channel].status(&self.config.name, channel, now)).collect()
+    }
+}

@@ -1,0 +1,241 @@
+//! One channel of a VM: given to a claimant with a worker, and taken back.
+
+use super::{Context, Vm};
+use crate::daemon;
+use crate::daemon::process::WorkerProcess;
+use crate::job::{ClientKind, Job, Report};
+use crate::status::{ClientStatus, CounterStatus};
+use crate::vm::link::Kept;
+use ringbar::counters::Counters;
+use ringbar::directory::Nonce;
+use ringbar::os::Interest;
+use ringbar::park::ClientHeart;
+use ringbar::region::{Channel, State};
+use rustix::fs::FallocateFlags;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// One channel as the daemon holds it.
+pub(super) struct Slot {
+    /// Names it in the daemon's waiter.
+    pub number: u64,
+    pub channel: Channel,
+    pub worker: Option<WorkerProcess>,
+    generation: u32,
+    heart: ClientHeart,
+    /// It is freed as soon as its worker is reaped, whatever its claimant does.
+    doomed: bool,
+    taken: Instant,
+    waiter: Option<String>,
+    last_end: Option<String>,
+}
+
+impl Slot {
+    /// A channel as the holder kept it.
+    pub fn new(
+        number: u64,
+        channel: Channel,
+        kept: Kept,
+        pidfd: Option<OwnedFd>,
+        now: Instant,
+    ) -> Self {
+        let worker = kept.worker_pid.zip(pidfd);
+        Self {
+            number,
+            heart: ClientHeart::new(&channel),
+            channel,
+            worker: worker.map(|(pid, pidfd)| WorkerProcess::adopt(pid, pidfd)),
+            generation: kept.generation,
+            doomed: false,
+            taken: now,
+            waiter: None,
+            last_end: None,
+        }
+    }
+
+    pub fn kept(&self, claimant: Option<Nonce>) -> Kept {
+        Kept {
+            generation: self.generation,
+            claimant: claimant.map(Nonce::get),
+            worker_pid: self.worker.as_ref().map(WorkerProcess::pid),
+        }
+    }
+
+    /// Ends its worker at once; the channel is free once that is reaped.
+    pub fn kill(&mut self) {
+        self.doomed = true;
+        self.worker.iter_mut().for_each(WorkerProcess::kill);
+    }
+
+    /// Asks its worker to end; the channel is free once that is reaped.
+    pub fn ask_to_end(&mut self, kill_at: Instant) {
+        if !std::mem::replace(&mut self.doomed, true) {
+            self.worker.iter_mut().for_each(|worker| worker.ask_to_end(kill_at));
+        }
+    }
+
+    /// Whether a client is attached in the present generation, as it says itself.
+    pub fn is_attached(&self) -> bool {
+        self.channel.client_state() == (State::Running, self.generation)
+    }
+
+    /// For how long the claimant's heart has rested.
+    pub fn silent(&mut self) -> Duration {
+        self.heart.silent()
+    }
+
+    /// Takes what the worker reported. False when no more will come.
+    pub fn take_reports(&mut self) -> bool {
+        let Some(worker) = &self.worker else { return false };
+        // One for each that an honest worker sends; a flood waits for the next look.
+        for _ in 0..4 {
+            match worker.next_report() {
+                Ok(None) => return true,
+                Ok(Some(Report::Started { waiter, .. })) => self.waiter = Some(waiter),
+                Ok(Some(Report::Grown { .. })) => {}
+                Ok(Some(Report::Ended { reason })) => self.last_end = Some(reason),
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    pub fn status(&self, vm: &str, channel: usize, now: Instant) -> ClientStatus {
+        let counters = Counters::read(&self.channel.header);
+        let state = match &self.worker {
+            Some(_) => format!("{:?}", self.channel.host_state().0).to_lowercase(),
+            None => "waiting".to_owned(),
+        };
+        ClientStatus {
+            session: self.number,
+            name: format!("{vm}, channel {channel}"),
+            vm: Some(vm.to_owned()),
+            client_pid: 0,
+            worker_pid: self.worker.as_ref().map(WorkerProcess::pid),
+            generation: self.generation,
+            state,
+            uptime_s: now.duration_since(self.taken).as_secs_f64(),
+            wake: "fence".into(),
+            waiter: self.waiter.clone(),
+            waiter_reason: None,
+            region_bytes: self.channel.place.identity.channel_bytes,
+            segment_bytes: 0,
+            doorbells_per_1000_commands: CounterStatus::per_1000(
+                counters.client_bells,
+                counters.commands_submitted,
+            ),
+            counters: counters.into(),
+            last_end: self.last_end.clone(),
+        }
+    }
+}
+
+impl Vm {
+    /// Offers the next generation, starts its worker, and gives the channel to `nonce`.
+    pub(super) fn begin(
+        &mut self,
+        channel: usize,
+        nonce: Nonce,
+        context: &mut Context<'_>,
+    ) -> io::Result<()> {
+        let slot = &mut self.slots[channel];
+        slot.generation = slot.generation.wrapping_add(1).max(1);
+        slot.channel.offer(slot.generation);
+        slot.heart = ClientHeart::new(&slot.channel);
+        (slot.doomed, slot.taken) = (false, context.now);
+        (slot.waiter, slot.last_end) = (None, None);
+        let job = slot.job(context);
+        let failpoint = context.config.failpoint.take();
+        let program = &context.config.worker_program;
+        let worker = WorkerProcess::start(program, slot.number, failpoint)?;
+        // The holder knows the worker before that knows its channel: no worker can serve a channel unknown to the next
+        // daemon.
+        let (pid, pidfd) = (worker.pid(), worker.pidfd().clone());
+        let kept = Kept {
+            generation: slot.generation,
+            claimant: Some(nonce.get()),
+            worker_pid: Some(pid),
+        };
+        let keep = super::ToHolder::Keep { channel, kept };
+        self.holder.tell(&keep, Some(pidfd.as_fd()))?;
+        let (worker_bell, guest_bell) = self.device.bells(channel);
+        let fds = [self.device.memory.as_fd(), worker_bell.as_fd(), guest_bell.as_fd()];
+        let worker = worker.give(&job, &fds)?;
+        let number = slot.number;
+        let control = worker.control().cloned();
+        slot.worker = Some(worker);
+        self.assignments.assign(channel, nonce);
+        context.watch(pidfd, number, daemon::WORKER, Interest::Readable);
+        if let Some(control) = control {
+            context.watch(control, number, daemon::CONTROL, Interest::Readable);
+        }
+        let generation = self.slots[channel].generation;
+        tracing::info!(vm = self.config.name, channel, generation, worker = pid, "serving a guest");
+        Ok(())
+    }
+
+    /// The worker's process has ended: it is reaped before anything else is done with its channel.
+    pub(super) fn worker_ended(&mut self, channel: usize, context: &mut Context<'_>) {
+        let slot = &mut self.slots[channel];
+        slot.take_reports();
+        let Some(worker) = &mut slot.worker else { return };
+        let ending = match worker.reap() {
+            Ok(Some(ending)) => ending,
+            Ok(None) => return,
+            Err(error) => {
+                // Its channel stays taken for good: nothing says that it will not write any more.
+                return tracing::error!(%error, vm = self.config.name, channel, "a worker cannot be reaped");
+            }
+        };
+        slot.worker = None;
+        slot.channel.mark_lost();
+        if slot.last_end.is_none() || ending.text.contains("signal") {
+            slot.last_end = Some(ending.text.clone());
+        }
+        context.unwatch(slot.number, daemon::WORKER);
+        context.unwatch(slot.number, daemon::CONTROL);
+        let doomed = slot.doomed;
+        tracing::info!(vm = self.config.name, channel, "a guest's worker ended: {}", ending.text);
+        self.ring_guest(channel);
+        if doomed || !self.connected {
+            self.free(channel);
+        } else {
+            self.keep_if_possible(channel);
+            self.answer_claims(context);
+        }
+        self.end_holder(context.config.keep_devices);
+    }
+
+    /// The channel is nobody's: its arena goes back to the system, and the next claim may have it.
+    pub(super) fn free(&mut self, channel: usize) {
+        let place = self.slots[channel].channel.place;
+        let offset = place.offset + place.identity.arena_offset;
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let punched =
+            rustix::fs::fallocate(&self.device.memory, flags, offset, place.identity.arena_bytes);
+        if let Err(error) = punched {
+            tracing::warn!(%error, vm = self.config.name, "a channel's memory was not given back");
+        }
+        self.assignments.free(channel);
+        self.slots[channel].doomed = false;
+        self.keep_if_possible(channel);
+    }
+}
+
+impl Slot {
+    fn job(&self, context: &Context<'_>) -> Job {
+        let limit = context.config.limits.guest_heart_limit;
+        Job {
+            session: self.number,
+            generation: self.generation,
+            features: self.channel.place.identity.features,
+            offset: self.channel.place.offset,
+            sizes: self.channel.place.identity.sizes().into(),
+            client: ClientKind::Guest { heart_limit_ms: limit.as_millis() as u64 },
+            device: context.config.device.clone(),
+            options: context.config.worker.clone(),
+            segment_bytes_max: 0,
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The options of `ringbar serve` that belong to VMs: `--vm NAME` begins one, what follows is its own.
+
+use super::{BYTES_DEFAULT, CHANNELS_DEFAULT, VmConfig};
+use crate::units;
+use clap::{ArgMatches, Args};
+use std::path::PathBuf;
+
+/// Sockets and VMs, as they are written: what comes before the first `--vm` is the daemon's.
+#[derive(Debug, Default, Args)]
+pub struct PlaceArgs {
+    /// The daemon's socket [default: $RINGBAR_SOCKET, else $XDG_RUNTIME_DIR/ringbar.sock]. After a --vm: where the monitor of
+    /// that VM connects.
+    #[arg(long, value_name = "PATH")]
+    socket: Vec<PathBuf>,
+    /// Serve a VM as well, by an ivshmem-doorbell device; --socket, --size and --channels after it are that VM's. Without a
+    /// --socket before the first --vm only VMs are served, and `ringbar status --socket` takes the first VM's.
+    #[arg(long, value_name = "NAME")]
+    vm: Vec<String>,
+    /// Memory of the VM's device, a power of two [default: 256MiB].
+    #[arg(long, value_name = "BYTES", value_parser = units::bytes, requires = "vm")]
+    size: Vec<u64>,
+    /// Programs that the VM may run at once [default: 3].
+    #[arg(long, value_name = "N", requires = "vm")]
+    channels: Vec<usize>,
+}
+
+/// What was written, sorted out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// The daemon's own socket.
+    pub socket: Option<PathBuf>,
+    /// The VMs.
+    pub vms: Vec<VmConfig>,
+}
+
+impl PlaceArgs {
+    /// Gives each option to the VM that it follows; `matches` are those of `serve`.
+    ///
+    /// # Errors
+    /// If one is given twice, or a VM has no socket.
+    pub fn places(&self, matches: &ArgMatches) -> Result<Places, String> {
+        let at = |name: &str| matches.indices_of(name).map_or(Vec::new(), Iterator::collect);
+        let begins: Vec<usize> = at("vm");
+        let owner = |index: &usize| begins.iter().filter(|begin| *begin < index).count();
+        let (sockets, sizes, channels) = (at("socket"), at("size"), at("channels"));
+        let socket =
+            only("socket", &sockets, &self.socket, |index| owner(index) == 0, "the daemon")?;
+        if sizes.iter().chain(&channels).any(|index| owner(index) == 0) {
+            return Err("found --size or --channels before any --vm, expected them behind the --vm that they belong to".into());
+        }
+        let mut vms = Vec::with_capacity(self.vm.len());
+        for (number, name) in self.vm.iter().enumerate() {
+            let mine = |index: &usize| owner(index) == number + 1;
+            let socket = only("socket", &sockets, &self.socket, mine, name)?;
+            let socket = socket.ok_or_else(|| {
+                format!("found no --socket behind --vm {name}, expected the path that its monitor connects to; try: --vm {name} --socket /run/ringbar-{name}.sock")
+            })?;
+            let bytes = only("size", &sizes, &self.size, mine, name)?.unwrap_or(BYTES_DEFAULT);
+            let channels = only("channels", &channels, &self.channels, mine, name)?;
+            let channels = channels.unwrap_or(CHANNELS_DEFAULT);
+            vms.push(VmConfig { name: name.clone(), socket, bytes, channels });
+        }
+        Ok(Places { socket, vms })
+    }
+}
+
+/// The one value whose index is `mine`.
+fn only<T: Clone>(
+    option: &str,
+    indices: &[usize],
+    values: &[T],
+    mine: impl Fn(&usize) -> bool,
+    whose: &str,
+) -> Result<Option<T>, String> {
+    let mut found = indices.iter().zip(values).filter(|(index, _)| mine(index));
+    let first = found.next().map(|(_, value)| value.clone());
+    match found.next() {
+        None => Ok(first),
+        Some(_) => Err(format!("found --{option} of {whose} twice, expected it once")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory, FromArgMatches, Parser};
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        places: PlaceArgs,
+    }
+
+    fn places(line: &str) -> Result<Places, String> {
+        let words = std::iter::once("serve").chain(line.split_whitespace());
+        let matches = Line::command().try_get_matches_from(words).map_err(|e| e.to_string())?;
+        Line::from_arg_matches(&matches).unwrap().places.places(&matches)
+    }
+
+    fn vm(name: &str, socket: &str, bytes: u64, channels: usize) -> VmConfig {
+        VmConfig { name: name.into(), socket: socket.into(), bytes, channels }
+    }
+
+    #[test]
+    fn each_vm_has_the_options_behind_it() {
+        let found =
+            places("--vm a --socket /a --size 64MiB --vm b --channels 5 --socket /b").unwrap();
+        let vms = vec![vm("a", "/a", 64 << 20, 3), vm("b", "/b", 256 << 20, 5)];
+        assert_eq!(found, Places { socket: None, vms });
+    }
+
+    #[test]
+    fn a_socket_before_the_first_vm_is_the_daemons() {
+        let found = places("--socket /d --vm a --socket /a").unwrap();
+        let vms = vec![vm("a", "/a", 256 << 20, 3)];
+        assert_eq!(found, Places { socket: Some("/d".into()), vms });
+        assert_eq!(places("--socket /d").unwrap().socket, Some("/d".into()));
+    }
+
+    #[test]
+    fn what_belongs_to_nobody_or_comes_twice_is_refused_with_what_to_try() {
+        let cases = [
+            ("--vm a", "no --socket behind --vm a"),
+            ("--vm a --socket /a --socket /b", "twice"),
+            ("--socket /a --socket /b", "twice"),
+            ("--size 1MiB --vm a --socket /a", "before any --vm"),
+            ("--size 1MiB", "--vm"),
+        ];
+        for (line, part) in cases {
+            let error = places(line).unwrap_err();
+            assert!(error.contains(part), "{line}: {error}");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! A VM's monitor and its guest's programs, played by the test: the device's socket, memory and doorbells without a VM.
+
+use super::{PATIENCE, RINGBAR, eventually};
+use ringbar::arena::Arena;
+use ringbar::client::{Client, ClientConfig};
+use ringbar::directory::{self, Nonce};
+use ringbar::lines::SharedLines;
+use ringbar::link::Options;
+use ringbar::os::{EventFd, EventFdDoorbell, Mapping};
+use ringbar::park::PolledPark;
+use ringbar::region::{self, Channel, Expect, State};
+use ringbar::spin::SpinBudget;
+use ringbar::wake::WakeMode;
+use ringbar_executor::attach::{AttachError, encoded};
+use ringbar_executor::status::{self, ClientStatus, Status, VmStatus};
+use ringbar_vocabulary::{ReplyBody, SyncCommand, VOCABULARY_HASH};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use std::fs::File;
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use tempfile::TempDir;
+
+/// A `ringbar serve --vm` process, which may be killed and started again.
+pub struct VmServer {
+    pub child: Child,
+    folder: TempDir,
+    options: String,
+}
+
+impl VmServer {
+    /// Serves the VM `vm` with further options, separated by blanks.
+    pub fn start(options: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let child = Self::spawn(&folder, options);
+        let server = Self { child, folder, options: options.into() };
+        server.wait_until_up();
+        server
+    }
+
+    fn spawn(folder: &TempDir, options: &str) -> Child {
+        let log =
+            File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
+        let mut command = Command::new(RINGBAR);
+        command.args(["serve", "--device-memory", "64MiB", "--vm", "vm", "--socket"]);
+        command.arg(folder.path().join("vm")).args(["--size", "16MiB"]);
+        command.args(options.split_whitespace());
+        command.env("RUST_LOG", "info").stdin(Stdio::null()).stderr(log).spawn().unwrap()
+    }
+
+    fn wait_until_up(&self) {
+        let up = || status::query(&self.socket()).is_ok();
+        assert!(eventually(up), "the daemon does not start: {}", self.log());
+    }
+
+    /// Kills the daemon as a crash does.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again with the same options.
+    pub fn restart(&mut self) {
+        self.child = Self::spawn(&self.folder, &self.options);
+        self.wait_until_up();
+    }
+
+    /// Asks it to end, and waits for that.
+    pub fn end(&mut self) {
+        super::send_signal(self.child.id(), "TERM");
+        assert!(eventually(|| self.child.try_wait().unwrap().is_some()), "{}", self.log());
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("vm")
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    pub fn status(&self) -> Status {
+        status::query(&self.socket()).unwrap()
+    }
+
+    pub fn vm(&self) -> VmStatus {
+        self.status().daemon.vms.remove(0)
+    }
+
+    /// The client of that channel, if somebody has it.
+    pub fn client(&self, channel: usize) -> Option<ClientStatus> {
+        let name = format!("vm, channel {channel}");
+        self.status().clients.into_iter().find(|client| client.name == name)
+    }
+}
+
+impl Drop for VmServer {
+    fn drop(&mut self) {
+        if self.child.try_wait().unwrap().is_none() {
+            super::send_signal(self.child.id(), "TERM");
+            if !eventually(|| self.child.try_wait().unwrap().is_some()) {
+                self.kill();
+            }
+        }
+        // What a killed daemon, or one that was told to, left in place.
+        let _ = Command::new(RINGBAR).args(["vm", "end", "--socket"]).arg(self.socket()).output();
+    }
+}
+
+/// A monitor's connection.
+pub struct Monitor {
+    pub connection: UnixStream,
+    pub memory: OwnedFd,
+    pub to_host: Vec<EventFd>,
+    pub to_guest: Vec<EventFd>,
+    pub mapping: Arc<Mapping>,
+    pub directory: SharedLines,
+}
+
+fn receive(socket: &UnixStream) -> Option<(i64, Option<OwnedFd>)> {
+    let mut bytes = [0; 8];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut buffers = [IoSliceMut::new(&mut bytes)];
+    let flags = RecvFlags::CMSG_CLOEXEC;
+    let received = rustix::net::recvmsg(socket, &mut buffers, &mut control, flags).ok()?;
+    let fd = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    });
+    (received.bytes == 8).then(|| (i64::from_le_bytes(bytes), fd))
+}
+
+impl Monitor {
+    /// Connects as QEMU does; `None` if it is refused.
+    pub fn connect(server: &VmServer) -> Option<Self> {
+        let connection = UnixStream::connect(server.socket()).unwrap();
+        connection.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert_eq!(receive(&connection)?.0, 0, "the version");
+        assert_eq!(receive(&connection)?.0, 1, "the guest's number");
+        let (memory, fd) = receive(&connection)?;
+        assert_eq!(memory, -1);
+        let memory = fd.unwrap();
+        let bells = |peer: i64| -> Vec<EventFd> {
+            let bell = |_| {
+                let (found, fd) = receive(&connection).unwrap();
+                assert_eq!(found, peer);
+                EventFd::from_fd(fd.unwrap()).unwrap()
+            };
+            (0..4).map(bell).collect()
+        };
+        let (to_host, to_guest) = (bells(0), bells(1));
+        let mapping = Arc::new(Mapping::memfd_attach(&memory).unwrap());
+        let directory = region::directory_lines(&mapping).unwrap();
+        Some(Self { connection, memory, to_host, to_guest, mapping, directory })
+    }
+
+    /// A guest program that asks for the first free channel until it is answered.
+    pub fn claim(&self, nonce: u64) -> Program {
+        let nonce = Nonce::new(nonce).unwrap();
+        let mut channel = None;
+        let claimed = eventually(|| {
+            channel = channel.or_else(|| directory::seems_free(&self.directory, 3));
+            let Some(index) = channel else { return false };
+            directory::claim(&self.directory, index, nonce);
+            self.to_host[0].signal().unwrap();
+            eventually(|| directory::is_assigned(&self.directory, index, nonce))
+        });
+        assert!(claimed, "no channel");
+        self.attach(channel.unwrap(), nonce)
+    }
+
+    /// The program that has `channel`.
+    pub fn attach(&self, index: usize, nonce: Nonce) -> Program {
+        let want = Expect { vocabulary_hash: VOCABULARY_HASH, ..Expect::default() };
+        let bell = self.to_host[usize::from(directory::vector(index, 4))].clone();
+        let place = region::inspect(&self.mapping, index, want).unwrap();
+        let channel = Channel::open(&self.mapping, place).unwrap();
+        // Anywhere: several tests of one process cannot all have the address that a guest program has.
+        let (offset, bytes) =
+            (place.offset + place.identity.arena_offset, place.identity.arena_bytes);
+        let arena = self.mapping.subrange(offset as usize, bytes as usize).unwrap();
+        let generation = channel.host_state().1;
+        let options = Options::default();
+        let client = Client::attach(ClientConfig {
+            channel: channel.clone(),
+            generation,
+            arena: Arc::new(Arena::new(arena)),
+            plan: options.plan,
+            doorbell: Arc::new(EventFdDoorbell(bell)),
+            park: Box::new(PolledPark::default()),
+            wake: WakeMode::Fence,
+            spin: SpinBudget::default(),
+            limits: options.limits,
+            heartbeat: true,
+        });
+        Program { client: client.unwrap(), channel, index, generation, nonce }
+    }
+}
+
+/// A program in the guest.
+pub struct Program {
+    pub client: Client,
+    pub channel: Channel,
+    pub index: usize,
+    pub generation: u32,
+    pub nonce: Nonce,
+}
+
+impl Program {
+    pub fn call<C: SyncCommand>(&self, command: C) -> Result<C::Reply, AttachError> {
+        let mut caller = self.client.caller()?;
+        Ok(C::Reply::decode(caller.call(&encoded(command))?)??)
+    }
+
+    pub fn host_state(&self) -> State {
+        self.channel.host_state().0
+    }
+
+    /// Leaves in order.
+    pub fn leave(self, monitor: &Monitor) {
+        self.client.close();
+        drop(self.client);
+        directory::give_back(&monitor.directory, self.index, self.nonce);
+        monitor.to_host[0].signal().unwrap();
+    }
+}

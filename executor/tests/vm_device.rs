@@ -1,0 +1,199 @@
+//! A VM's device without a VM: the test plays the monitor and the guest's programs over the real socket, memory and
+//! doorbells, with a real daemon, holder and workers.
+
+mod support;
+
+use ringbar::Error as ChannelError;
+use ringbar::directory;
+use ringbar::region::State;
+use ringbar_executor::attach::AttachError;
+use ringbar_vocabulary::Ping;
+use std::process::Command;
+use support::device::{Monitor, VmServer};
+use support::{RINGBAR, eventually, is_running, send_signal};
+
+#[test]
+fn programs_of_a_guest_have_channels_and_workers_of_their_own_and_status_shows_them() {
+    let server = VmServer::start("");
+    assert!(!server.vm().connected);
+    let monitor = Monitor::connect(&server).unwrap();
+    let (first, second) = (monitor.claim(7), monitor.claim(8));
+    assert_ne!(first.index, second.index);
+    for (program, token) in [(&first, 1), (&second, 2)] {
+        assert_eq!(program.call(Ping { token }).unwrap().token, token);
+    }
+    let vm = server.vm();
+    assert_eq!((vm.connected, vm.taken, vm.channels), (true, 2, 3));
+    let clients = server.status().clients;
+    assert_eq!(clients.iter().filter(|client| client.vm.as_deref() == Some("vm")).count(), 2);
+    assert_ne!(clients[0].worker_pid, clients[1].worker_pid);
+    let (index, generation) = (first.index, first.generation);
+    first.leave(&monitor);
+    assert!(eventually(|| server.client(index).is_none()), "{}", server.log());
+    let third = monitor.claim(9);
+    assert_eq!((third.index, third.generation), (index, generation + 1));
+    second.call(Ping { token: 3 }).unwrap();
+}
+
+#[test]
+fn a_second_monitor_is_refused_while_one_is_connected_and_served_after_it() {
+    let server = VmServer::start("");
+    let first = Monitor::connect(&server).unwrap();
+    let program = first.claim(7);
+    assert!(Monitor::connect(&server).is_none());
+    program.call(Ping { token: 1 }).unwrap();
+    assert!(eventually(|| server.vm().monitors_refused == 1));
+    drop(first.connection);
+    assert!(eventually(|| !server.vm().connected));
+    let second = Monitor::connect(&server).unwrap();
+    second.claim(8).call(Ping { token: 2 }).unwrap();
+}
+
+#[test]
+fn all_channels_taken_can_be_seen_and_one_that_is_left_can_be_had() {
+    let server = VmServer::start("");
+    let monitor = Monitor::connect(&server).unwrap();
+    let mut programs: Vec<_> = (1..=3).map(|nonce| monitor.claim(nonce)).collect();
+    assert_eq!(directory::seems_free(&monitor.directory, 3), None);
+    programs.pop().unwrap().leave(&monitor);
+    assert!(eventually(|| directory::seems_free(&monitor.directory, 3) == Some(2)));
+    assert_eq!(monitor.claim(4).index, 2);
+}
+
+#[test]
+fn a_killed_worker_loses_its_channel_alone_and_the_next_claim_has_a_new_generation() {
+    let server = VmServer::start("");
+    let monitor = Monitor::connect(&server).unwrap();
+    let (program, other) = (monitor.claim(7), monitor.claim(8));
+    send_signal(server.client(program.index).unwrap().worker_pid.unwrap(), "KILL");
+    assert!(eventually(|| program.host_state() == State::Lost), "{}", server.log());
+    let error = program.call(Ping { token: 1 }).unwrap_err();
+    assert!(matches!(error, AttachError::Channel(ChannelError::PeerDied { .. })), "{error}");
+    let status = server.client(program.index).expect("it stays with who has it");
+    assert_eq!((status.state.as_str(), status.worker_pid), ("waiting", None));
+    let (index, generation) = (program.index, program.generation);
+    program.leave(&monitor);
+    assert!(eventually(|| server.client(index).is_none()));
+    let again = monitor.claim(9);
+    assert_eq!((again.index, again.generation), (index, generation + 1));
+    again.call(Ping { token: 2 }).unwrap();
+    other.call(Ping { token: 3 }).unwrap();
+}
+
+#[test]
+fn a_program_whose_heart_stops_gives_its_channel_back_within_the_limit() {
+    let server = VmServer::start("--guest-heart-limit 500ms");
+    let monitor = Monitor::connect(&server).unwrap();
+    let (program, lives) = (monitor.claim(7), monitor.claim(8));
+    let index = program.index;
+    // Without a word of goodbye, as a killed program: only its heart stops.
+    drop(program);
+    assert!(eventually(|| server.client(index).is_none()), "{}", server.log());
+    assert!(eventually(|| directory::seems_free(&monitor.directory, 3) == Some(index)));
+    lives.call(Ping { token: 1 }).unwrap();
+}
+
+#[test]
+fn a_claimant_that_never_attaches_loses_its_channel() {
+    let server = VmServer::start("--guest-heart-limit 500ms");
+    let monitor = Monitor::connect(&server).unwrap();
+    let nonce = directory::Nonce::new(7).unwrap();
+    directory::claim(&monitor.directory, 0, nonce);
+    // Without a doorbell too: the daemon looks by itself.
+    assert!(eventually(|| directory::is_assigned(&monitor.directory, 0, nonce)));
+    assert!(
+        eventually(|| directory::assigned(&monitor.directory, 0).is_none()),
+        "{}",
+        server.log()
+    );
+}
+
+#[test]
+fn when_the_monitor_goes_everything_is_freed_at_once_and_the_next_boot_works() {
+    let server = VmServer::start("--guest-heart-limit 10min");
+    let monitor = Monitor::connect(&server).unwrap();
+    let programs: Vec<_> = (1..=3).map(|nonce| monitor.claim(nonce)).collect();
+    let workers: Vec<u32> =
+        server.status().clients.iter().filter_map(|client| client.worker_pid).collect();
+    assert_eq!(workers.len(), 3);
+    drop(monitor.connection);
+    assert!(eventually(|| server.vm().taken == 0), "{}", server.log());
+    assert!(workers.iter().all(|&pid| !is_running(pid)));
+    drop(programs);
+    let next = Monitor::connect(&server).unwrap();
+    let program = next.claim(4);
+    assert_eq!(program.generation, 2);
+    program.call(Ping { token: 1 }).unwrap();
+}
+
+#[test]
+fn a_daemon_killed_and_started_again_finds_device_and_live_workers() {
+    let mut server = VmServer::start("");
+    let monitor = Monitor::connect(&server).unwrap();
+    let (program, doomed) = (monitor.claim(7), monitor.claim(8));
+    let (holder, worker) =
+        (server.vm().holder_pid, server.client(program.index).unwrap().worker_pid);
+    let doomed_worker = server.client(doomed.index).unwrap().worker_pid.unwrap();
+    server.kill();
+    program.call(Ping { token: 1 }).unwrap();
+    send_signal(doomed_worker, "KILL");
+    server.restart();
+    program.call(Ping { token: 2 }).unwrap();
+    let vm = server.vm();
+    assert_eq!((vm.holder_pid, vm.connected, vm.taken), (holder, true, 2));
+    let client = server.client(program.index).unwrap();
+    assert_eq!((client.worker_pid, client.generation), (worker, program.generation));
+    assert!(eventually(|| doomed.host_state() == State::Lost), "{}", server.log());
+    let (index, generation) = (doomed.index, doomed.generation);
+    doomed.leave(&monitor);
+    assert!(eventually(|| server.client(index).is_none()), "{}", server.log());
+    assert_eq!(monitor.claim(9).generation, generation + 1, "no generation comes twice");
+    let index = program.index;
+    program.leave(&monitor);
+    assert!(eventually(|| server.client(index).is_none()), "an adopted worker's end is seen");
+}
+
+#[test]
+fn an_orderly_end_takes_the_device_away_unless_it_is_to_stay() {
+    for (options, stays) in [("", false), ("--keep-devices", true)] {
+        let mut server = VmServer::start(options);
+        let holder = server.vm().holder_pid;
+        let monitor = Monitor::connect(&server).unwrap();
+        let program = monitor.claim(7);
+        program.call(Ping { token: 1 }).unwrap();
+        server.end();
+        let state = program.host_state();
+        assert_eq!(state, State::Closed, "the program is told: {}", server.log());
+        if stays {
+            assert!(is_running(holder));
+            server.restart();
+            assert_eq!((server.vm().holder_pid, server.vm().connected), (holder, true));
+            monitor.claim(8).call(Ping { token: 1 }).unwrap();
+        } else {
+            assert!(eventually(|| !is_running(holder)), "{}", server.log());
+            assert!(!server.socket().exists());
+        }
+    }
+}
+
+#[test]
+fn a_second_daemon_and_other_sizes_are_refused_with_what_to_try() {
+    let mut server = VmServer::start("");
+    let socket = server.socket();
+    let serve = |name: &str, size: &str| {
+        let mut command = Command::new(RINGBAR);
+        let other = socket.with_extension("d");
+        command.arg("serve").arg("--socket").arg(other).args(["--vm", name, "--socket"]);
+        let ended = command.arg(&socket).args(["--size", size]).output().unwrap();
+        assert!(!ended.status.success());
+        String::from_utf8_lossy(&ended.stderr).into_owned()
+    };
+    let said = serve("vm", "16MiB");
+    assert!(said.contains("another daemon serves this VM"), "{said}");
+    let said = serve("vm", "17MiB");
+    assert!(said.contains("power of two"), "{said}");
+    server.kill();
+    let said = serve("vm", "32MiB");
+    assert!(said.contains("16777216 bytes") && said.contains("vm end"), "{said}");
+    server.restart();
+}
