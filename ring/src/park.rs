@@ -151,15 +151,27 @@ impl Block for FdBlock {
 /// How a side without any doorbell waits: it sleeps, shortly at first, longer while nothing comes.
 const NAPS: [Duration; 2] = [Duration::from_micros(50), Duration::from_millis(1)];
 
+/// Time between two naps of one wait, at most: more means that something was found in between, and a new wait begun. A
+/// client's waiting thread only looks between two naps; a worker may poll for a while first.
+const SAME_WAIT_OF_CLIENT: Duration = Duration::from_micros(20);
+const SAME_WAIT_OF_WORKER: Duration = Duration::from_micros(300);
+
 /// Naps of growing length since the last time that something was found.
 #[derive(Debug, Default)]
-struct Naps(u32);
+struct Naps {
+    taken: u32,
+    ended: Option<Instant>,
+}
 
 impl Naps {
-    fn nap(&mut self, timeout: Duration) {
-        let length = NAPS[0].saturating_mul(1 << self.0.min(8)).min(NAPS[1]).min(timeout);
-        self.0 = self.0.saturating_add(1);
+    fn nap(&mut self, timeout: Duration, same_wait: Duration) {
+        if self.ended.is_none_or(|ended| ended.elapsed() > same_wait) {
+            self.taken = 0;
+        }
+        let length = NAPS[0].saturating_mul(1 << self.taken.min(8)).min(NAPS[1]).min(timeout);
+        self.taken += 1;
         std::thread::sleep(length);
+        self.ended = Some(Instant::now());
     }
 }
 
@@ -174,7 +186,7 @@ pub struct PolledPark {
 impl Park for PolledPark {
     fn park(&self, timeout: Duration) {
         let mut naps = self.naps.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        naps.nap(timeout);
+        naps.nap(timeout, SAME_WAIT_OF_CLIENT);
     }
 }
 
@@ -291,7 +303,7 @@ impl PolledBlock {
 
 impl Block for PolledBlock {
     fn block(&mut self, timeout: Duration) -> io::Result<Blocked> {
-        self.naps.nap(timeout);
+        self.naps.nap(timeout, SAME_WAIT_OF_WORKER);
         Ok(if self.client_is_silent() { Blocked::PeerGone } else { Blocked::Other })
     }
 }

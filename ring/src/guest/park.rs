@@ -45,7 +45,7 @@ struct OnInterrupt {
     bell: EventFd,
     rung: AtomicBool,
     state: Mutex<(PollWaiter, ReadySet)>,
-    _interrupts: Arc<Interrupts>,
+    interrupts: Arc<Interrupts>,
 }
 
 /// The heartbeats that were seen last, and for how long they have rested while somebody looked.
@@ -65,7 +65,7 @@ impl OnInterrupt {
             bell,
             rung: AtomicBool::new(false),
             state: Mutex::new((waiter, ReadySet::with_capacity(2))),
-            _interrupts: Arc::clone(interrupts),
+            interrupts: Arc::clone(interrupts),
         }))
     }
 
@@ -143,7 +143,8 @@ impl Park for GuestPark {
             && interrupt.rung.swap(false, Ordering::Relaxed)
         {
             // Failing to drain costs one empty wake-up.
-            let _ = interrupt.bell.drain();
+            let count = interrupt.bell.drain().unwrap_or(0);
+            interrupt.interrupts.received.fetch_add(count, Ordering::Relaxed);
         }
     }
 

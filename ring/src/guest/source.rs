@@ -50,7 +50,7 @@ impl Source {
                 Mapping::device(self.fd.as_fd(), start + offset, len, None, VFIO_KIND)
             }
         };
-        Ok(mapped?)
+        Ok(mapped?.guarded())
     }
 
     /// Maps `len` bytes at `offset` at exactly `address`.
@@ -62,7 +62,7 @@ impl Source {
                 Mapping::device(fd, start + offset, len, Some(address), VFIO_KIND)
             }
         };
-        Ok(mapped?)
+        Ok(mapped?.guarded())
     }
 }
 

@@ -5,7 +5,7 @@ use super::source::Source;
 use super::{GuestConfig, GuestError};
 use crate::os::doorbell::EventFd;
 use crate::os::vfio;
-use crate::sync::Arc;
+use crate::sync::{Arc, AtomicU64, Ordering};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -30,6 +30,8 @@ pub(super) struct Vfio {
 pub struct Interrupts {
     /// One eventfd a vector.
     bells: Vec<EventFd>,
+    /// Interrupts that were taken.
+    pub(super) received: AtomicU64,
     /// Signalled when the function is to be given back.
     release: EventFd,
     // Closed in this order.
@@ -42,6 +44,11 @@ impl Interrupts {
     /// The eventfd of `vector`, if the function has that many.
     pub fn bell(&self, vector: u16) -> Option<&EventFd> {
         self.bells.get(usize::from(vector))
+    }
+
+    /// Interrupts taken so far, of all vectors.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
     }
 
     /// How many vectors signal.
@@ -115,8 +122,15 @@ impl Vfio {
         let release = eventfd()?;
         // Older kernels have no such request; unplugging then waits until the program ends.
         let _ = vfio::signal_by(device.as_fd(), vfio::RELEASE_REQUEST, &[release.as_fd()]);
-        let interrupts =
-            Interrupts { bells, release, _device: device, _group: group, _container: container };
+        let received = AtomicU64::new(0);
+        let interrupts = Interrupts {
+            bells,
+            received,
+            release,
+            _device: device,
+            _group: group,
+            _container: container,
+        };
         Ok(Self { registers, region, interrupts })
     }
 }

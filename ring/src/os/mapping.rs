@@ -25,6 +25,7 @@
 //! (`MFD_HUGETLB`) are refused, because there a hole may find no page to come back to, which is the fatal signal again;
 //! [`Mapping::advise_huge_pages`] has no such end.
 
+use super::fault::Guard;
 use super::map_error::MapError;
 use crate::sync::{AtomicU32, Ordering, fence};
 use memmap2::{MmapOptions, MmapRaw};
@@ -91,6 +92,8 @@ pub struct Mapping {
     ptr: NonNull<u8>,
     len: usize,
     kind: MappingKind,
+    /// Dropped before the memory is.
+    guard: Option<Guard>,
     backing: Backing,
 }
 
@@ -111,6 +114,7 @@ unsafe impl Sync for Mapping {}
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        drop(self.guard.take());
         match self.backing {
             // SAFETY: `ptr` came from `alloc_zeroed` with this layout, and this is the only drop.
             Backing::Heap(layout) => unsafe { std::alloc::dealloc(self.ptr.as_ptr(), layout) },
@@ -179,7 +183,7 @@ impl<'fd> Source<'fd> {
             .map_err(|e| MapError::system(&self.subject, "mmap", e))?;
         let ptr = NonNull::new(raw.as_mut_ptr())
             .ok_or_else(|| MapError::system(&self.subject, "mmap", Errno::NOMEM))?;
-        Ok(Mapping { ptr, len, kind: self.kind, backing: Backing::Kernel(raw) })
+        Ok(Mapping { ptr, len, kind: self.kind, guard: None, backing: Backing::Kernel(raw) })
     }
 }
 
@@ -194,7 +198,7 @@ impl Mapping {
         // SAFETY: the layout's size was checked not to be zero.
         let ptr = unsafe { std::alloc::alloc_zeroed(layout) };
         let ptr = NonNull::new(ptr).ok_or(MapError::OutOfMemory { len })?;
-        Ok(Self { ptr, len, kind: MappingKind::Heap, backing: Backing::Heap(layout) })
+        Ok(Self { ptr, len, kind: MappingKind::Heap, guard: None, backing: Backing::Heap(layout) })
     }
 
     /// A new memfd of `len` bytes, rounded up to whole pages, sealed against shrinking, growing and further seals, and
@@ -283,7 +287,7 @@ impl Mapping {
         check_aligned("address", address as u64, rustix::param::page_size() as u64)?;
         let len = source.checked_len(len)?;
         let ptr = map_exactly(&source, offset, len, address)?;
-        Ok(Self { ptr, len, kind: source.kind, backing: Backing::Fixed })
+        Ok(Self { ptr, len, kind: source.kind, guard: None, backing: Backing::Fixed })
     }
 
     /// Maps `len` bytes at `offset` of a device file whose regions the kernel described to the caller (VFIO), anywhere or
@@ -302,7 +306,14 @@ impl Mapping {
         check_aligned("address", address as u64, rustix::param::page_size() as u64)?;
         let len = source.checked_len(len)?;
         let ptr = map_exactly(&source, offset, len, address)?;
-        Ok(Self { ptr, len, kind, backing: Backing::Fixed })
+        Ok(Self { ptr, len, kind, guard: None, backing: Backing::Fixed })
+    }
+
+    /// The same mapping, which reads as zeros once its file is taken away (a PCI function that is unplugged), where
+    /// touching it would end the process.
+    pub fn guarded(mut self) -> Self {
+        self.guard = Guard::new(self.ptr, self.len);
+        self
     }
 
     /// Bytes that the file, memfd or device behind `fd` holds.

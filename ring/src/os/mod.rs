@@ -24,6 +24,7 @@
 #[cfg(test)]
 pub(crate) mod counting_allocator;
 pub mod doorbell;
+mod fault;
 pub mod liveness;
 pub mod map_error;
 pub mod mapping;
