@@ -1,6 +1,6 @@
 //! What a backend may do on behalf of one command.
 
-use crate::{ArenaFault, Hold, Services, Violation};
+use crate::{ArenaFault, Hold, HostMemory, Services, Violation};
 use ringbar_vocabulary::{ArenaRef, Status, Tail};
 use std::sync::Arc;
 
@@ -135,6 +135,11 @@ pub struct Ticket {
 }
 
 impl Ticket {
+    /// The client's arena, checked at each access.
+    pub fn arena(&self) -> &dyn HostMemory {
+        &*self.services.arena
+    }
+
     /// Latches a failure of the command.
     pub fn latch(&self, status: Status) {
         self.services.errors.latch(self.position, status);

@@ -1,8 +1,9 @@
 //! The kernels that every mock GPU has.
 
-use crate::kernel::{Kernel, KernelArgs, KernelFault, KernelFn, KernelSpec};
+use crate::kernel::{Kernel, KernelArgs, KernelFacts, KernelFault, KernelFn, KernelSpec};
 use crate::mixing;
 use ringbar_vocabulary::{Draw, PARAM_BLOCK_MAX_BYTES, Param};
+use std::sync::Arc;
 
 /// `fill_u32(dst, value: u32, count: u64)`, `axpy_f32(x, y, a: f32, count: u64)` (y += a x) and
 /// `copy(dst, src, bytes: u64)`.
@@ -80,7 +81,8 @@ pub(crate) fn mix_kernel(name: &str, draw: Option<&mut Draw>) -> Option<Kernel> 
     let places = param_bytes / POINTER_BYTES;
     let place = draw.map_or(0, |draw| draw.below(places.max(1) as u64) as usize);
     let layout = mix_layout(param_bytes, place * POINTER_BYTES);
-    Some(Kernel { name: name.into(), layout, param_bytes, run: mix })
+    let (facts, variables) = (KernelFacts::default(), Arc::default());
+    Some(Kernel { name: name.into(), layout, param_bytes, run: mix, facts, variables })
 }
 
 /// The pointer first, then whatever lies before and behind it.

@@ -8,7 +8,9 @@ use thiserror::Error;
 pub struct MockConfig {
     /// Decides kernel layouts and the UUID.
     pub seed: u64,
-    /// Size of the device's memory, in bytes. Committed lazily, page by page.
+    /// How many devices there are, all alike.
+    pub devices: u32,
+    /// Size of each device's memory, in bytes. Committed lazily, page by page.
     pub device_memory_bytes: u64,
     /// How much of the memory, from its start, is committed at once and not at first use.
     pub prefault_bytes: u64,
@@ -32,6 +34,7 @@ impl Default for MockConfig {
     fn default() -> Self {
         Self {
             seed: 0,
+            devices: 1,
             device_memory_bytes: 16 << 30,
             prefault_bytes: 0,
             latency_ns: 0,

@@ -1,28 +1,31 @@
 //! What operations do to device memory, whoever executes them.
 
-use crate::heap::Heap;
 use crate::kernel::{Geometry, Kernel, KernelArgs};
 use crate::pool::Pool;
+use crate::space::Space;
+use ringbar_backend::HostMemory;
 use ringbar_vocabulary::{MemoryDigestReply, Status};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use xxhash_rust::xxh3::Xxh3Default;
 
-/// Memory and its allocator, when one thread owns both.
+/// Memory and what lies where in it, when one thread owns both.
 pub(crate) struct Device {
     pub(crate) pool: Pool,
-    pub(crate) heap: Heap,
+    pub(crate) space: Space,
 }
 
 /// Runs a kernel. Its failure, a panic of its body included, is a status.
 pub(crate) fn launch(
     pool: &mut Pool,
-    heap: &mut Heap,
+    space: &mut Space,
+    arena: &dyn HostMemory,
     kernel: &Kernel,
     params: &[u8],
     geometry: Geometry,
 ) -> Result<(), Status> {
-    let mut args = KernelArgs { kernel, params, geometry, pool, heap };
-    match catch_unwind(AssertUnwindSafe(|| (kernel.run)(&mut args))) {
+    let mut args = KernelArgs { kernel, params, geometry, pool, space, arena, borrowed: None };
+    let run = || (kernel.run)(&mut args).and_then(|()| args.give_back());
+    match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(())) => Ok(()),
         Ok(Err(fault)) => {
             tracing::warn!(kernel = kernel.name, %fault, "a launch failed");
@@ -35,20 +38,20 @@ pub(crate) fn launch(
     }
 }
 
-/// Gives an allocation back to the heap, its bytes zeroed if `scrub`.
-pub(crate) fn retire(pool: Option<&mut Pool>, heap: &mut Heap, offset: u64) {
-    let (offset, bytes) = heap.retire(offset);
+/// Gives an allocation back to its heap, its bytes zeroed if `scrub`.
+pub(crate) fn retire(pool: Option<&mut Pool>, space: &mut Space, offset: u64) {
+    let (offset, bytes) = space.retire(offset);
     if let Some(pool) = pool {
         pool.fill(offset as usize..(offset + bytes) as usize, &[0]);
     }
 }
 
 /// The hash of all live allocations in address order, and of what library calls changed.
-pub(crate) fn digest(pool: &Pool, heap: &Heap) -> MemoryDigestReply {
+pub(crate) fn digest(pool: &Pool, space: &Space) -> MemoryDigestReply {
     let mut hash = Xxh3Default::new();
     pool.scratch_words().for_each(|word| hash.update(&word.to_le_bytes()));
     let (mut allocations, mut total) = (0, 0);
-    for (offset, bytes) in heap.live() {
+    for (offset, bytes) in space.heaps().iter().flat_map(|heap| heap.live()) {
         hash.update(&offset.to_le_bytes());
         hash.update(&bytes.to_le_bytes());
         hash.update(pool.get(offset as usize..(offset + bytes) as usize));

@@ -1,16 +1,17 @@
 //! The mock GPU: its objects and what they need at each command.
 
 use crate::config::{Faults, MockConfig, MockError};
+use crate::contexts::ContextState;
 use crate::engine::Engine;
 use crate::facts::facts;
 use crate::ids::Table;
-use crate::kernel::Kernel;
-use crate::module::{Module, Registry};
-use crate::schedule::{DEFAULT_SERIAL, Mark, Twist};
+use crate::module::{Function, Module, Registry};
+use crate::op::Twist;
+use crate::schedule::{DEFAULT_SERIAL, Kind, Lane};
+use crate::streams::{Event, Stream};
 use ringbar_backend::{Backend, Context};
 use ringbar_vocabulary::{Row, Status, StreamId};
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// A deterministic software GPU for one client. See the crate's documentation.
@@ -18,16 +19,21 @@ pub struct MockGpu {
     pub(crate) config: MockConfig,
     pub(crate) engine: Engine,
     pub(crate) registry: Registry,
-    pub(crate) facts: Vec<u8>,
+    /// Each device's facts, encoded.
+    pub(crate) facts: Vec<Vec<u8>>,
     pub(crate) initialised: bool,
-    /// Serial numbers of the streams that the client created.
-    pub(crate) streams: Table<u64>,
-    /// The latest record of each event, unless its work was done at once.
-    pub(crate) events: Table<Option<Mark>>,
+    pub(crate) contexts: Table<ContextState>,
+    /// All streams, the contexts' default ones included.
+    pub(crate) streams: Table<Stream>,
+    pub(crate) next_serial: u64,
+    pub(crate) events: Table<Event>,
     pub(crate) modules: Table<Module>,
-    pub(crate) functions: Table<Arc<Kernel>>,
-    /// Length in bytes of the pinned blocks by address.
-    pub(crate) pinned: HashMap<u64, u64>,
+    pub(crate) functions: Table<Function>,
+    /// Length in bytes and address of the pinned blocks, by their place in the arena.
+    pub(crate) pinned: HashMap<u64, (u64, Option<u64>)>,
+    /// The device's own time in nanoseconds: it goes on by what each operation is said to take,
+    /// so that the same commands take the same time.
+    pub(crate) clock_ns: u64,
     /// Bytes of the tail at hand, when it came from the arena.
     pub(crate) scratch: Vec<u8>,
     pub(crate) counts: Counts,
@@ -51,31 +57,44 @@ pub(crate) struct Counts {
 }
 
 impl MockGpu {
-    /// A device with those properties.
+    /// Devices with those properties.
     ///
     /// # Errors
     /// [`MockError`] if the system gives no memory or no threads, or a kernel's parameters fit no
     /// parameter block.
-    pub fn new(config: MockConfig) -> Result<Self, MockError> {
+    pub fn new(mut config: MockConfig) -> Result<Self, MockError> {
+        config.devices = config.devices.max(1);
         let registry = Registry::new(&config)?;
-        let mut engine = Engine::new(&config)?;
-        let total = engine.with_heap(|heap| heap.capacity());
-        Ok(Self {
-            facts: facts(&config, total).to_bytes(),
+        let first = Lane { serial: DEFAULT_SERIAL, kind: Kind::Default, context: 0 };
+        let mut engine = Engine::new(&config, first)?;
+        let capacity = |device| {
+            let total = engine.with_space(|space| space.heap(device).map(|heap| heap.capacity()));
+            facts(&config, device, total.unwrap_or(0)).to_bytes()
+        };
+        let facts = (0..config.devices).map(capacity).collect();
+        let mut gpu = Self {
+            facts,
             config,
             engine,
             registry,
             initialised: false,
+            contexts: Table::default(),
             streams: Table::default(),
+            next_serial: DEFAULT_SERIAL,
             events: Table::default(),
             modules: Table::default(),
             functions: Table::default(),
             pinned: HashMap::new(),
+            clock_ns: 0,
             scratch: Vec::new(),
             counts: Counts::default(),
             lost: None,
             unsupported_logged: BTreeSet::new(),
-        })
+        };
+        for device in 0..gpu.config.devices {
+            gpu.add_context(device, device);
+        }
+        Ok(gpu)
     }
 
     #[inline]
@@ -83,14 +102,29 @@ impl MockGpu {
         if self.initialised { Ok(()) } else { Err(Status::NOT_INITIALIZED) }
     }
 
+    /// Whether a device exists.
+    pub(crate) fn check_device(&self, device: u32) -> Result<(), Status> {
+        self.ready()?;
+        if device < self.config.devices { Ok(()) } else { Err(Status::INVALID_DEVICE) }
+    }
+
     /// The serial number of a stream.
     #[inline]
     pub(crate) fn stream(&self, stream: StreamId) -> Result<u64, Status> {
         self.ready()?;
-        if stream == StreamId::DEFAULT {
-            return Ok(DEFAULT_SERIAL);
+        self.streams.get(stream.0).map(|stream| stream.lane.serial)
+    }
+
+    /// Has device threads execute from now on, so that a stream can wait without the worker.
+    pub(crate) fn start_threads(&mut self) -> Result<(), Status> {
+        if !self.engine.is_inline() {
+            return Ok(());
         }
-        self.streams.get(stream.0).copied()
+        let lanes: Vec<Lane> = self.streams.iter().map(|(_, stream)| stream.lane).collect();
+        self.engine.start_threads(&lanes).map_err(|error| {
+            tracing::error!(%error, "a stream would have to wait");
+            Status::OPERATING_SYSTEM
+        })
     }
 
     /// Counts and logs a command that has no behaviour here.

@@ -8,16 +8,31 @@ use crate::pool::DEVICE_BASE;
 /// Allocations start at multiples of this many bytes.
 pub(crate) const ALIGN_BYTES: u64 = 256;
 
+/// Who gave an allocation its life, and so who ends it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Owner {
+    /// The client, in a context.
+    Context(u32),
+    /// A memory pool.
+    Pool(u32),
+    /// A module's variable.
+    Module,
+}
+
 struct Block {
     /// Bytes asked for; accesses are checked against these.
     bytes: u64,
+    owner: Owner,
     /// Freed by the client, but earlier work may still use it.
     dying: bool,
 }
 
-/// The allocator: best fit, lowest address first, free neighbours joined.
+/// The allocator of one device: best fit, lowest address first, free neighbours joined.
 pub(crate) struct Heap {
+    start: u64,
     capacity: u64,
+    /// Bytes of physical memory that is mapped elsewhere.
+    physical: u64,
     live: BTreeMap<u64, Block>,
     /// Free ranges by offset, never adjacent to each other.
     free: BTreeMap<u64, u64>,
@@ -30,36 +45,62 @@ pub(crate) struct Heap {
 }
 
 impl Heap {
-    pub(crate) fn new(capacity: u64) -> Self {
+    pub(crate) fn new(start: u64, capacity: u64) -> Self {
         let capacity = capacity & !(ALIGN_BYTES - 1);
         let mut heap = Self {
+            start,
             capacity,
+            physical: 0,
             live: BTreeMap::new(),
             free: BTreeMap::new(),
             free_by_size: BTreeSet::new(),
             allocated: 0,
             recent: (0, 0),
         };
-        heap.add_free(0, capacity);
+        heap.add_free(start, capacity);
         heap
+    }
+
+    /// Whether an offset is one of this device's memory.
+    pub(crate) fn has(&self, offset: u64) -> bool {
+        offset.wrapping_sub(self.start) < self.capacity
     }
 
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity
     }
 
+    /// What is in use, in bytes.
     pub(crate) fn allocated(&self) -> u64 {
-        self.allocated
+        self.allocated + self.physical
+    }
+
+    fn check_room(&self, bytes: u64) -> Result<(), Status> {
+        let fits = self.allocated().checked_add(bytes).is_some_and(|all| all <= self.capacity);
+        if fits { Ok(()) } else { Err(Status::OUT_OF_MEMORY) }
+    }
+
+    /// Takes physical memory that will be mapped elsewhere.
+    pub(crate) fn take_physical(&mut self, bytes: u64) -> Result<(), Status> {
+        self.check_room(bytes)?;
+        self.physical += bytes;
+        Ok(())
+    }
+
+    /// Gives such memory back.
+    pub(crate) fn give_physical(&mut self, bytes: u64) {
+        self.physical -= bytes;
     }
 
     /// An allocation of `bytes`, above 0.
-    pub(crate) fn alloc(&mut self, bytes: u64) -> Result<DevicePtr, Status> {
+    pub(crate) fn alloc(&mut self, bytes: u64, owner: Owner) -> Result<DevicePtr, Status> {
         let size = bytes.checked_next_multiple_of(ALIGN_BYTES).ok_or(Status::OUT_OF_MEMORY)?;
+        self.check_room(size)?;
         let &(found, offset) =
             self.free_by_size.range((size, 0)..).next().ok_or(Status::OUT_OF_MEMORY)?;
         self.remove_free(offset, found);
         self.add_free(offset + size, found - size);
-        self.live.insert(offset, Block { bytes, dying: false });
+        self.live.insert(offset, Block { bytes, owner, dying: false });
         self.allocated += size;
         Ok(DevicePtr(DEVICE_BASE + offset))
     }
@@ -74,6 +115,18 @@ impl Heap {
             }
             _ => Err(Status::INVALID_VALUE),
         }
+    }
+
+    /// Who owns the allocation that begins at an address.
+    pub(crate) fn owner(&self, at: DevicePtr) -> Option<Owner> {
+        let block = self.live.get(&at.0.checked_sub(DEVICE_BASE)?)?;
+        (!block.dying).then_some(block.owner)
+    }
+
+    /// Everything that an owner has and that was not freed.
+    pub(crate) fn owned_by(&self, owner: Owner) -> Vec<DevicePtr> {
+        let owned = self.live.iter().filter(|(_, block)| block.owner == owner && !block.dying);
+        owned.map(|(&offset, _)| DevicePtr(DEVICE_BASE + offset)).collect()
     }
 
     /// Gives back an allocation; answers its offset and bytes.
@@ -140,9 +193,10 @@ impl Heap {
         (end <= start + block.bytes).then_some((start, block, offset))
     }
 
-    /// Offset and bytes of everything allocated, in address order.
+    /// Offset and bytes of everything that the client allocated, in address order.
     pub(crate) fn live(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        self.live.iter().map(|(&offset, block)| (offset, block.bytes))
+        let client = self.live.iter().filter(|(_, block)| block.owner != Owner::Module);
+        client.map(|(&offset, block)| (offset, block.bytes))
     }
 }
 
@@ -151,29 +205,31 @@ mod tests {
     use super::*;
     use ringbar_vocabulary::Draw;
 
+    const OWNER: Owner = Owner::Context(0);
+
     #[test]
     fn the_smallest_hole_that_fits_is_used() {
-        let mut heap = Heap::new(1 << 20);
-        let blocks: Vec<_> = (0..5).map(|_| heap.alloc(1024).unwrap()).collect();
-        let big = heap.alloc(4096).unwrap();
-        heap.alloc(256).unwrap();
+        let mut heap = Heap::new(0, 1 << 20);
+        let blocks: Vec<_> = (0..5).map(|_| heap.alloc(1024, OWNER).unwrap()).collect();
+        let big = heap.alloc(4096, OWNER).unwrap();
+        heap.alloc(256, OWNER).unwrap();
         for at in [blocks[1], blocks[3], big] {
             let offset = heap.doom(at).unwrap();
             heap.retire(offset);
         }
-        assert_eq!(heap.alloc(1000).unwrap(), blocks[1]);
-        assert_eq!(heap.alloc(700).unwrap(), blocks[3]);
-        assert_eq!(heap.alloc(1025).unwrap(), big);
+        assert_eq!(heap.alloc(1000, OWNER).unwrap(), blocks[1]);
+        assert_eq!(heap.alloc(700, OWNER).unwrap(), blocks[3]);
+        assert_eq!(heap.alloc(1025, OWNER).unwrap(), big);
     }
 
     #[test]
     fn free_neighbours_join_until_all_is_one_again() {
-        let mut heap = Heap::new(1 << 20);
+        let mut heap = Heap::new(0, 1 << 20);
         let mut draw = Draw::new(1);
         let mut live = Vec::new();
         for _ in 0..2000 {
             if draw.below(2) == 0 {
-                live.extend(heap.alloc(1 + draw.below(5000)));
+                live.extend(heap.alloc(1 + draw.below(5000), OWNER));
             } else if !live.is_empty() {
                 let at = live.swap_remove(draw.below(live.len() as u64) as usize);
                 let offset = heap.doom(at).unwrap();
@@ -185,13 +241,13 @@ mod tests {
             heap.retire(offset);
         }
         assert_eq!((heap.free.len(), heap.free_by_size.len(), heap.allocated), (1, 1, 0));
-        assert_eq!(heap.alloc(1 << 20), Ok(DevicePtr(DEVICE_BASE)));
+        assert_eq!(heap.alloc(1 << 20, OWNER), Ok(DevicePtr(DEVICE_BASE)));
     }
 
     #[test]
     fn accesses_are_checked_against_the_bytes_asked_for() {
-        let mut heap = Heap::new(1 << 20);
-        let (a, b) = (heap.alloc(100).unwrap(), heap.alloc(100).unwrap());
+        let mut heap = Heap::new(0, 1 << 20);
+        let (a, b) = (heap.alloc(100, OWNER).unwrap(), heap.alloc(100, OWNER).unwrap());
         assert_eq!(heap.check_command(b, 100), Ok(256));
         assert_eq!(heap.check_kernel(b.offset(99), 1), Some(355));
         assert_eq!(heap.check_kernel(b.offset(99), 2), None);
@@ -202,8 +258,8 @@ mod tests {
 
     #[test]
     fn what_was_freed_is_gone_for_commands_before_it_is_gone_for_kernels() {
-        let mut heap = Heap::new(1 << 20);
-        let at = heap.alloc(100).unwrap();
+        let mut heap = Heap::new(0, 1 << 20);
+        let at = heap.alloc(100, OWNER).unwrap();
         let offset = heap.doom(at).unwrap();
         assert_eq!(heap.doom(at), Err(Status::INVALID_VALUE));
         assert_eq!(heap.check_command(at, 1), Err(Status::INVALID_VALUE));

@@ -65,6 +65,22 @@ impl<T> Table<T> {
         self.0.get_mut(&id).ok_or(Status::INVALID_HANDLE)
     }
 
+    pub(crate) fn contains(&self, id: u32) -> bool {
+        self.0.contains_key(&id)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        self.0.iter().map(|(&id, object)| (id, object))
+    }
+
+    /// The numbers of the objects that fit, in order.
+    pub(crate) fn which(&self, fits: impl Fn(&T) -> bool) -> Vec<u32> {
+        let mut ids: Vec<u32> =
+            self.iter().filter(|(_, object)| fits(object)).map(|(id, _)| id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
     pub(crate) fn remove(&mut self, id: u32) -> Result<T, Status> {
         self.0.remove(&id).ok_or(Status::INVALID_HANDLE)
     }

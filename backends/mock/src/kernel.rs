@@ -1,10 +1,14 @@
 //! Kernels as Rust functions, their layouts, and what they may do.
 
 use crate::config::MockError;
-use crate::heap::Heap;
 use crate::pool::Pool;
-use ringbar_vocabulary::{DevicePtr, Draw, PARAM_BLOCK_MAX_BYTES, Param, Status, StreamId};
-use std::ops::Range;
+use crate::space::{Access, Place, Space};
+use ringbar_backend::HostMemory;
+use ringbar_vocabulary::{
+    ArenaRef, DevicePtr, Draw, PARAM_BLOCK_MAX_BYTES, Param, Status, StreamId,
+};
+use std::collections::HashMap;
+use std::sync::Arc;
 use thiserror::Error;
 
 /// A kernel's body: called once a launch, not once a thread.
@@ -42,6 +46,9 @@ pub enum KernelFault {
         /// The size that was asked for.
         expected: usize,
     },
+    /// It asked for a variable that its module does not have.
+    #[error("a kernel asked for a variable that its module does not have: {0}")]
+    Variable(&'static str),
     /// It failed by itself.
     #[error("a kernel failed: {0}")]
     Failed(&'static str),
@@ -52,8 +59,32 @@ impl KernelFault {
     pub fn status(self) -> Status {
         match self {
             KernelFault::IllegalAddress { .. } => Status::ILLEGAL_ADDRESS,
-            KernelFault::Parameter { .. } | KernelFault::Failed(_) => Status::LAUNCH_FAILED,
+            _ => Status::LAUNCH_FAILED,
         }
+    }
+}
+
+/// Where a module's variables are, and their bytes.
+pub(crate) type Variables = HashMap<String, (DevicePtr, u64)>;
+
+/// What an image says about a kernel beside its parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KernelFacts {
+    pub(crate) registers: u32,
+    pub(crate) shared_bytes: u32,
+    pub(crate) local_bytes: u32,
+    pub(crate) max_threads: u32,
+    pub(crate) cluster: Option<[u32; 3]>,
+    /// Compute capability, major times 10 plus minor: of the machine code, of the PTX.
+    pub(crate) binary: u32,
+    pub(crate) ptx: u32,
+}
+
+impl Default for KernelFacts {
+    fn default() -> Self {
+        let (shared_bytes, local_bytes, cluster) = (0, 0, None);
+        let (registers, max_threads, binary, ptx) = (32, 1024, 90, 90);
+        Self { registers, shared_bytes, local_bytes, max_threads, cluster, binary, ptx }
     }
 }
 
@@ -64,6 +95,8 @@ pub(crate) struct Kernel {
     pub(crate) layout: Box<[Param]>,
     pub(crate) param_bytes: usize,
     pub(crate) run: KernelFn,
+    pub(crate) facts: KernelFacts,
+    pub(crate) variables: Arc<Variables>,
 }
 
 impl Kernel {
@@ -79,7 +112,8 @@ impl Kernel {
                 expected,
             });
         }
-        Ok(Self { name: spec.name.clone(), layout, param_bytes, run: spec.run })
+        let (facts, variables) = (KernelFacts::default(), Arc::default());
+        Ok(Self { name: spec.name.clone(), layout, param_bytes, run: spec.run, facts, variables })
     }
 }
 
@@ -117,7 +151,17 @@ pub struct KernelArgs<'a> {
     pub(crate) params: &'a [u8],
     pub(crate) geometry: Geometry,
     pub(crate) pool: &'a mut Pool,
-    pub(crate) heap: &'a mut Heap,
+    pub(crate) space: &'a mut Space,
+    pub(crate) arena: &'a dyn HostMemory,
+    pub(crate) borrowed: Option<Borrowed>,
+}
+
+/// Bytes of a pinned block while the kernel looks at them: they are copied, as the client may
+/// change the block at any time.
+pub(crate) struct Borrowed {
+    block: ArenaRef,
+    bytes: Vec<u8>,
+    changed: bool,
 }
 
 impl<'a> KernelArgs<'a> {
@@ -163,6 +207,22 @@ impl<'a> KernelArgs<'a> {
         self.fixed(index).map(u64::from_le_bytes)
     }
 
+    /// Parameter `index` as an `i32`.
+    ///
+    /// # Errors
+    /// If there is no such parameter of 4 bytes.
+    pub fn i32(&self, index: usize) -> Result<i32, KernelFault> {
+        self.fixed(index).map(i32::from_le_bytes)
+    }
+
+    /// Parameter `index` as an `f64`.
+    ///
+    /// # Errors
+    /// If there is no such parameter of 8 bytes.
+    pub fn f64(&self, index: usize) -> Result<f64, KernelFault> {
+        self.fixed(index).map(f64::from_le_bytes)
+    }
+
     /// Parameter `index` as an `f32`.
     ///
     /// # Errors
@@ -194,31 +254,87 @@ impl<'a> KernelArgs<'a> {
         self.geometry.shared_bytes
     }
 
-    fn range(&mut self, at: DevicePtr, bytes: u64) -> Result<Range<usize>, KernelFault> {
-        if bytes == 0 {
-            return Ok(0..0);
-        }
-        let fault = KernelFault::IllegalAddress { at, bytes };
-        let start = self.heap.check_kernel(at, bytes).ok_or(fault)? as usize;
-        Ok(start..start + bytes as usize)
+    /// A device-side variable of the kernel's module, by the linker's name.
+    ///
+    /// # Errors
+    /// If the module has no such variable.
+    pub fn variable(&self, name: &'static str) -> Result<DevicePtr, KernelFault> {
+        let found = self.kernel.variables.get(name);
+        found.map(|&(at, _)| at).ok_or(KernelFault::Variable(name))
     }
 
-    /// Device memory to read.
+    /// Prints as the device's `printf` does; a client takes the text later.
+    pub fn print(&mut self, text: &str) {
+        self.space.print(text);
+    }
+
+    fn place(&mut self, at: DevicePtr, bytes: u64, access: Access) -> Result<Place, KernelFault> {
+        self.give_back()?;
+        if bytes == 0 {
+            return Ok(Place::Device(0..0));
+        }
+        let fault = KernelFault::IllegalAddress { at, bytes };
+        self.space.kernel(at, bytes, access).ok_or(fault)
+    }
+
+    /// Copies bytes of a pinned block.
+    fn borrow(&mut self, block: ArenaRef, changed: bool) -> Result<&mut Vec<u8>, KernelFault> {
+        let mut bytes = vec![0; block.len as usize];
+        let read = self.arena.read(block, &mut bytes);
+        read.map_err(|_| KernelFault::Failed("a pinned block left the arena"))?;
+        Ok(&mut self.borrowed.insert(Borrowed { block, bytes, changed }).bytes)
+    }
+
+    /// Writes changed bytes of a pinned block back.
+    pub(crate) fn give_back(&mut self) -> Result<(), KernelFault> {
+        match self.borrowed.take() {
+            Some(Borrowed { block, bytes, changed: true }) => {
+                let written = self.arena.write(block, &bytes);
+                written.map_err(|_| KernelFault::Failed("a pinned block left the arena"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Device memory to read, or a pinned block.
     ///
     /// # Errors
     /// If the range is not inside one live allocation.
     pub fn memory(&mut self, at: DevicePtr, bytes: u64) -> Result<&[u8], KernelFault> {
-        let range = self.range(at, bytes)?;
-        Ok(self.pool.get(range))
+        match self.place(at, bytes, Access::Read)? {
+            Place::Device(range) => Ok(self.pool.get(range)),
+            Place::Host(block) => self.borrow(block, false).map(|bytes| &bytes[..]),
+        }
     }
 
-    /// Device memory to change.
+    /// Device memory to change, or a pinned block.
     ///
     /// # Errors
     /// As [`KernelArgs::memory`].
     pub fn memory_mut(&mut self, at: DevicePtr, bytes: u64) -> Result<&mut [u8], KernelFault> {
-        let range = self.range(at, bytes)?;
-        Ok(self.pool.get_mut(range))
+        match self.place(at, bytes, Access::Write)? {
+            Place::Device(range) => Ok(self.pool.get_mut(range)),
+            Place::Host(block) => self.borrow(block, true).map(|bytes| &mut bytes[..]),
+        }
+    }
+
+    /// `N` bytes of device memory.
+    ///
+    /// # Errors
+    /// As [`KernelArgs::memory`].
+    pub fn load<const N: usize>(&mut self, at: DevicePtr) -> Result<[u8; N], KernelFault> {
+        let mut bytes = [0; N];
+        bytes.copy_from_slice(self.memory(at, N as u64)?);
+        Ok(bytes)
+    }
+
+    /// Changes device memory.
+    ///
+    /// # Errors
+    /// As [`KernelArgs::memory`].
+    pub fn store(&mut self, at: DevicePtr, bytes: &[u8]) -> Result<(), KernelFault> {
+        self.memory_mut(at, bytes.len() as u64)?.copy_from_slice(bytes);
+        Ok(())
     }
 
     /// Copies inside device memory; the ranges may overlap.
@@ -226,8 +342,15 @@ impl<'a> KernelArgs<'a> {
     /// # Errors
     /// As [`KernelArgs::memory`], for either range; then nothing was copied.
     pub fn copy(&mut self, dst: DevicePtr, src: DevicePtr, bytes: u64) -> Result<(), KernelFault> {
-        let (dst, src) = (self.range(dst, bytes)?, self.range(src, bytes)?);
-        self.pool.copy_within(src, dst.start);
+        let to = self.place(dst, bytes, Access::Write)?;
+        let from = self.place(src, bytes, Access::Read)?;
+        match (to, from) {
+            (Place::Device(to), Place::Device(from)) => self.pool.copy_within(from, to.start),
+            _ => {
+                let copied = self.memory(src, bytes)?.to_vec();
+                self.store(dst, &copied)?;
+            }
+        }
         Ok(())
     }
 

@@ -31,19 +31,31 @@
 #![forbid(unsafe_code)]
 
 mod builtin;
+mod captures;
 mod config;
+mod contexts;
 mod device;
 mod engine;
 mod facts;
+mod functions;
 mod gpu;
 mod handler;
 mod heap;
 mod ids;
 mod kernel;
+mod launch;
+mod memory;
 mod mixing;
 mod module;
+mod op;
 mod pool;
+mod pools;
+mod programs;
 mod schedule;
+mod space;
+mod streams;
+mod vmm;
+mod work;
 
 pub use config::{Faults, MockConfig, MockError};
 pub use gpu::MockGpu;

@@ -23,6 +23,9 @@ struct Slot {
 /// One zero-filled mapping, committed page by page as it is touched.
 pub(crate) struct Pool {
     bytes: MmapMut,
+    /// Where physical memory is mapped at reserved addresses, once any was reserved: behind all
+    /// devices' memory.
+    window: Option<(usize, MmapMut)>,
     scratch: Box<[Slot]>,
 }
 
@@ -38,24 +41,66 @@ impl Pool {
         for at in (0..prefault_bytes.min(bytes)).step_by(PAGE_BYTES as usize) {
             map[at as usize] = 0;
         }
-        Ok(Self { bytes: map, scratch: vec![Slot::default(); SCRATCH_SLOTS].into() })
+        let scratch = vec![Slot::default(); SCRATCH_SLOTS].into();
+        Ok(Self { bytes: map, window: None, scratch })
     }
 
+    /// Makes the bytes of a window exist, if they do not yet.
+    pub(crate) fn open_window(&mut self, window: Range<u64>) -> std::io::Result<()> {
+        if self.window.is_none() {
+            let len = (window.end - window.start) as usize;
+            let map = MmapOptions::new().len(len).no_reserve_swap().map_anon()?;
+            self.window = Some((window.start as usize, map));
+        }
+        Ok(())
+    }
+
+    /// The window that a range lies in, if it lies in none of the devices' own memory.
+    #[inline]
+    fn elsewhere(&self, range: &Range<usize>) -> Option<usize> {
+        let (start, _) = self.window.as_ref()?;
+        (range.start >= *start).then_some(*start)
+    }
+
+    #[inline]
     pub(crate) fn get(&self, range: Range<usize>) -> &[u8] {
-        &self.bytes[range]
+        match &self.window {
+            Some((start, map)) if range.start >= *start => {
+                &map[range.start - start..range.end - start]
+            }
+            _ => &self.bytes[range],
+        }
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, range: Range<usize>) -> &mut [u8] {
-        &mut self.bytes[range]
+        match &mut self.window {
+            Some((start, map)) if range.start >= *start => {
+                &mut map[range.start - *start..range.end - *start]
+            }
+            _ => &mut self.bytes[range],
+        }
     }
 
     pub(crate) fn copy_within(&mut self, src: Range<usize>, dst: usize) {
-        self.bytes.copy_within(src, dst);
+        let to = dst..dst + src.len();
+        match (self.elsewhere(&src), self.elsewhere(&to), &mut self.window) {
+            (Some(start), Some(_), Some((_, map))) => {
+                map.copy_within(src.start - start..src.end - start, dst - start);
+            }
+            (Some(start), None, Some((_, map))) => {
+                self.bytes[to].copy_from_slice(&map[src.start - start..src.end - start]);
+            }
+            (None, Some(start), Some((_, map))) => {
+                map[to.start - start..to.end - start].copy_from_slice(&self.bytes[src]);
+            }
+            _ => self.bytes.copy_within(src, dst),
+        }
     }
 
     /// Fills a range with a pattern of 1, 2 or 4 bytes.
     pub(crate) fn fill(&mut self, range: Range<usize>, pattern: &[u8]) {
-        let place = &mut self.bytes[range];
+        let place = self.get_mut(range);
         match pattern {
             [byte] => place.fill(*byte),
             _ => place.chunks_exact_mut(pattern.len()).for_each(|c| c.copy_from_slice(pattern)),

@@ -2,13 +2,13 @@
 
 use crate::config::MockError;
 use crate::device::{self, Device};
-use crate::heap::Heap;
 use crate::kernel::{Geometry, Kernel};
+use crate::op::{self, Op, Source, Twist};
 use crate::pool::Pool;
-use ringbar_backend::{Hold, Ticket};
+use crate::space::Space;
+use ringbar_backend::Ticket;
 use ringbar_vocabulary::{ArenaRef, Status};
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 const OUTSTANDING_MAX: usize = 16_384;
 /// Below this a wait spins, because a sleep would be late by more.
 const SPIN_BELOW: Duration = Duration::from_micros(60);
-/// The default stream's serial number.
+/// How long an operation that has to wait for the client rests between two looks.
+const LOOK_AGAIN: Duration = Duration::from_micros(50);
+/// The default stream's serial number, in the first device's primary context.
 pub(crate) const DEFAULT_SERIAL: u64 = 0;
 
 /// A point in a stream: the operation of that number, counted from 1. Streams are told apart by
@@ -28,32 +30,37 @@ pub(crate) struct Mark {
     number: u64,
 }
 
-/// Where a copy to the device takes its bytes from.
-pub(crate) enum Source {
-    Inline(Box<[u8]>),
-    Arena { at: ArenaRef, _hold: Hold },
-}
-
-/// What a fault does to a launch.
+/// How a stream goes together with others of its context.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Twist {
-    None,
-    Fail,
-    Hang,
-    Slow(Duration),
+pub(crate) enum Kind {
+    /// The context's legacy default stream.
+    Default,
+    /// It and the default stream wait for each other.
+    Blocking,
+    /// It waits for none.
+    Free,
 }
 
-/// An operation in a stream, everything checked and owned.
-pub(crate) enum Op {
-    CopyIn { dst: Range<usize>, source: Source },
-    CopyOut { dst: ArenaRef, src: Range<usize>, _hold: Hold },
-    Copy { dst: usize, src: Range<usize> },
-    Fill { range: Range<usize>, pattern: Box<[u8]> },
-    Launch { kernel: Arc<Kernel>, params: Box<[u8]>, geometry: Geometry, twist: Twist },
-    Library { library: u32, function: u32, stream: u32, bytes: Box<[u8]> },
-    Fence { index: u32, value: u64 },
-    Nothing,
+/// What the schedule knows about a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Lane {
+    /// Which stream: never used again, unlike the client's numbers.
+    pub(crate) serial: u64,
+    pub(crate) kind: Kind,
+    pub(crate) context: u32,
 }
+
+/// The words in the arena through which the client runs its functions, and which one runs.
+pub(crate) struct Mailbox {
+    pub(crate) index: u32,
+    pub(crate) words: ArenaRef,
+    pub(crate) announced: u64,
+    /// The stream that waits for the client.
+    pub(crate) running: Option<u64>,
+}
+
+/// Shared by the worker's thread, which sets it up, and the device threads.
+pub(crate) type SharedMailbox = Arc<Mutex<Option<Mailbox>>>;
 
 struct Entry {
     op: Op,
@@ -64,28 +71,31 @@ struct Entry {
 }
 
 struct Queue {
-    /// Whether it and the default stream wait for each other.
-    blocking: bool,
+    kind: Kind,
+    context: u32,
     submitted: u64,
     completed: u64,
     busy: bool,
     destroyed: bool,
     /// When its last operation was due.
     free_at: Instant,
+    /// When an operation that had to wait is looked at again.
+    again_at: Option<Instant>,
     entries: VecDeque<Entry>,
 }
 
 impl Queue {
-    fn new(blocking: bool) -> Self {
-        let (free_at, entries) = (Instant::now(), VecDeque::new());
+    fn new(lane: Lane) -> Self {
         Self {
-            blocking,
+            kind: lane.kind,
+            context: lane.context,
             submitted: 0,
             completed: 0,
             busy: false,
             destroyed: false,
-            free_at,
-            entries,
+            free_at: Instant::now(),
+            again_at: None,
+            entries: VecDeque::new(),
         }
     }
 
@@ -97,8 +107,9 @@ impl Queue {
 #[derive(Default)]
 struct Schedule {
     queues: BTreeMap<u64, Queue>,
-    next_serial: u64,
     outstanding: usize,
+    /// Streams whose operation waits for the client or for another stream.
+    stalled: usize,
     /// Freed allocations and the work that may still use them.
     retiring: Vec<(u64, Vec<Mark>)>,
     lost: Option<Status>,
@@ -115,14 +126,16 @@ impl Schedule {
         Some(Mark { serial, number: queue.submitted })
     }
 
-    /// The default stream comes after all blocking streams, and they after it.
+    /// The default stream comes after all blocking streams of its context, and they after it.
     fn implied(&self, serial: u64) -> Vec<Mark> {
-        if serial != DEFAULT_SERIAL {
-            let blocking = self.queues.get(&serial).is_some_and(|queue| queue.blocking);
-            return blocking.then(|| self.last_of(DEFAULT_SERIAL)).flatten().into_iter().collect();
-        }
-        let others =
-            self.queues.iter().filter(|(other, queue)| **other != serial && queue.blocking);
+        let Some(own) = self.queues.get(&serial) else { return Vec::new() };
+        let opposite = match own.kind {
+            Kind::Default => Kind::Blocking,
+            Kind::Blocking => Kind::Default,
+            Kind::Free => return Vec::new(),
+        };
+        let others = self.queues.iter();
+        let others = others.filter(|(_, q)| q.context == own.context && q.kind == opposite);
         others.filter_map(|(&other, _)| self.last_of(other)).collect()
     }
 
@@ -132,20 +145,42 @@ impl Schedule {
 
     /// The next operation whose turn it is, and when it is due.
     fn take_ready(&mut self) -> Option<(u64, Entry, Instant)> {
+        let mut now = None;
         let ready = self.queues.iter().find(|(_, queue)| {
             let front = queue.entries.front().filter(|_| !queue.busy);
+            let again = queue.again_at;
             front.is_some_and(|entry| entry.after.iter().all(|mark| self.reached(mark)))
+                && again.is_none_or(|at| at <= *now.get_or_insert_with(Instant::now))
         });
         let serial = *ready?.0;
         let queue = self.queues.get_mut(&serial)?;
         let entry = queue.entries.pop_front()?;
         queue.busy = true;
+        if queue.again_at.take().is_some() {
+            self.stalled -= 1;
+            return Some((serial, entry, Instant::now()));
+        }
         // An operation that waited for another stream starts now, others when they could have.
         let possible = queue.free_at.max(entry.submitted);
         let start = if entry.after.is_empty() { possible } else { Instant::now() };
         let due = start + entry.cost;
         queue.free_at = due;
         Some((serial, entry, due))
+    }
+
+    /// Puts an operation back that has to wait for something.
+    fn put_back(&mut self, serial: u64, entry: Entry) {
+        let Some(queue) = self.queues.get_mut(&serial) else { return };
+        queue.busy = false;
+        queue.entries.push_front(entry);
+        queue.again_at = Some(Instant::now() + LOOK_AGAIN);
+        self.stalled += 1;
+    }
+
+    /// How long until a stalled operation is looked at again; none if there is none.
+    fn until_again(&self) -> Option<Duration> {
+        let next = self.queues.values().filter_map(|queue| queue.again_at).min()?;
+        Some(next.saturating_duration_since(Instant::now()))
     }
 
     fn finish(&mut self, serial: u64, failure: Option<Status>) {
@@ -160,13 +195,21 @@ impl Schedule {
     }
 }
 
+/// What became of an operation.
+enum Outcome {
+    Done(Option<Status>),
+    /// It waits for the client or for memory to change.
+    Again,
+}
+
 /// What the worker's thread and the device threads share. Locks are taken in the order schedule,
-/// pool, heap.
+/// pool, space.
 struct Shared {
     schedule: Mutex<Schedule>,
     changed: Condvar,
     pool: Mutex<Pool>,
-    heap: Mutex<Heap>,
+    space: Mutex<Space>,
+    mailbox: SharedMailbox,
     scrub: bool,
 }
 
@@ -192,12 +235,24 @@ impl Shared {
         let mut schedule = lock(&self.schedule);
         while !schedule.closing {
             let Some((serial, entry, due)) = schedule.take_ready() else {
-                schedule = self.wait(schedule);
+                schedule = match schedule.until_again() {
+                    Some(time) => self.wait_at_most(schedule, time),
+                    None => self.wait(schedule),
+                };
                 continue;
             };
             let lost = schedule.lost.is_some();
             drop(schedule);
-            let failure = if lost { None } else { self.perform(&entry, due) };
+            let failure =
+                match if lost { Outcome::Done(None) } else { self.perform(serial, &entry, due) } {
+                    Outcome::Done(failure) => failure,
+                    Outcome::Again => {
+                        schedule = lock(&self.schedule);
+                        schedule.put_back(serial, entry);
+                        self.changed.notify_all();
+                        continue;
+                    }
+                };
             // The holds on arena bytes go before anybody can see the operation as complete.
             drop(entry);
             schedule = lock(&self.schedule);
@@ -207,29 +262,83 @@ impl Shared {
         }
     }
 
-    /// Performs an operation; answers the failure that makes the device unusable.
-    fn perform(&self, entry: &Entry, due: Instant) -> Option<Status> {
+    fn wait_at_most<'s>(
+        &'s self,
+        schedule: MutexGuard<'s, Schedule>,
+        time: Duration,
+    ) -> MutexGuard<'s, Schedule> {
+        let woken = self.changed.wait_timeout(schedule, time);
+        woken.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Performs an operation; a failure of a launch makes the device unusable.
+    fn perform(&self, serial: u64, entry: &Entry, due: Instant) -> Outcome {
         if !entry.cost.is_zero() {
             self.pause(due);
         }
+        let ticket = &entry.ticket;
         match &entry.op {
             Op::Launch { kernel, params, geometry, twist } => {
-                let result = self.launch(kernel, params, *geometry, *twist);
-                result.inspect_err(|&status| entry.ticket.latch(status)).err()
+                let result = self.launch(ticket, kernel, params, *geometry, *twist);
+                Outcome::Done(result.inspect_err(|&status| ticket.latch(status)).err())
             }
-            op => {
-                if self.change_memory(op, &entry.ticket).is_err() {
-                    entry.ticket.latch(Status::UNKNOWN);
-                }
-                None
-            }
+            Op::Wait(condition) => match condition.is_met(&lock(&self.pool), ticket.arena()) {
+                Ok(false) => Outcome::Again,
+                Ok(true) => Outcome::Done(None),
+                Err(_) => Self::changed_under_us(ticket),
+            },
+            Op::HostFunction { token } => self.host_function(serial, *token, ticket),
+            op => match self.change_memory(op, ticket) {
+                Ok(()) => Outcome::Done(None),
+                Err(_) => Self::changed_under_us(ticket),
+            },
         }
     }
 
-    /// What everything but a launch does. Arena and fence were checked when the command was
-    /// taken, so an error means that they changed since.
+    /// Arena and fence were checked when the command was taken, so an error means that they
+    /// changed since.
+    fn changed_under_us(ticket: &Ticket) -> Outcome {
+        ticket.latch(Status::UNKNOWN);
+        Outcome::Done(None)
+    }
+
+    /// One function runs at a time: its token goes out, and its stream waits until the client
+    /// has acknowledged it.
+    fn host_function(&self, serial: u64, token: u64, ticket: &Ticket) -> Outcome {
+        let mut mailbox = lock(&self.mailbox);
+        let Some(mailbox) = &mut *mailbox else { return Self::changed_under_us(ticket) };
+        let word = |index: u64| mailbox.words.part(index * 8, 8).unwrap_or_default();
+        match mailbox.running {
+            None => {
+                let announced = mailbox.announced + 1;
+                let written = ticket.write_arena(word(0), &token.to_le_bytes()).is_ok()
+                    && ticket.write_fence(mailbox.index, announced).is_ok();
+                if !written {
+                    return Self::changed_under_us(ticket);
+                }
+                mailbox.announced = announced;
+                mailbox.running = Some(serial);
+                Outcome::Again
+            }
+            Some(running) if running == serial => {
+                let mut acknowledged = [0; 8];
+                if ticket.read_arena(word(1), &mut acknowledged).is_err() {
+                    return Self::changed_under_us(ticket);
+                }
+                if u64::from_le_bytes(acknowledged) < mailbox.announced {
+                    return Outcome::Again;
+                }
+                mailbox.running = None;
+                Outcome::Done(None)
+            }
+            Some(_) => Outcome::Again,
+        }
+    }
+
+    /// What everything else does.
     fn change_memory(&self, op: &Op, ticket: &Ticket) -> Result<(), Status> {
         let changed = |_| Status::UNKNOWN;
+        let arena = ticket.arena();
         match op {
             Op::CopyIn { dst, source: Source::Inline(bytes) } => {
                 lock(&self.pool).get_mut(dst.clone()).copy_from_slice(bytes);
@@ -243,20 +352,27 @@ impl Shared {
                 ticket.write_arena(*dst, pool.get(src.clone())).map_err(changed)?;
             }
             Op::Copy { dst, src } => lock(&self.pool).copy_within(src.clone(), *dst),
-            Op::Fill { range, pattern } => lock(&self.pool).fill(range.clone(), pattern),
+            Op::Fill { range, pattern } => lock(&self.pool).fill(range.clone(), pattern.bytes()),
+            Op::Rect { rect, .. } => rect.run(&mut lock(&self.pool), arena).map_err(changed)?,
+            Op::FillRect(fill) => fill.run(&mut lock(&self.pool), arena).map_err(changed)?,
+            Op::Write { place, bytes } => {
+                op::write(&mut lock(&self.pool), arena, place, bytes).map_err(changed)?;
+            }
             Op::Library { library, function, stream, bytes } => {
                 lock(&self.pool).library_call(*library, *function, *stream, bytes);
             }
             Op::Fence { index, value } => {
                 ticket.write_fence(*index, *value).map_err(|_| Status::UNKNOWN)?;
             }
-            Op::Launch { .. } | Op::Nothing => {}
+            Op::Retire { offset } => self.retire(*offset),
+            Op::Launch { .. } | Op::Wait(_) | Op::HostFunction { .. } | Op::Nothing => {}
         }
         Ok(())
     }
 
     fn launch(
         &self,
+        ticket: &Ticket,
         kernel: &Kernel,
         params: &[u8],
         geometry: Geometry,
@@ -267,8 +383,8 @@ impl Shared {
             Twist::Hang => self.hang(),
             Twist::None | Twist::Slow(_) => {}
         }
-        let (mut pool, mut heap) = (lock(&self.pool), lock(&self.heap));
-        device::launch(&mut pool, &mut heap, kernel, params, geometry)
+        let (mut pool, mut space) = (lock(&self.pool), lock(&self.space));
+        device::launch(&mut pool, &mut space, ticket.arena(), kernel, params, geometry)
     }
 
     /// Never returns while the device exists.
@@ -301,9 +417,15 @@ impl Shared {
         }
     }
 
+    fn into_device(self) -> Box<Device> {
+        let pool = self.pool.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let space = self.space.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Box::new(Device { pool, space })
+    }
+
     fn retire(&self, offset: u64) {
         let mut pool = self.scrub.then(|| lock(&self.pool));
-        device::retire(pool.as_deref_mut(), &mut lock(&self.heap), offset);
+        device::retire(pool.as_deref_mut(), &mut lock(&self.space), offset);
     }
 }
 
@@ -314,33 +436,43 @@ pub(crate) struct Threads {
 }
 
 impl Threads {
-    pub(crate) fn new(device: Device, scrub: bool, threads: usize) -> Result<Self, MockError> {
-        let mut schedule = Schedule::default();
-        schedule.queues.insert(DEFAULT_SERIAL, Queue::new(true));
-        schedule.next_serial = DEFAULT_SERIAL + 1;
+    /// Starts device threads. If none can be started, the device comes back.
+    pub(crate) fn new(
+        device: Device,
+        lanes: &[Lane],
+        settings: (bool, usize),
+        mailbox: SharedMailbox,
+    ) -> Result<Self, (MockError, Option<Box<Device>>)> {
+        let (scrub, threads) = settings;
+        let queues = lanes.iter().map(|&lane| (lane.serial, Queue::new(lane))).collect();
+        let schedule = Schedule { queues, ..Schedule::default() };
         let shared = Arc::new(Shared {
             schedule: Mutex::new(schedule),
             changed: Condvar::new(),
             pool: Mutex::new(device.pool),
-            heap: Mutex::new(device.heap),
+            space: Mutex::new(device.space),
+            mailbox,
             scrub,
         });
-        let mut all = Self { shared, handles: Vec::new() };
+        let mut handles = Vec::new();
         for _ in 0..threads.max(1) {
-            let shared = all.shared.clone();
+            let worker = shared.clone();
             let thread = std::thread::Builder::new().name("mock-device".into());
-            let handle = thread.spawn(move || shared.work());
-            all.handles.push(handle.map_err(|source| MockError::Thread { source })?);
+            match thread.spawn(move || worker.work()) {
+                Ok(handle) => handles.push(handle),
+                // Fewer threads work on fewer streams at once, which is no failure.
+                Err(_) if !handles.is_empty() => break,
+                Err(source) => {
+                    let device = Arc::into_inner(shared).map(Shared::into_device);
+                    return Err((MockError::Thread { source }, device));
+                }
+            }
         }
-        Ok(all)
+        Ok(Self { shared, handles })
     }
 
-    pub(crate) fn add_stream(&self, blocking: bool) -> u64 {
-        let mut schedule = lock(&self.shared.schedule);
-        let serial = schedule.next_serial;
-        schedule.next_serial += 1;
-        schedule.queues.insert(serial, Queue::new(blocking));
-        serial
+    pub(crate) fn add_stream(&self, lane: Lane) {
+        lock(&self.shared.schedule).queues.insert(lane.serial, Queue::new(lane));
     }
 
     /// Lets a stream end after its work.
@@ -363,7 +495,9 @@ impl Threads {
         wait_for: Option<Mark>,
         op: Op,
     ) -> Option<Mark> {
-        let room = |schedule: &Schedule| schedule.outstanding < OUTSTANDING_MAX;
+        // While a stream is stalled, only the client can move things on: it must be heard.
+        let room =
+            |schedule: &Schedule| schedule.outstanding < OUTSTANDING_MAX || schedule.stalled > 0;
         let mut schedule = self.shared.wait_until(room);
         let mut after = schedule.implied(serial);
         after.extend(wait_for.filter(|mark| !schedule.reached(mark)));
@@ -376,15 +510,37 @@ impl Threads {
         Some(mark)
     }
 
-    /// The heap, for checks and for what does not depend on pending frees.
-    pub(crate) fn heap(&self) -> MutexGuard<'_, Heap> {
-        lock(&self.shared.heap)
+    /// What lies where, for checks and for what does not depend on pending frees.
+    pub(crate) fn space(&self) -> MutexGuard<'_, Space> {
+        lock(&self.shared.space)
     }
 
-    /// The heap after all pending frees.
-    pub(crate) fn settled_heap(&self) -> MutexGuard<'_, Heap> {
-        drop(self.shared.wait_until(|schedule| schedule.retiring.is_empty()));
-        self.heap()
+    /// The same after all pending frees, unless a stream is stalled.
+    pub(crate) fn settled_space(&self) -> MutexGuard<'_, Space> {
+        let settled = |s: &Schedule| s.retiring.is_empty() || s.stalled > 0;
+        drop(self.shared.wait_until(settled));
+        self.space()
+    }
+
+    /// Memory and what lies where, when no work is outstanding or a stream is stalled.
+    pub(crate) fn quiet<T>(&self, change: impl FnOnce(&mut Pool, &mut Space) -> T) -> T {
+        drop(self.shared.wait_until(|s| s.outstanding == 0 || s.stalled > 0));
+        change(&mut lock(&self.shared.pool), &mut lock(&self.shared.space))
+    }
+
+    /// Memory and what lies where, now.
+    pub(crate) fn now<T>(&self, change: impl FnOnce(&mut Pool, &mut Space) -> T) -> T {
+        change(&mut lock(&self.shared.pool), &mut lock(&self.shared.space))
+    }
+
+    /// Whether everything that a stream was given is done.
+    pub(crate) fn is_done(&self, serial: u64) -> bool {
+        let schedule = lock(&self.shared.schedule);
+        schedule.queues.get(&serial).is_none_or(Queue::is_done)
+    }
+
+    pub(crate) fn reached(&self, mark: &Mark) -> bool {
+        lock(&self.shared.schedule).reached(mark)
     }
 
     /// Gives an allocation back when all work submitted so far is done.
@@ -407,10 +563,10 @@ impl Threads {
         drop(self.shared.wait_until(|schedule| schedule.outstanding == 0));
     }
 
-    /// Memory and heap when no work is outstanding.
-    pub(crate) fn drained<T>(&self, look: impl FnOnce(&Pool, &Heap) -> T) -> T {
+    /// Memory and what lies where when no work is outstanding.
+    pub(crate) fn drained<T>(&self, look: impl FnOnce(&Pool, &Space) -> T) -> T {
         self.drain();
-        look(&lock(&self.shared.pool), &lock(&self.shared.heap))
+        look(&lock(&self.shared.pool), &lock(&self.shared.space))
     }
 }
 
