@@ -33,7 +33,9 @@ impl Device {
 pub struct MockSettings {
     /// Decides kernel layouts and the UUID.
     pub seed: u64,
-    /// Size of the device's memory, in bytes; committed page by page.
+    /// How many devices there are.
+    pub devices: u32,
+    /// Size of each device's memory, in bytes; committed page by page.
     pub device_memory_bytes: u64,
     /// How much of the memory is committed at once, in bytes.
     pub prefault_bytes: u64,
@@ -64,6 +66,7 @@ impl Default for MockSettings {
         let config = MockConfig::default();
         Self {
             seed: config.seed,
+            devices: config.devices,
             device_memory_bytes: config.device_memory_bytes,
             prefault_bytes: config.prefault_bytes,
             latency_ns: config.latency_ns,
@@ -93,6 +96,7 @@ impl MockSettings {
     pub fn config(&self) -> MockConfig {
         MockConfig {
             seed: self.seed,
+            devices: self.devices,
             device_memory_bytes: self.device_memory_bytes,
             prefault_bytes: self.prefault_bytes,
             latency_ns: self.latency_ns,
