@@ -35,6 +35,7 @@
 
 #![forbid(unsafe_code)]
 
+mod codes;
 mod command;
 mod coverage;
 mod derive;
@@ -51,6 +52,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+pub use codes::{CODES, Code};
 pub use command::{Command, Decode, Done, PostCommand, SyncCommand};
 pub use coverage::coverage_markdown;
 pub use facts::{DeviceFactsBlock, FactsError};

@@ -1,9 +1,19 @@
 //! Result codes: the numbers of `CUresult` in the public `cuda.h`.
 
+use std::ffi::CStr;
+
 /// A result code as CUDA numbers it. Numbers without a name here are carried unchanged.
 #[repr(transparent)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Status(pub u32);
+
+/// The text of a table, which is ASCII.
+const fn text(text: &'static CStr) -> &'static str {
+    match text.to_str() {
+        Ok(text) => text,
+        Err(_) => "",
+    }
+}
 
 macro_rules! statuses {
     ($($Name:ident = $number:literal, $cuda:literal, $text:literal;)+) => {
@@ -20,7 +30,10 @@ macro_rules! statuses {
             pub const fn name(self) -> &'static str {
                 match self.0 {
                     $($number => $cuda,)+
-                    _ => "CUDA_ERROR_(unnamed)",
+                    _ => match self.code() {
+                        Some(code) => text(code.name),
+                        None => "CUDA_ERROR_(unnamed)",
+                    },
                 }
             }
 
@@ -28,7 +41,10 @@ macro_rules! statuses {
             pub const fn text(self) -> &'static str {
                 match self.0 {
                     $($number => $text,)+
-                    _ => "a result code that this version has no text for",
+                    _ => match self.code() {
+                        Some(code) => text(code.text),
+                        None => "a result code that this version has no text for",
+                    },
                 }
             }
         }

@@ -32,7 +32,7 @@ mod entry;
 pub mod arg;
 pub mod context;
 pub mod device;
-
+pub mod error_text;
 pub mod exports;
 pub mod failure;
 pub mod fork;
@@ -42,6 +42,7 @@ pub mod image;
 pub mod init;
 pub mod module;
 pub mod output;
+pub mod proc_address;
 pub mod record;
 pub mod session;
 pub mod stats;

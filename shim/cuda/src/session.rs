@@ -79,9 +79,9 @@ pub(crate) fn lost(cause: &ChannelError) -> Status {
     }
 }
 
-/// Codes after which a device is unusable.
+/// Codes after which a device is unusable: faults of kernels and of the device.
 pub(crate) fn is_sticky(status: Status) -> bool {
-    (700..800).contains(&status.0) && status != Status(701) && !(704..=713).contains(&status.0)
+    matches!(status.0, 214 | 220 | 226 | 700 | 702 | 703 | 710 | 714..=719 | 721)
 }
 
 impl Live {
