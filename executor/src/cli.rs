@@ -205,7 +205,7 @@ pub fn run() -> ExitCode {
         Command::Replay(args) => return replay::command(&args),
         Command::ReplayWorker(args) => return replay::worker(&args),
         Command::Worker(_) => return worker::run(),
-        Command::Vm(command) => vm::command::run(&command),
+        Command::Vm(command) => return vm::command::run(&command),
         Command::VmHolder(args) => return vm::holder::run(&args),
     };
     match done {

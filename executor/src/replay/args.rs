@@ -72,6 +72,9 @@ pub struct ReplayArgs {
     /// Use the daemon at this socket and start none (only over the ring).
     #[arg(long, value_name = "PATH")]
     pub connect: Option<PathBuf>,
+    /// In a virtual machine: use the host's executor, as RINGBAR_VM says or through the only device there is.
+    #[arg(long, conflicts_with = "connect")]
+    pub vm: bool,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -84,6 +84,8 @@ struct Source<'a> {
     program: Option<&'a Path>,
     /// A daemon that runs already.
     connect: Option<&'a Path>,
+    /// The executor of this virtual machine's host.
+    vm: bool,
 }
 
 /// Replays over one transport.
@@ -95,6 +97,10 @@ fn over(
     progress: &mut dyn FnMut(),
 ) -> Result<Outcome, ReplayError> {
     let material = workload.material();
+    if source.vm {
+        let road = RingRoad::connect_guest()?;
+        return replay(&road, &material, rounds, progress);
+    }
     match (transport, source.connect) {
         (Transport::Ring, Some(socket)) => {
             replay(&RingRoad::connect(socket)?, &material, rounds, progress)
@@ -154,9 +160,8 @@ fn check_memory(
 
 /// `ringbar replay`.
 pub fn replay_command(args: &ReplayArgs) -> Result<(), ReplayError> {
-    if args.connect.is_some() && args.transport != Transport::Ring {
-        let text =
-            "--connect needs --transport ring: the other transports start workers of their own";
+    if (args.connect.is_some() || args.vm) && args.transport != Transport::Ring {
+        let text = "--connect and --vm need --transport ring: the other transports start workers of their own";
         return Err(ReplayError::Usage(text.into()));
     }
     let workload = Workload::open(&args.recording, args.seed, args.pace)?;
@@ -170,8 +175,11 @@ pub fn replay_command(args: &ReplayArgs) -> Result<(), ReplayError> {
     let checked = args.connect.is_none() && args.transport != Transport::Direct;
     let bar = progress_bar(rounds.total() + if checked { rounds.total() } else { 0 });
     bar.set_message(args.transport.name());
-    let source =
-        Source { program: args.worker_program.as_deref(), connect: args.connect.as_deref() };
+    let source = Source {
+        program: args.worker_program.as_deref(),
+        connect: args.connect.as_deref(),
+        vm: args.vm,
+    };
     let mut tick = || bar.inc(1);
     let outcome = over(args.transport, source, &workload, rounds, &mut tick)?;
     if checked {

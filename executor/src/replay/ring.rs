@@ -4,6 +4,7 @@ use super::error::ReplayError;
 use super::link::{Link, Road, Traffic};
 use crate::embedded::Embedded;
 use ringbar::client::PinnedBlock;
+use ringbar::guest::GuestConfig;
 use ringbar::layout::Sizes;
 use ringbar_session::{Session, SessionCaller, SessionConfig};
 use ringbar_vocabulary::{DevicePtr, HostAlloc, HostFree, PostCommand, StreamId, SyncCommand};
@@ -39,6 +40,18 @@ impl RingRoad {
     /// Attaches to a daemon that runs already.
     pub fn connect(socket: &Path) -> Result<Self, ReplayError> {
         Ok(Self { session: Session::connect(socket, config())?, _daemon: None })
+    }
+
+    /// Attaches to the executor of this virtual machine's host, and says what memory the calls go through.
+    pub fn connect_guest() -> Result<Self, ReplayError> {
+        let guest = GuestConfig::from_env().map_err(ringbar_session::SessionError::from)?;
+        let session = Session::connect_guest(&guest, config())?;
+        if let Some(attached) = session.attached() {
+            let waits = if attached.interrupts { "interrupts" } else { "polling" };
+            let (control, bulk) = (attached.control, attached.bulk);
+            eprintln!("over {} by {waits}: control {control}, bulk {bulk}", attached.device.name);
+        }
+        Ok(Self { session, _daemon: None })
     }
 
     /// Uses a session that exists already, for a worker in this process.

@@ -1,15 +1,20 @@
 //! `ringbar vm`: what concerns virtual machines, on the host and inside.
 
-use super::link;
+use super::{check, guest_test, link};
 use clap::{Args, Subcommand};
-use std::error::Error;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// What `ringbar vm` can do.
 #[derive(Debug, Subcommand)]
 pub enum VmCommand {
     /// On the host: take away a device that an ended daemon left in place.
     End(EndArgs),
+    /// In the guest: check each step of the way to the host; succeeds only if all is well.
+    Check(check::CheckArgs),
+    /// In the guest: one of the tests of `.ci/vm`.
+    #[command(hide = true)]
+    GuestTest(guest_test::GuestTestArgs),
 }
 
 /// Options of `ringbar vm end`.
@@ -21,11 +26,16 @@ pub struct EndArgs {
 }
 
 /// Does it.
-///
-/// # Errors
-/// Each with its likely cause and what to try.
-pub fn run(command: &VmCommand) -> Result<(), Box<dyn Error>> {
+pub fn run(command: &VmCommand) -> ExitCode {
     match command {
-        VmCommand::End(args) => link::end(&args.socket),
+        VmCommand::End(args) => match link::end(&args.socket) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("ringbar: {error}");
+                ExitCode::FAILURE
+            }
+        },
+        VmCommand::Check(args) => check::run(args),
+        VmCommand::GuestTest(args) => guest_test::run(args),
     }
 }

@@ -7,6 +7,8 @@
 //! | [`link`] | what a holder and a daemon say to each other |
 //! | [`host`] | the daemon's side: claims, channels, workers |
 //! | [`options`], [`command`] | the command line |
+//! | [`check`] | inside a guest: whether the way to the host works |
+//! | [`guest_test`] | inside a guest: the tests of `.ci/vm` |
 //!
 //! A monitor (QEMU) connects once, when the device appears, and cannot do so again: whoever holds the other end must not
 //! die. So the holder does next to nothing. A daemon that starts finds the holder of an earlier one by the path of the
@@ -18,7 +20,10 @@
 //! Between VMs there is: each has a region, a holder and workers of its own. What a daemon must know about a region (sizes,
 //! generations, who has which channel) it keeps in its own memory and in the holder's, never in the region.
 
+pub mod check;
 pub mod command;
+mod guest_hostile;
+pub mod guest_test;
 pub mod holder;
 pub mod host;
 pub mod ivshmem;

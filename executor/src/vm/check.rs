@@ -1,0 +1,251 @@
+//! `ringbar vm check`, inside a virtual machine: takes each step from the PCI function to a call that the host answers, and
+//! says of each what was found, or the likely cause of its failure and what to try.
+
+use clap::Args;
+use ringbar::guest::{Attached, Device, Function, GuestConfig, GuestError, Machine};
+use ringbar::os::DoorbellKind;
+use ringbar_session::{Session, SessionCaller, SessionConfig};
+use ringbar_vocabulary::{ContextId, DevicePtr, Init, MemAlloc, Ping, StreamId, VOCABULARY_HASH};
+use std::fmt::{self, Display};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Calls that are timed, at most.
+const PINGS: usize = 2000;
+/// Time for them, at most.
+const PING_TIME: Duration = Duration::from_secs(3);
+/// Bytes that are copied to the device and back.
+const BULK_BYTES: usize = 1 << 20;
+
+/// Options of `ringbar vm check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Which region and how, as RINGBAR_VM says it: [ADDRESS or PATH][,memory=PATH][,bulk=wc|uc][,interrupts=no]
+    /// [default: $RINGBAR_VM, else the only one there is].
+    #[arg(value_name = "DEVICE")]
+    device: Option<String>,
+    /// How long to wait for a channel.
+    #[arg(long, value_name = "TIME", value_parser = crate::units::duration, default_value = "10s")]
+    patience: Duration,
+}
+
+impl CheckArgs {
+    fn config(&self) -> Result<GuestConfig, GuestError> {
+        let config = match &self.device {
+            Some(text) => GuestConfig::parse(text),
+            None => GuestConfig::from_env(),
+        };
+        Ok(GuestConfig { patience: self.patience, ..config? })
+    }
+}
+
+/// What was checked so far, printed at once.
+#[derive(Default)]
+struct Lines {
+    failed: bool,
+}
+
+impl Lines {
+    fn good(&self, name: &str, text: impl Display) {
+        println!("✔ {name:<10} {text}");
+    }
+
+    fn bad(&mut self, name: &str, text: impl Display) {
+        self.failed = true;
+        println!("✘ {name:<10} {text}");
+    }
+
+    /// A step without which the next ones make no sense.
+    fn step<T, E: Display>(&mut self, name: &str, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.bad(name, error)).ok()
+    }
+}
+
+/// Runs `ringbar vm check`; succeeds only if all is well.
+pub fn run(args: &CheckArgs) -> ExitCode {
+    let mut lines = Lines::default();
+    let done = check(args, &mut lines);
+    if done.is_some() && !lines.failed {
+        println!("all well: `ringbar run -- PROGRAM` works here");
+        return ExitCode::SUCCESS;
+    }
+    println!("not all is well: see the lines with ✘");
+    ExitCode::FAILURE
+}
+
+fn check(args: &CheckArgs, lines: &mut Lines) -> Option<()> {
+    let machine = Machine::here();
+    machine_line(&machine, lines);
+    let config = lines.step("setting", args.config())?;
+    // Dropped before the session opens it again: a VFIO group has one owner.
+    {
+        let device = lines.step("found", Device::find(&config))?;
+        found_lines(&device, lines);
+    }
+    let name = format!("vm check, process {}", std::process::id());
+    let session = SessionConfig { name, patience: args.patience, ..SessionConfig::default() };
+    let session = lines.step("channel", Session::connect_guest(&config, session))?;
+    if let Some(attached) = session.attached() {
+        channel_lines(attached, &machine, lines);
+    }
+    let mut caller = lines.step("worker", session.caller())?;
+    let reply = lines.step("worker", caller.call(&Init { flags: 0 }))?;
+    let version = reply.driver_version;
+    lines.good(
+        "worker",
+        format!(
+            "answers: {} device(s), CUDA driver {}.{}, vocabulary {VOCABULARY_HASH:#018x}",
+            reply.device_count,
+            version / 1000,
+            version % 1000 / 10
+        ),
+    );
+    let pings = lines.step("round trip", Pings::take(&mut caller))?;
+    lines.good("round trip", pings);
+    lines.step("bulk", bulk(&session, &mut caller)).map(|text| lines.good("bulk", text))?;
+    drop(caller);
+    session.close();
+    Some(())
+}
+
+fn machine_line(machine: &Machine, lines: &mut Lines) {
+    let vendor = if machine.vendor.is_empty() { "unknown vendor" } else { &machine.vendor };
+    if machine.virtual_machine {
+        lines.good("machine", format!("a virtual machine, processor {vendor}"));
+    } else {
+        let text = "no virtual machine, as its processor says; likely cause: this is the host; try: `ringbar vm check` \
+                    inside the guest";
+        lines.bad("machine", text);
+    }
+}
+
+fn found_lines(device: &Device, lines: &mut Lines) {
+    let function = |function: &Function| {
+        let driver = function.driver.as_deref().unwrap_or("none");
+        format!("PCI function {}, driver {driver}", function.address)
+    };
+    let what = device.function.as_ref().map_or_else(|| "no PCI function".to_owned(), function);
+    let directory = &device.directory;
+    let (size, channels) = (directory.region_bytes, directory.channels);
+    lines.good("found", format!("{what}: a region of {} MiB with {channels} channels", size >> 20));
+    lines.good(
+        "mapped",
+        format!("control {}, bulk {}", device.control.path.display(), device.bulk.path.display()),
+    );
+    for note in &device.notes {
+        lines.good("note", note);
+    }
+}
+
+fn channel_lines(attached: &Attached, machine: &Machine, lines: &mut Lines) {
+    let (channel, generation) = (attached.channel, attached.generation);
+    lines
+        .good("channel", format!("the host assigned channel {channel} in generation {generation}"));
+    let memory = format!("control {}; bulk {}", attached.control, attached.bulk);
+    if attached.control.is_cached() && attached.bulk.is_cached() {
+        lines.good("memory", format!("{memory}; {}", machine.explanation()));
+    } else {
+        let advice = "everything works, but slowly; likely cause: the processor honours the guest's memory type; try: a \
+                      DAX device over the same memory (memory=/dev/dax0.0, see VM.md)";
+        lines.bad("memory", format!("{memory}; {}; {advice}", machine.explanation()));
+    }
+    if attached.arena_at_address {
+        let address = attached.place.identity.arena_address;
+        lines.good("pinned", format!("the arena lies at {address:#x} here and at the host"));
+    } else {
+        let advice = "pinned memory has no device pointers; likely cause: something else is mapped there; try: again";
+        lines.bad("pinned", format!("the arena is not at the host's address: {advice}"));
+    }
+    let bell = match attached.doorbell {
+        DoorbellKind::None => "none, the worker polls",
+        DoorbellKind::Mmio => "a store into BAR 0",
+        _ => "an eventfd",
+    };
+    let waits = match &attached.device.interrupts {
+        Some(all) => format!("by interrupts ({} MSI-X vectors through VFIO)", all.vectors()),
+        None => "by polling, with naps of 50 us to 1 ms".to_owned(),
+    };
+    lines.good("wake-up", format!("the worker by {bell}; this side waits {waits}"));
+}
+
+/// Times of calls that do nothing.
+struct Pings {
+    times: Vec<Duration>,
+}
+
+impl Pings {
+    fn take(caller: &mut SessionCaller) -> Result<Self, String> {
+        let end = Instant::now() + PING_TIME;
+        let mut times = Vec::with_capacity(PINGS);
+        while times.len() < PINGS && (times.len() < 10 || Instant::now() < end) {
+            let token = times.len() as u32;
+            let start = Instant::now();
+            let reply = caller.call(&Ping { token: token.into() }).map_err(|e| e.to_string())?;
+            times.push(start.elapsed());
+            if reply.token != u64::from(token) {
+                return Err(format!("found token {}, expected {token}", reply.token));
+            }
+        }
+        times.sort_unstable();
+        Ok(Self { times })
+    }
+
+    fn at(&self, percent: usize) -> f64 {
+        let last = self.times.len().saturating_sub(1);
+        self.times.get(last * percent / 100).map_or(0.0, |time| time.as_secs_f64() * 1e6)
+    }
+}
+
+impl Display for Pings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (p50, p99) = (self.at(50), self.at(99));
+        write!(f, "p50 {p50:.2} us, p99 {p99:.2} us ({} calls)", self.times.len())
+    }
+}
+
+/// Copies a pattern to the device and back.
+fn bulk(session: &Session, caller: &mut SessionCaller) -> Result<String, String> {
+    let text = |error: ringbar_session::SessionError| error.to_string();
+    let bytes: Vec<u8> = (0..BULK_BYTES).map(|i| (i * 31 / 8) as u8).collect();
+    let alloc = MemAlloc { context: ContextId::FIRST, bytes: BULK_BYTES as u64 };
+    let at: DevicePtr = caller.call(&alloc).map_err(text)?.at;
+    let start = Instant::now();
+    session.memcpy_htod(at, &bytes, StreamId::DEFAULT).map_err(text)?;
+    session.synchronise(StreamId::DEFAULT).map_err(text)?;
+    let there = start.elapsed();
+    let mut back = vec![0; BULK_BYTES];
+    let start = Instant::now();
+    session.memcpy_dtoh(&mut back, at, StreamId::DEFAULT).map_err(text)?;
+    let and_back = start.elapsed();
+    if back != bytes {
+        let cause =
+            "likely cause: two programs write to one channel; try: again with nothing else running";
+        return Err(format!("the bytes that came back are not those that were sent; {cause}"));
+    }
+    let rate = |time: Duration| BULK_BYTES as f64 / time.as_secs_f64() / 1e6;
+    Ok(format!(
+        "1 MiB to the device at {:.0} MB/s, back at {:.0} MB/s, unchanged",
+        rate(there),
+        rate(and_back)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_of_sorted_times_are_shown_with_their_count() {
+        let times = (1..=100).map(Duration::from_micros).collect();
+        assert_eq!(Pings { times }.to_string(), "p50 50.00 us, p99 99.00 us (100 calls)");
+    }
+
+    #[test]
+    fn a_machine_without_the_device_fails_the_check() {
+        let mut lines = Lines::default();
+        let device = Some("/nonexistent/region".to_owned());
+        let args = CheckArgs { device, patience: Duration::from_millis(10) };
+        assert!(check(&args, &mut lines).is_none());
+        assert!(lines.failed);
+    }
+}

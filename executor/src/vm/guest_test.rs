@@ -1,0 +1,262 @@
+//! `ringbar vm guest-test`, hidden: what the tests of `.ci/vm` run inside a guest. Each prints lines that the test waits
+//! for, and `guest-test NAME: passed` at its end.
+
+use super::guest_hostile;
+use clap::{Args, ValueEnum};
+use ringbar::client::Health;
+use ringbar::error::ChannelError;
+use ringbar::guest::{GuestConfig, functions};
+use ringbar::link::Options;
+use ringbar_session::{Session, SessionConfig, SessionError};
+use ringbar_vocabulary::{ContextId, Init, MemAlloc, MemsetD8, Ping, StreamId};
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Longest wait for anything.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GuestTest {
+    /// Calls until told otherwise, through stalls; attaches anew after each loss.
+    Work,
+    /// Counts interrupts that end waits.
+    Interrupts,
+    /// Attacks its own channels in every way.
+    Hostile,
+    /// Takes the function away under its own feet.
+    Unplug,
+    /// Takes all channels, and is refused one more.
+    Taken,
+}
+
+/// Options of `ringbar vm guest-test`.
+#[derive(Debug, Args)]
+pub struct GuestTestArgs {
+    #[arg(value_enum)]
+    test: GuestTest,
+    /// Interrupts to count, losses to survive.
+    #[arg(long, default_value_t = 1)]
+    count: u64,
+    /// How long to go on after that.
+    #[arg(long, value_name = "TIME", value_parser = crate::units::duration, default_value = "1s")]
+    time: Duration,
+}
+
+/// Runs it.
+pub fn run(args: &GuestTestArgs) -> ExitCode {
+    let name = args.test.to_possible_value().map_or_else(String::new, |v| v.get_name().to_owned());
+    let done = match args.test {
+        GuestTest::Work => work(args),
+        GuestTest::Interrupts => interrupts(args),
+        GuestTest::Hostile => guest_hostile::run(),
+        GuestTest::Unplug => unplug(),
+        GuestTest::Taken => taken(),
+    };
+    match done {
+        Ok(()) => {
+            println!("guest-test {name}: passed");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            println!("guest-test {name}: failed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn connect(options: Options) -> Result<Session, Box<dyn Error>> {
+    let config = SessionConfig { options, patience: PATIENCE, ..SessionConfig::default() };
+    let session = Session::connect_guest(&GuestConfig::from_env()?, config)?;
+    session.caller()?.call(&Init { flags: 0 })?;
+    if let Some(attached) = session.attached() {
+        println!(
+            "attached to channel {} in generation {}, {}, control {}, bulk {}",
+            attached.channel,
+            attached.generation,
+            if attached.interrupts { "interrupts" } else { "polled" },
+            attached.control,
+            attached.bulk
+        );
+    }
+    Ok(session)
+}
+
+/// Calls over and over. `count` losses are survived by attaching anew; after the last one it works for `time` more.
+fn work(args: &GuestTestArgs) -> Result<(), Box<dyn Error>> {
+    let mut session = connect(Options::default())?;
+    let mut lost = 0;
+    loop {
+        let end = (lost == args.count).then(|| Instant::now() + args.time);
+        let Some(error) = work_once(&session, end)? else { break };
+        if !error.is_lost() {
+            return Err(error.into());
+        }
+        lost += 1;
+        println!("lost ({lost}): {error}");
+        let before = session.client().generation();
+        session = reattach(&session)?;
+        let after = session.client().generation();
+        println!("attached anew in generation {after}, after {before}");
+    }
+    session.close();
+    Ok(())
+}
+
+/// A host that comes back takes a while to say so.
+fn reattach(old: &Session) -> Result<Session, Box<dyn Error>> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match old.reattach() {
+            Ok(session) => {
+                session.caller()?.call(&Init { flags: 0 })?;
+                return Ok(session);
+            }
+            Err(error) if Instant::now() > end => return Err(error.into()),
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+/// Until `end` or a loss, which it returns. Says once that it works, and each stall with its end.
+fn work_once(
+    session: &Session,
+    end: Option<Instant>,
+) -> Result<Option<SessionError>, Box<dyn Error>> {
+    let watched = session.clone();
+    let (tell, told) = std::sync::mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || watch_stalls(&watched, &told));
+    let result = call_until(session, end);
+    drop(tell);
+    watch.join().map_err(|_| "the watching thread panicked")?;
+    match result {
+        Ok(()) => Ok(None),
+        Err(error) => Ok(Some(error)),
+    }
+}
+
+fn call_until(session: &Session, end: Option<Instant>) -> Result<(), SessionError> {
+    let mut caller = session.caller()?;
+    let at = caller.call(&MemAlloc { context: ContextId::FIRST, bytes: 4096 })?.at;
+    let mut token = 0;
+    while end.is_none_or(|end| Instant::now() < end) {
+        let work = MemsetD8 { dst: at, value: token as u8, count: 4096, stream: StreamId::DEFAULT };
+        session.post(&work)?;
+        let mut back = [0; 64];
+        session.memcpy_dtoh(&mut back, at, StreamId::DEFAULT)?;
+        let reply = caller.call(&Ping { token })?;
+        if back != [token as u8; 64] || reply.token != token {
+            println!("guest-test work: failed: found other bytes than were sent");
+            return Ok(());
+        }
+        token += 1;
+        if token == 20 {
+            println!("working");
+        }
+    }
+    println!("made {token} rounds");
+    Ok(())
+}
+
+fn watch_stalls(session: &Session, told: &std::sync::mpsc::Receiver<()>) {
+    let mut stalled = false;
+    while told.recv_timeout(Duration::from_millis(50))
+        == Err(std::sync::mpsc::RecvTimeoutError::Timeout)
+    {
+        match session.client().health() {
+            Health::Stalled { silent } if !stalled => {
+                stalled = true;
+                println!("stalled after {silent:?}");
+            }
+            Health::Running if stalled => {
+                stalled = false;
+                println!("the worker goes on");
+            }
+            Health::Ended(_) => return,
+            _ => {}
+        }
+    }
+}
+
+/// Waits for device work, asleep, until `count` waits were ended by an interrupt. The mock must take a while for its work
+/// (`--mock latency_ns=300000`), else the fence is there before this side sleeps.
+fn interrupts(args: &GuestTestArgs) -> Result<(), Box<dyn Error>> {
+    let options = Options { spin_max: Some(Duration::ZERO), ..Options::default() };
+    let session = connect(options)?;
+    let attached = session.attached().ok_or("not attached over a device")?;
+    let all = attached.device.interrupts.clone();
+    let all = all.ok_or_else(|| format!("no interrupts: {}", attached.device.notes.join("; ")))?;
+    let at = session.caller()?.call(&MemAlloc { context: ContextId::FIRST, bytes: 4096 })?.at;
+    let (start, mut waits) = (Instant::now(), 0_u64);
+    while all.received() < args.count {
+        if start.elapsed() > 10 * PATIENCE {
+            return Err(format!("{} interrupts after {waits} waits", all.received()).into());
+        }
+        let work = MemsetD8 { dst: at, value: 1, count: 64, stream: StreamId::DEFAULT };
+        session.post(&work)?;
+        session.synchronise(StreamId::DEFAULT)?;
+        waits += 1;
+    }
+    let (received, rung) = (all.received(), session.client().counters().worker_bells);
+    println!(
+        "{received} interrupts received, {rung} rung by the worker, {waits} waits, {:?}",
+        start.elapsed()
+    );
+    if received > rung {
+        return Err(format!("{received} interrupts, but the worker rang {rung} times").into());
+    }
+    session.close();
+    Ok(())
+}
+
+/// Removes the function while it is mapped and in use: a typed error, no signal, no hang.
+fn unplug() -> Result<(), Box<dyn Error>> {
+    let session = connect(Options::default())?;
+    let function = session.attached().and_then(|attached| attached.device.function.clone());
+    let function = function.ok_or("no function")?;
+    let mut caller = session.caller()?;
+    let remove = function.folder.join("remove");
+    let removing = std::thread::spawn(move || std::fs::write(remove, "1"));
+    let end = Instant::now() + PATIENCE;
+    let error = loop {
+        match caller.call(&Ping { token: 1 }) {
+            Ok(_) if Instant::now() < end => {}
+            Ok(_) => return Err("the function is removed and calls are still answered".into()),
+            Err(error) => break error,
+        }
+    };
+    println!("unplugged: {error}");
+    let SessionError::Lost(ChannelError::Unplugged) = error else {
+        return Err(format!("found the error {error}, expected Unplugged").into());
+    };
+    drop((caller, session));
+    removing.join().map_err(|_| "the removing thread panicked")??;
+    let left = functions("/sys".as_ref()).into_iter().any(|f| f.address == function.address);
+    if left { Err("the function is still there".into()) } else { Ok(()) }
+}
+
+/// Takes every channel; the next program is told so within its patience.
+fn taken() -> Result<(), Box<dyn Error>> {
+    let config = GuestConfig { interrupts: false, ..GuestConfig::from_env()? };
+    let session = |patience| {
+        let config_of_session = SessionConfig { patience, ..SessionConfig::default() };
+        Session::connect_guest(&config, config_of_session)
+    };
+    let first = session(PATIENCE)?;
+    let channels = first.attached().map_or(0, |attached| attached.device.directory.channels);
+    let others = (1..channels).map(|_| session(PATIENCE)).collect::<Result<Vec<_>, _>>()?;
+    let error = match session(Duration::from_secs(1)) {
+        Ok(_) => return Err("one channel more than there are".into()),
+        Err(error) => error.to_string(),
+    };
+    println!("refused: {error}");
+    if !error.contains(&format!("all {channels} channels")) {
+        return Err("another error than that all are taken".into());
+    }
+    first.close();
+    let again = session(PATIENCE)?;
+    again.caller()?.call(&Init { flags: 0 })?;
+    drop(others);
+    Ok(())
+}
