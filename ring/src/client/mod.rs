@@ -340,12 +340,6 @@ impl Client {
         lock(&self.inner.heart).take();
     }
 
-    /// The address at which both sides map the arena, if they agreed on one: then a pointer into it means the same to both.
-    pub fn arena_address(&self) -> Option<u64> {
-        let address = self.inner.channel.place.identity.arena_address;
-        (address != 0).then_some(address)
-    }
-
     /// The channel's arena.
     pub fn arena(&self) -> &Arc<Arena> {
         self.inner.arena.arena()

@@ -30,16 +30,21 @@
 mod entry;
 
 pub mod arg;
+pub mod capturing;
 pub mod context;
 pub mod device;
 pub mod error_text;
+pub mod event;
 pub mod exports;
 pub mod failure;
 pub mod fork;
 pub mod function;
 pub mod handles;
+pub mod host_function;
 pub mod image;
 pub mod init;
+pub mod memop;
+pub mod memory;
 pub mod module;
 pub mod output;
 pub mod proc_address;

@@ -259,7 +259,9 @@ impl Session {
     /// # Errors
     /// [`SessionError::NoSharedAddress`] if the arena has none.
     pub fn pin_shared(&self, len: u64, flags: u32) -> Result<PinnedBlock, SessionError> {
-        self.shared.client.arena_address().ok_or(SessionError::NoSharedAddress)?;
+        if !self.shared.client.arena_is_where_agreed() {
+            return Err(SessionError::NoSharedAddress);
+        }
         self.pin_as(len, flags)
     }
 

@@ -332,6 +332,11 @@ impl Session {
         self.post(&StreamDestroy { stream })
     }
 
+    /// A stream is gone without a command of its own, with its context: its fence word is free once its fences were reached.
+    pub fn forget_stream(&self, stream: StreamId) {
+        self.shared.fences.release(stream);
+    }
+
     /// Creates a stream in a context; returns its number.
     pub fn create_stream_in(
         &self,

@@ -61,6 +61,13 @@ impl Context {
         }
     }
 
+    /// It is destroyed with everything in it.
+    pub(crate) fn forget_contents(&self) {
+        crate::stream::forget_context(self);
+        crate::event::forget_context(self);
+        crate::memory::forget_context(self);
+    }
+
     /// CONTEXT_IS_DESTROYED if it was.
     #[inline]
     pub fn usable(&self) -> Outcome {
@@ -125,5 +132,6 @@ fn destroy(context: &'static Context) -> Outcome {
         tls::pop()?;
     }
     live()?.call(&ContextDestroy { context: context.id })?;
+    context.forget_contents();
     Ok(())
 }

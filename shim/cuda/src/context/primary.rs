@@ -60,8 +60,10 @@ fn reset(device: CUdevice) -> Outcome {
 
 fn end(device: &'static Device, retained: &mut u32) -> Outcome {
     *retained = 0;
-    device.primary()?.set_alive(false);
+    let context = device.primary()?;
+    context.set_alive(false);
     live()?.call(&PrimaryContextReset { device: device.ordinal })?;
+    context.forget_contents();
     Ok(())
 }
 

@@ -59,8 +59,8 @@ fn launch(
     let context = tls::current()?;
     let function = function_in(function, context)?;
     shape.check(function, context)?;
-    let stream = stream::resolve(stream, default)?;
-    params.with_block(function, |block| post(function, shape, stream, block))
+    let stream = stream::working(stream, default)?;
+    params.with_block(function, |block| post(function, shape, stream.id, block))
 }
 
 #[inline(always)]

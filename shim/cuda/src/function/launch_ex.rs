@@ -110,11 +110,11 @@ fn launch(
     let context = tls::current()?;
     let function = function_in(function, context)?;
     shape.check(function, context)?;
-    let stream = stream::resolve(config.stream, default)?;
+    let stream = stream::working(config.stream, default)?;
     let (count, mut body) = attribute_bytes(config.attributes, config.attribute_count)?;
     params.with_block(function, |block| {
         body.extend_from_slice(block);
-        post_with_attributes(function, shape, stream, count, &body)
+        post_with_attributes(function, shape, stream.id, count, &body)
     })
 }
 

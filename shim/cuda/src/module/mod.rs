@@ -107,6 +107,7 @@ impl Module {
     /// A variable's first byte and size; NOT_FOUND if there is none of that name.
     pub fn global(&self, name: &[u8]) -> Outcome<(u64, u64)> {
         let reply = live()?.call(&ModuleGlobal { module: self.id, name: Tail::Inline(name) })?;
+        crate::memory::remember_global(reply.at.0, reply.bytes, self.handle, self.context);
         Ok((reply.at.0, reply.bytes))
     }
 
@@ -116,6 +117,7 @@ impl Module {
         for function in self.functions().values() {
             FUNCTIONS.remove(function.handle);
         }
+        crate::memory::forget_module(self.handle);
         live()?.post(&ModuleUnload { module: self.id })?;
         Ok(())
     }

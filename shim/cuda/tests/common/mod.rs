@@ -73,7 +73,7 @@ pub const SIZES: Sizes = Sizes {
     event_lines: 8,
     fence_words: 256,
     arena_bytes: 32 << 20,
-    arena_address: 0,
+    arena_address: 0x6e00_0000_0000,
 };
 
 /// A quarter of the arena for staging.

@@ -1,0 +1,220 @@
+//! Events. Whether one is complete is one look at the fence word of the stream that recorded it.
+
+use crate::arg::Out;
+use crate::context::Context;
+use crate::failure::{Failure, Outcome};
+use crate::handles::{Kind, Table};
+use crate::session::{self, Live};
+use crate::stream::{Working, unready, working};
+use crate::types::{CUevent, CUstream};
+use crate::{capturing, output, tls};
+use ringbar::sync::{AtomicU32, Ordering::*};
+use ringbar_session::FenceTicket;
+use ringbar_vocabulary::{
+    EventCreate, EventDestroy, EventElapsed, EventId, EventRecord, NO_FENCE, Status,
+};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// `CU_EVENT_DISABLE_TIMING`.
+const DISABLE_TIMING: u32 = 2;
+/// `CU_EVENT_INTERPROCESS`.
+const INTERPROCESS: u32 = 4;
+/// `CU_EVENT_BLOCKING_SYNC`, `DISABLE_TIMING`, `INTERPROCESS`.
+const FLAGS: u32 = 7;
+/// `CU_EVENT_RECORD_EXTERNAL`.
+const RECORD_EXTERNAL: u32 = 1;
+
+/// An event. Never freed.
+#[derive(Debug)]
+pub struct Event {
+    /// Its number for the executor.
+    pub id: EventId,
+    /// The context it belongs to.
+    pub context: &'static Context,
+    flags: u32,
+    record: Mutex<Record>,
+    unready: AtomicU32,
+}
+
+/// What the event's latest record is.
+#[derive(Clone, Copy, Debug)]
+enum Record {
+    /// There is none: the event counts as complete.
+    None,
+    /// Complete when the ticket's point is reached.
+    Posted(FenceTicket),
+    /// Part of a graph: nobody can wait for it from here.
+    Captured,
+}
+
+/// All events by handle.
+pub static EVENTS: Table<Event> = Table::new(Kind::Event);
+
+/// The event of a handle; INVALID_HANDLE for what is none.
+#[inline]
+pub fn get(event: CUevent) -> Outcome<&'static Event> {
+    EVENTS.get(event).ok_or(Failure(Status::INVALID_HANDLE))
+}
+
+/// The number of an event for the executor.
+pub fn resolve(event: CUevent) -> Outcome<EventId> {
+    Ok(get(event)?.id)
+}
+
+impl Event {
+    fn latest(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether its latest record is known to be complete.
+    pub fn is_complete(&self, live: &Live) -> bool {
+        match *self.latest() {
+            Record::None => true,
+            Record::Posted(ticket) => live.session.is_reached(ticket),
+            Record::Captured => false,
+        }
+    }
+
+    /// Records it behind everything in the stream.
+    fn record(&self, stream: &Working, flags: u32) -> Outcome {
+        if flags & !RECORD_EXTERNAL != 0 {
+            return Err(Status::INVALID_VALUE.into());
+        }
+        if !std::ptr::eq(self.context, stream.context) {
+            return Err(Status::INVALID_HANDLE.into());
+        }
+        let live = session::live()?;
+        // Held while it is posted: of two records at once the one that is posted last must be kept.
+        let mut latest = self.latest();
+        if capturing::is_capturing(stream)? {
+            let (event, stream, index) = (self.id, stream.id, NO_FENCE);
+            live.post(&EventRecord { event, stream, flags, index, value: 0 })?;
+            *latest = Record::Captured;
+        } else {
+            *latest = Record::Posted(live.session.record_event(self.id, stream.id, flags)?);
+        }
+        Ok(())
+    }
+
+    /// The point that its latest record is; `None` if there is nothing to wait for.
+    fn ticket(&self) -> Outcome<Option<FenceTicket>> {
+        match *self.latest() {
+            Record::None => Ok(None),
+            Record::Posted(ticket) => Ok(Some(ticket)),
+            Record::Captured => Err(capturing::UNSUPPORTED.into()),
+        }
+    }
+}
+
+/// A context is destroyed with everything in it.
+pub fn forget_context(context: &Context) {
+    for (handle, event) in EVENTS.alive() {
+        if std::ptr::eq(event.context, context) {
+            EVENTS.remove(handle);
+        }
+    }
+}
+
+fn destroy(event: CUevent) -> Outcome {
+    let event = EVENTS.remove(event).ok_or(Failure(Status::INVALID_HANDLE))?;
+    if event.context.usable().is_ok() {
+        session::live()?.post(&EventDestroy { event: event.id })?;
+    }
+    Ok(())
+}
+
+fn elapsed(place: Out<f32>, start: CUevent, end: CUevent) -> Outcome {
+    let place = place.required()?;
+    let (start, end) = (get(start)?, get(end)?);
+    if (start.flags | end.flags) & DISABLE_TIMING != 0 {
+        return Err(Status::INVALID_HANDLE.into());
+    }
+    let live = session::live()?;
+    for event in [start, end] {
+        match *event.latest() {
+            Record::None => return Err(Status::INVALID_HANDLE.into()),
+            Record::Posted(ticket) if !live.session.is_reached(ticket) => {
+                return Err(Status::NOT_READY.into());
+            }
+            _ => {}
+        }
+    }
+    let reply = live.call(&EventElapsed { start: start.id, end: end.id })?;
+    place.set(f32::from_bits(reply.milliseconds_bits))
+}
+
+entry! {
+    /// Creates an event in the current context. An interprocess one is not supported.
+    post fn cuEventCreate(event: Out<CUevent>, flags: u32) {
+        let event = event.required()?;
+        let context = tls::current()?;
+        if flags & !FLAGS != 0 || flags & INTERPROCESS != 0 && flags & DISABLE_TIMING == 0 {
+            return Err(Status::INVALID_VALUE.into());
+        }
+        if flags & INTERPROCESS != 0 {
+            return Err(Status::NOT_SUPPORTED.into());
+        }
+        let live = session::live()?;
+        let id = live.session.event_id()?;
+        live.post(&EventCreate { context: context.id, event: id, flags })?;
+        let (record, unready) = (Mutex::new(Record::None), AtomicU32::new(0));
+        let (handle, _) = EVENTS.insert(|_| Event { id, context, flags, record, unready })?;
+        event.set(handle)
+    }
+
+    /// Destroys an event; streams that wait for it still do.
+    post fn cuEventDestroy_v2(event: CUevent) {
+        destroy(event)
+    }
+
+    /// The same, as CUDA 3 spelled it.
+    post fn cuEventDestroy(event: CUevent) {
+        destroy(event)
+    }
+
+    /// Whether an event's latest record is complete: NOT_READY if not.
+    local fn cuEventQuery(event: CUevent) {
+        let event = get(event)?;
+        let live = session::live()?;
+        let Some(ticket) = event.ticket()? else { return Ok(()) };
+        if live.session.is_reached(ticket) {
+            return Ok(());
+        }
+        Err(unready(live, ticket.stream(), &event.unready))
+    }
+
+    /// Waits for an event's latest record.
+    sync fn cuEventSynchronize(event: CUevent) {
+        let event = get(event)?;
+        let live = session::live()?;
+        let Some(ticket) = event.ticket()? else { return Ok(()) };
+        live.session.wait(ticket)?;
+        event.unready.store(0, Relaxed);
+        output::flush(event.context)?;
+        Ok(())
+    }
+
+    /// Milliseconds between the records of two events, as a float.
+    sync fn cuEventElapsedTime_v2(milliseconds: Out<f32>, start: CUevent, end: CUevent) {
+        elapsed(milliseconds, start, end)
+    }
+
+    /// The same, as CUDA 2 spelled it.
+    sync fn cuEventElapsedTime(milliseconds: Out<f32>, start: CUevent, end: CUevent) {
+        elapsed(milliseconds, start, end)
+    }
+}
+
+stream_entry! {
+    /// Records an event behind everything in a stream.
+    post fn cuEventRecord | cuEventRecord_ptsz[flavour](event: CUevent, stream: CUstream) {
+        let event = get(event)?;
+        event.record(&working(stream, flavour)?, 0)
+    }
+
+    /// The same, with flags.
+    post fn cuEventRecordWithFlags | cuEventRecordWithFlags_ptsz[flavour](event: CUevent, stream: CUstream, flags: u32) {
+        let event = get(event)?;
+        event.record(&working(stream, flavour)?, flags)
+    }
+}

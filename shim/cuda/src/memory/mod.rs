@@ -1,0 +1,83 @@
+//! Memory: allocations, pinned host memory, copies, fills, pools, mapped physical memory, questions about pointers.
+
+pub mod alloc;
+pub mod attributes;
+pub mod copy;
+pub mod host;
+pub mod map;
+pub mod memset;
+pub mod pinned;
+pub mod place;
+pub mod plan;
+pub mod pool;
+pub mod rect;
+pub mod vmm;
+
+use crate::context::Context;
+use crate::failure::Outcome;
+use crate::handles::Handle;
+use crate::session;
+use map::{Entry, Map, What};
+use ringbar_vocabulary::Status;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// Everything that is allocated.
+static MAP: RwLock<Map> = RwLock::new(Map::new());
+
+pub(crate) fn read() -> RwLockReadGuard<'static, Map> {
+    MAP.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn write() -> RwLockWriteGuard<'static, Map> {
+    MAP.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The allocation that holds an address.
+pub fn find(address: u64) -> Option<Entry> {
+    read().find(address).copied()
+}
+
+/// Remembers an allocation that belongs to a context.
+pub(crate) fn remember(start: u64, len: u64, what: What, context: &Context) -> u64 {
+    remember_as(start, len, what, context.handle, context.visible)
+}
+
+/// Remembers an allocation; the handle is null if it belongs to no context.
+pub(crate) fn remember_as(start: u64, len: u64, what: What, context: Handle, device: i32) -> u64 {
+    write().insert(Entry { start, len, what, context, device, id: 0, sync_memops: false })
+}
+
+/// A variable of a module lies there.
+pub fn remember_global(start: u64, len: u64, module: Handle, context: &Context) {
+    let known = |entry: &Entry| entry.len == len && entry.what == What::Global(module);
+    if len > 0 && !read().at(start).is_some_and(known) {
+        remember(start, len, What::Global(module), context);
+    }
+}
+
+/// A module is unloaded with its variables.
+pub fn forget_module(module: Handle) {
+    write().take(|entry| entry.what == What::Global(module));
+}
+
+/// A context is destroyed with everything in it. What was registered stays so until the program says otherwise.
+pub fn forget_context(context: &Context) {
+    let gone = |entry: &Entry| {
+        entry.context == context.handle && !matches!(entry.what, What::Registered { .. })
+    };
+    let blocks = write().take(gone);
+    let Ok(live) = session::live() else { return };
+    for block in blocks.iter().filter_map(Entry::block) {
+        // Fails only if the channel is over, and the block with it.
+        let _ = live.session.unpin(&block);
+    }
+}
+
+/// An address that the device reaches for `bytes` bytes: device memory or pinned memory. INVALID_VALUE for others.
+pub(crate) fn reachable(at: u64, bytes: u64) -> Outcome<u64> {
+    let reached = |entry: &Entry| entry.is_device() || entry.block().is_some();
+    match bytes == 0 || read().covers(at, bytes, reached) {
+        true => Ok(at),
+        false => Err(Status::INVALID_VALUE.into()),
+    }
+}
