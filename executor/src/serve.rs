@@ -241,6 +241,7 @@ impl<B: Block> Server<B> {
             tracing::warn!(%status, "the device is lost: this worker ends, the next one gets a new device");
             return Ok(Some(End::DeviceLost(status)));
         }
+        backend.rest();
         self.brake.idle(self.commands);
         let look = Look::Idle { device_is_idle: backend.is_idle() };
         let wish = self.attend(attendant, look)?;

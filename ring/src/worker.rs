@@ -386,6 +386,16 @@ impl Completions {
         channel.fences.first_address()
     }
 
+    /// The value of fence word `index`, 0 if there is none: for words that a device writes.
+    pub fn fence_value(&self, index: u32) -> u64 {
+        let channel = &self.inner.channel;
+        if index < channel.place.identity.fence_words {
+            progress::fence(&channel.fences, index)
+        } else {
+            0
+        }
+    }
+
     /// Wakes the client if it sleeps: after a device has raised a fence word by itself, which wakes nobody.
     pub fn fence_landed(&self) {
         self.wake_client();

@@ -24,6 +24,9 @@ pub trait Backend: Send + for<'c> Handler<Context<'c>> {
     /// Whether no device work is outstanding.
     fn is_idle(&self) -> bool;
 
+    /// Called when the ring was found empty: the time for what is to be done once a burst.
+    fn rest(&mut self) {}
+
     /// Waits until no device work is outstanding. For an orderly end and for tests; a worker
     /// never waits on behalf of one caller.
     fn drain(&mut self);

@@ -63,6 +63,12 @@ pub trait Fences: Send + Sync {
         None
     }
 
+    /// The value that a fence word has, for words that a device writes by itself; 0 where no device can, or if there is
+    /// no fence of that index.
+    fn value(&self, _index: u32) -> u64 {
+        0
+    }
+
     /// Says that a device has written a fence word by itself: wakes the client if it waits.
     fn landed(&self) {}
 }

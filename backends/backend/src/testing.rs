@@ -4,8 +4,12 @@ use crate::{
     ArenaFault, Backend, ErrorLatch, Executed, FenceFault, Fences, HoldSet, HostMemory, Mapped,
     Services, Violation, execute,
 };
+use ringbar::arena::Arena;
+use ringbar::layout::PAGE_BYTES;
+use ringbar::lines::{LINE_BYTES, LINE_WORDS, SharedLines};
+use ringbar::os::Mapping;
+use ringbar::progress;
 use ringbar_vocabulary::{ArenaRef, Command, PostCommand, ReplyBody, Status, SyncCommand};
-use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,97 +17,101 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An arena of one segment on the heap.
-pub struct FakeArena(Mutex<Vec<u8>>);
+/// An arena of one segment on the heap, whole pages that a device may be given.
+pub struct FakeArena(Arena);
 
 impl FakeArena {
     /// An arena of zeros.
+    ///
+    /// # Panics
+    /// If there is no memory.
     pub fn new(bytes: usize) -> Self {
-        Self(Mutex::new(vec![0; bytes]))
+        let mapping = Arc::new(Mapping::heap(bytes.max(1)).expect("memory for a test"));
+        Self(Arena::new(mapping.subrange(0, bytes).expect("all of it")))
     }
 
-    fn range(at: ArenaRef, segment_bytes: usize) -> Result<Range<usize>, ArenaFault> {
-        if at.segment() != 0 {
-            return Err(ArenaFault::Segment { found: at.segment(), expected: 1 });
-        }
-        let expected = segment_bytes as u64;
-        match at.offset().checked_add(at.len) {
-            Some(end) if end <= expected => Ok(at.offset() as usize..end as usize),
-            _ => Err(ArenaFault::Outside { offset: at.offset(), len: at.len, expected }),
-        }
-    }
-
-    fn with<T>(
-        &self,
-        at: ArenaRef,
-        buffer_bytes: usize,
-        copy: impl FnOnce(&mut [u8]) -> T,
-    ) -> Result<T, ArenaFault> {
-        let mut bytes = lock(&self.0);
-        let range = Self::range(at, bytes.len())?;
+    fn checked(&self, at: ArenaRef, buffer_bytes: usize) -> Result<(), ArenaFault> {
+        self.check(at)?;
         if buffer_bytes as u64 != at.len {
             return Err(ArenaFault::BufferLength { found: buffer_bytes, expected: at.len });
         }
-        Ok(copy(&mut bytes[range]))
+        Ok(())
+    }
+
+    fn fault(&self, at: ArenaRef) -> ArenaFault {
+        if at.segment() != 0 {
+            return ArenaFault::Segment { found: at.segment(), expected: 1 };
+        }
+        let expected = self.0.segment_bytes(0);
+        ArenaFault::Outside { offset: at.offset(), len: at.len, expected }
     }
 }
 
 impl HostMemory for FakeArena {
     fn check(&self, at: ArenaRef) -> Result<(), ArenaFault> {
-        Self::range(at, lock(&self.0).len()).map(|_| ())
+        self.0.block(at.addr, at.len).map(drop).map_err(|_| self.fault(at))
     }
 
     fn read(&self, at: ArenaRef, into: &mut [u8]) -> Result<(), ArenaFault> {
-        self.with(at, into.len(), |block| into.copy_from_slice(block))
+        self.checked(at, into.len())?;
+        self.0.read(at.addr, into).map_err(|_| self.fault(at))
     }
 
     fn write(&self, at: ArenaRef, from: &[u8]) -> Result<(), ArenaFault> {
-        self.with(at, from.len(), |block| block.copy_from_slice(from))
+        self.checked(at, from.len())?;
+        self.0.write(at.addr, from).map_err(|_| self.fault(at))
     }
 
     fn mapped(&self, segment: u16) -> Option<Mapped> {
-        let bytes = lock(&self.0);
-        let mapped = Mapped { address: bytes.as_ptr().addr() as u64, bytes: bytes.len() as u64 };
-        (segment == 0).then_some(mapped)
+        let (address, bytes) = self.0.place(segment)?;
+        Some(Mapped { address, bytes })
     }
 }
 
-/// Fence words on the heap, with a log of all writes.
+/// Fence words on the heap, which a device may write too, with a log of all writes but a device's.
 pub struct FakeFences {
-    state: Mutex<FenceState>,
+    words: SharedLines,
+    count: u32,
+    log: Mutex<Vec<(u32, u64)>>,
     written: Condvar,
 }
 
-struct FenceState {
-    values: Vec<u64>,
-    log: Vec<(u32, u64)>,
-}
+/// Longest wait for a fence between two looks: a device wakes nobody.
+const FENCE_LOOK: Duration = Duration::from_millis(1);
 
 impl FakeFences {
     /// That many fences, all 0.
+    ///
+    /// # Panics
+    /// If there is no memory.
     pub fn new(count: usize) -> Self {
-        let state = FenceState { values: vec![0; count], log: Vec::new() };
-        Self { state: Mutex::new(state), written: Condvar::new() }
+        let lines = count.div_ceil(LINE_WORDS).next_power_of_two();
+        let mapping = Mapping::heap((lines * LINE_BYTES).next_multiple_of(PAGE_BYTES));
+        let mapping = Arc::new(mapping.expect("memory for a test"));
+        let words = SharedLines::new(&mapping, 0, lines).expect("lines that fit");
+        Self { words, count: count as u32, log: Mutex::default(), written: Condvar::new() }
     }
 
     /// The value of a fence.
     pub fn value(&self, index: u32) -> u64 {
-        lock(&self.state).values[index as usize]
+        progress::fence(&self.words, index)
     }
 
-    /// All writes so far, in order.
+    /// All writes so far, in order, but for those of a device.
     pub fn log(&self) -> Vec<(u32, u64)> {
-        lock(&self.state).log.clone()
+        lock(&self.log).clone()
     }
 
     /// Waits until a fence has at least that value; `false` if it has not within the time.
     pub fn wait(&self, index: u32, value: u64, at_most: Duration) -> bool {
         let deadline = Instant::now() + at_most;
-        let mut state = lock(&self.state);
-        while state.values[index as usize] < value {
-            let Some(left) = deadline.checked_duration_since(Instant::now()) else { return false };
-            let woken = self.written.wait_timeout(state, left);
-            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        let mut log = lock(&self.log);
+        while self.value(index) < value {
+            if Instant::now() > deadline {
+                return false;
+            }
+            let woken = self.written.wait_timeout(log, FENCE_LOOK);
+            log = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }
@@ -111,15 +119,26 @@ impl FakeFences {
 
 impl Fences for FakeFences {
     fn count(&self) -> u32 {
-        lock(&self.state).values.len() as u32
+        self.count
+    }
+
+    fn mapped(&self) -> Option<Mapped> {
+        let bytes = (u64::from(self.count) * 8).next_multiple_of(PAGE_BYTES as u64);
+        Some(Mapped { address: self.words.first_address(), bytes })
+    }
+
+    fn value(&self, index: u32) -> u64 {
+        progress::fence(&self.words, index)
     }
 
     fn write(&self, index: u32, value: u64) -> Result<(), FenceFault> {
-        let mut state = lock(&self.state);
-        let expected = state.values.len() as u32;
-        let place = state.values.get_mut(index as usize);
-        *place.ok_or(FenceFault { found: index, expected })? = value;
-        state.log.push((index, value));
+        let expected = self.count;
+        if index >= expected {
+            return Err(FenceFault { found: index, expected });
+        }
+        let mut log = lock(&self.log);
+        progress::raise_fence(&self.words, index, value);
+        log.push((index, value));
         self.written.notify_all();
         Ok(())
     }

@@ -1,1 +1,62 @@
 //! The backend that executes on a real GPU, through the CUDA driver.
+//!
+//! [`CudaGpu`] is a [`ringbar_backend::Backend`] for one client: the worker's thread owns it, makes its contexts current
+//! and calls the driver. The driver's library is the real one, by absolute path ([`driver_library`]), never ringbar's shim.
+//!
+//! # Copies, fences, marks
+//! Fence words and the arena are registered with the driver, exactly their pages, the arena in chunks at first use; nothing
+//! else of a region ever is. Copies from and to the arena are asynchronous. A fence is written by the device itself
+//! (`cuStreamWriteValue64`); arena bytes of copies are held until the next fence of their stream, or a private mark behind
+//! a mebibyte of them, has landed. A watcher thread notices what has landed, gives arena bytes back and wakes a client
+//! that sleeps. Blocks below 64 KiB are copied out at once and never held.
+//!
+//! # What can block the worker's thread
+//! The driver may wait inside these calls, and nothing else here waits for the device on behalf of a client:
+//! - launches and copies while the hardware queue is full (about 1,000 outstanding operations): until one is done;
+//! - `mem_free`, `module_unload`, `context_destroy`, `primary_context_reset`, `host_free` of memory in use: until work that
+//!   was posted before is done;
+//! - `module_load`: while PTX is compiled, seconds for large texts; the first launch of a function: while it is loaded;
+//! - `output_take`, `memory_digest`: until the context is idle; the client asks for output only after it has synchronised;
+//! - `context_set_limit`, `occupancy_*`, graph instantiation: the driver's own work, milliseconds.
+//!
+//! The executor's watchdog (`--command-timeout`) bounds all of them.
+//!
+//! # Failures
+//! Codes of which CUDA says that the process must end (illegal address, assert, uncorrectable memory errors, ...) are
+//! sticky: the first one is latched for the client, every later command answers it, and the worker ends. The next worker
+//! is a new process with a new context.
+//!
+//! # What one client can see of another
+//! Each client has a worker process, so device memory of another is in another address space. Memory that a process gives
+//! back by ending is cleared by the driver before another process gets it: that is what NVIDIA's driver does on Linux and
+//! what this relies on; memory that a client frees and allocates again holds its own old bytes, as it does natively.
+//! A GPU that can reach pageable memory of its process (HMM) lets kernels reach the worker's own memory: that is the
+//! client's own process, with nothing of another client in it.
+//!
+//! # Where it differs from the driver in a client's own process
+//! All threads of a client are one thread here, with relaxed capture mode: a call that the driver would refuse because
+//! another thread captures is not refused. Exported handles (IPC, file descriptors) and mappings of pageable memory are
+//! withheld, and the device's facts say so.
+
+mod api;
+mod arena;
+mod context;
+mod copy;
+mod gpu;
+mod graph;
+mod handler;
+mod host_function;
+mod launch;
+mod library;
+mod live;
+mod memory;
+mod module;
+mod output;
+mod start;
+mod stream;
+mod table;
+mod watch;
+
+pub use gpu::CudaGpu;
+pub use library::{DRIVER_VARIABLE, DriverError, SHIM_MARKER, driver_library};
+pub use start::{CudaConfig, CudaError};

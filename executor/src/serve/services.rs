@@ -145,6 +145,10 @@ impl Fences for Ring {
         Some(Mapped { address: self.completions.fence_address(), bytes })
     }
 
+    fn value(&self, index: u32) -> u64 {
+        self.completions.fence_value(index)
+    }
+
     fn landed(&self) {
         self.completions.fence_landed();
     }

@@ -1,0 +1,255 @@
+//! Contexts, devices and their facts, what kernels print.
+
+use crate::live::Live;
+use cudarc::driver::sys::CUdevice_attribute as Attribute;
+use ringbar_backend::Context;
+use ringbar_vocabulary::*;
+use std::ffi::c_char;
+
+/// Attributes up to this number are asked for; newer drivers have more than the table that this was built with.
+const ATTRIBUTES_MAX: u32 = 256;
+/// In the facts under these numbers, which are no attributes: the least and the greatest priority of streams.
+const PRIORITIES: [u32; 2] = [0x1_0000, 0x1_0001];
+/// What a client cannot have, whatever the device can do: memory of another process and of other hosts; handles that
+/// leave the process; managed memory that moves by itself.
+const WITHHELD: [Attribute; 12] = [
+    Attribute::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS,
+    Attribute::CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS,
+    Attribute::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS_USES_HOST_PAGE_TABLES,
+    Attribute::CU_DEVICE_ATTRIBUTE_DIRECT_MANAGED_MEM_ACCESS_FROM_HOST,
+    Attribute::CU_DEVICE_ATTRIBUTE_CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM,
+    Attribute::CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED,
+    Attribute::CU_DEVICE_ATTRIBUTE_MEMPOOL_SUPPORTED_HANDLE_TYPES,
+    Attribute::CU_DEVICE_ATTRIBUTE_DMA_BUF_SUPPORTED,
+    Attribute::CU_DEVICE_ATTRIBUTE_IPC_EVENT_SUPPORTED,
+    Attribute::CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_FABRIC_SUPPORTED,
+    Attribute::CU_DEVICE_ATTRIBUTE_MULTICAST_SUPPORTED,
+    Attribute::CU_DEVICE_ATTRIBUTE_HOST_NUMA_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED,
+];
+
+/// What a client is told of an attribute.
+fn told(attribute: u32, value: i32) -> i32 {
+    if WITHHELD.iter().any(|&withheld| withheld as u32 == attribute) { 0 } else { value }
+}
+
+impl Live {
+    pub fn device_facts(
+        &mut self,
+        cx: &mut Context<'_>,
+        c: DeviceFacts,
+    ) -> Result<DeviceFactsReply, Status> {
+        let device = self.device(c.device)?;
+        cx.check_arena(c.facts)?;
+        let facts = self.facts_of(device, ContextId(c.device))?.to_bytes();
+        let bytes = facts.len() as u64;
+        if let Some(place) = c.facts.part(0, bytes) {
+            cx.write_arena(place, &facts)?;
+        }
+        Ok(DeviceFactsReply { bytes })
+    }
+
+    fn facts_of(&mut self, device: i32, primary: ContextId) -> Result<DeviceFactsBlock, Status> {
+        let mut attributes = Vec::new();
+        for number in 1..ATTRIBUTES_MAX {
+            let mut value = 0;
+            if self.api.cuDeviceGetAttribute(&mut value, number, device).is_ok() {
+                attributes.push((number, told(number, value)));
+            }
+        }
+        let (mut least, mut greatest) = (0, 0);
+        // Another device's context is made only when it is used.
+        if self.contexts.get(primary.0).is_err() {
+            self.enter(ContextId::FIRST)?;
+        } else {
+            self.enter(primary)?;
+        }
+        self.api.cuCtxGetStreamPriorityRange(&mut least, &mut greatest)?;
+        attributes.extend([(PRIORITIES[0], least), (PRIORITIES[1], greatest)]);
+        let (mut total, mut uuid) = (0, [0; 16]);
+        self.api.cuDeviceTotalMem_v2(&mut total, device)?;
+        self.api.cuDeviceGetUuid_v2(&mut uuid, device)?;
+        let mut block = DeviceFactsBlock {
+            name: self.name_of_device(device)?,
+            total_memory_bytes: total as u64,
+            compute_capability: (0, 0),
+            uuid,
+            attributes,
+        };
+        let major = Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as u32;
+        let minor = Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as u32;
+        let found = |number| block.attribute(number).unwrap_or(0) as u32;
+        block.compute_capability = (found(major), found(minor));
+        Ok(block)
+    }
+
+    fn name_of_device(&self, device: i32) -> Result<String, Status> {
+        let mut name = [0_u8; 256];
+        let (at, len) = (name.as_mut_ptr().cast::<c_char>(), name.len() as i32);
+        // SAFETY: room for as many bytes as are named.
+        unsafe { self.api.cuDeviceGetName(at, len, device) }?;
+        let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
+        Ok(String::from_utf8_lossy(&name[..end]).into_owned())
+    }
+
+    pub fn device_peer_query(
+        &mut self,
+        _cx: &mut Context<'_>,
+        c: DevicePeerQuery,
+    ) -> Result<DevicePeerQueryReply, Status> {
+        let (device, peer) = (self.device(c.device)?, self.device(c.peer)?);
+        let mut value = 0;
+        match c.attribute {
+            CAN_ACCESS_PEER => self.api.cuDeviceCanAccessPeer(&mut value, device, peer)?,
+            other => self.api.cuDeviceGetP2PAttribute(&mut value, other, device, peer)?,
+        }
+        Ok(DevicePeerQueryReply { value })
+    }
+
+    pub fn primary_context_retain(
+        &mut self,
+        _cx: &mut Context<'_>,
+        c: PrimaryContextRetain,
+    ) -> Result<PrimaryContextRetainReply, Status> {
+        let device = self.device(c.device)?;
+        if c.flags != 0 {
+            self.api.cuDevicePrimaryCtxSetFlags_v2(device, c.flags)?;
+        }
+        self.enter(ContextId(c.device))?;
+        Ok(PrimaryContextRetainReply {})
+    }
+
+    pub fn primary_context_reset(
+        &mut self,
+        _cx: &mut Context<'_>,
+        c: PrimaryContextReset,
+    ) -> Result<PrimaryContextResetReply, Status> {
+        let device = self.device(c.device)?;
+        let context = ContextId(c.device);
+        if self.contexts.get(context.0).is_err() {
+            return Ok(PrimaryContextResetReply {});
+        }
+        self.drain()?;
+        self.forget_context(context);
+        self.leave()?;
+        self.contexts.remove(context.0)?;
+        self.api.cuDevicePrimaryCtxReset_v2(device)?;
+        Ok(PrimaryContextResetReply {})
+    }
+
+    pub fn context_create(
+        &mut self,
+        _cx: &mut Context<'_>,
+        c: ContextCreate,
+    ) -> Result<ContextCreateReply, Status> {
+        if c.context.0 < ContextId::FIRST_CREATED.0 || c.context.0 & StreamId::DEFAULTS != 0 {
+            return Err(Status::INVALID_VALUE);
+        }
+        self.contexts.check_new(c.context.0)?;
+        let device = self.device(c.device)?;
+        let mut raw = 0;
+        // SAFETY: a place for a handle, and no parameters.
+        let made =
+            unsafe { self.api.cuCtxCreate_v4(&mut raw, std::ptr::null_mut(), c.flags, device) };
+        match made {
+            Err(Status::NOT_SUPPORTED) => {
+                // SAFETY: a place for a handle.
+                unsafe { self.api.cuCtxCreate_v2(&mut raw, c.flags, device) }?;
+            }
+            other => other?,
+        }
+        // Creating makes it current.
+        self.current = raw;
+        self.contexts.insert(c.context.0, raw);
+        Ok(ContextCreateReply {})
+    }
+
+    pub fn context_destroy(
+        &mut self,
+        _cx: &mut Context<'_>,
+        c: ContextDestroy,
+    ) -> Result<ContextDestroyReply, Status> {
+        if c.context.0 < ContextId::FIRST_CREATED.0 {
+            return Err(Status::INVALID_CONTEXT);
+        }
+        let raw = *self.contexts.get(c.context.0).map_err(|_| Status::INVALID_CONTEXT)?;
+        self.drain()?;
+        self.forget_context(c.context);
+        self.leave()?;
+        self.contexts.remove(c.context.0)?;
+        self.api.cuCtxDestroy_v2(raw)?;
+        Ok(ContextDestroyReply {})
+    }
+
+    /// No context is current.
+    fn leave(&mut self) -> Result<(), Status> {
+        self.current = 0;
+        self.api.cuCtxSetCurrent(0)
+    }
+
+    pub fn context_get_limit(
+        &mut self,
+        _cx: &mut Context<'_>,
+        c: ContextGetLimit,
+    ) -> Result<ContextGetLimitReply, Status> {
+        self.enter(c.context)?;
+        let mut value = 0;
+        self.api.cuCtxGetLimit(&mut value, c.limit)?;
+        Ok(ContextGetLimitReply { value: value as u64 })
+    }
+
+    pub fn context_set_limit(
+        &mut self,
+        _cx: &mut Context<'_>,
+        c: ContextSetLimit,
+    ) -> Result<ContextSetLimitReply, Status> {
+        self.enter(c.context)?;
+        self.api.cuCtxSetLimit(c.limit, c.value as usize)?;
+        Ok(ContextSetLimitReply {})
+    }
+
+    pub fn context_peer_access(
+        &mut self,
+        _cx: &mut Context<'_>,
+        c: ContextPeerAccess,
+    ) -> Result<ContextPeerAccessReply, Status> {
+        let peer = self.context(c.peer)?;
+        self.enter(c.context)?;
+        match c.enable {
+            0 => self.api.cuCtxDisablePeerAccess(peer)?,
+            _ => self.api.cuCtxEnablePeerAccess(peer, 0)?,
+        }
+        Ok(ContextPeerAccessReply {})
+    }
+
+    /// The driver prints what kernels printed when it synchronises; the client asks after a synchronise of its own, so
+    /// that this one has nothing to wait for.
+    pub fn output_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        c: OutputTake,
+    ) -> Result<OutputTakeReply, Status> {
+        cx.check_arena(c.text)?;
+        self.enter(c.context)?;
+        let output = self.output.as_mut().ok_or(Status::NOT_SUPPORTED)?;
+        self.api.cuCtxSynchronize()?;
+        let mut text = vec![0; c.text.len.min(1 << 20) as usize];
+        let taken = output.take(&mut text).map_err(|error| {
+            tracing::warn!(%error, "what kernels printed cannot be read");
+            Status::OPERATING_SYSTEM
+        })?;
+        let place = c.text.part(0, taken as u64).ok_or(Status::INVALID_VALUE)?;
+        cx.write_arena(place, &text[..taken])?;
+        Ok(OutputTakeReply { bytes: taken as u32 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_cannot_have_it_is_not_told_of() {
+        assert_eq!((told(88, 1), told(89, 1), told(91, 1), told(103, 1)), (0, 0, 0, 0));
+        assert_eq!((told(75, 9), told(16, 132)), (9, 132));
+    }
+}
