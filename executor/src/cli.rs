@@ -2,7 +2,7 @@
 
 use crate::daemon::limits::Limits;
 use crate::daemon::{Config, Daemon};
-use crate::device::{Device, MockSettings};
+use crate::device::{CudaSettings, Device, MockSettings};
 use crate::failpoints::Failpoint;
 use crate::job::WorkerOptions;
 use crate::vm::options::{PlaceArgs, Places};
@@ -67,6 +67,8 @@ pub enum Command {
 pub enum BackendName {
     /// A deterministic software GPU.
     Mock,
+    /// A real GPU, through NVIDIA's driver.
+    Cuda,
 }
 
 /// Where the daemon is.
@@ -218,18 +220,24 @@ pub fn run() -> ExitCode {
 }
 
 impl ServeArgs {
-    fn config(&self, matches: &ArgMatches) -> Result<Config, AnyError> {
-        let BackendName::Mock = self.backend;
+    fn device(&self) -> Result<Device, AnyError> {
+        if self.backend == BackendName::Cuda {
+            return Ok(Device::Cuda(CudaSettings::find()?));
+        }
         let mut settings =
             MockSettings { device_memory_bytes: self.device_memory, ..MockSettings::default() };
         self.mock.iter().try_for_each(|setting| settings.set(setting))?;
+        Ok(Device::Mock(settings))
+    }
+
+    fn config(&self, matches: &ArgMatches) -> Result<Config, AnyError> {
         let worker = WorkerOptions {
             spin_max_us: self.spin_max.map(|time| time.as_micros() as u64),
             command_timeout_ms: self.command_timeout.map(|time| time.as_millis() as u64),
             log_lines_per_s: Some(self.log_lines_per_second),
         };
         let failpoint = self.failpoint;
-        let device = Device::Mock(settings);
+        let device = self.device()?;
         let limits = self.limits.limits();
         let Places { socket, vms } = self.places.places(matches)?;
         // A daemon that is only told of VMs serves only those.
@@ -291,7 +299,7 @@ mod tests {
         let cli = Cli::from_arg_matches(&matches).unwrap();
         let Some(Command::Serve(args)) = cli.command else { panic!("not serve") };
         let config = args.config(serve_matches(&matches)).unwrap();
-        let Device::Mock(mock) = &config.device;
+        let Device::Mock(mock) = &config.device else { panic!("not the mock") };
         assert_eq!((mock.device_memory_bytes, mock.latency_ns), (1 << 30, 7));
         assert_eq!((config.limits.sessions_max, config.limits.client_memory_bytes), (3, 64 << 20));
         assert_eq!(config.limits.handshake_limit, Duration::from_millis(300));

@@ -1,7 +1,9 @@
 //! Which backend a worker executes on, as a choice that travels from the command line to the worker process.
 
+use ringbar_cuda::{CudaConfig, DriverError};
 use ringbar_mock::{Faults, MockConfig};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use thiserror::Error;
 
 /// A backend and its settings.
@@ -10,6 +12,31 @@ use thiserror::Error;
 pub enum Device {
     /// The deterministic software GPU.
     Mock(MockSettings),
+    /// A real GPU, through NVIDIA's driver.
+    Cuda(CudaSettings),
+}
+
+/// Settings of a real GPU.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CudaSettings {
+    /// The driver library, by absolute path; `None`: each worker looks for it.
+    pub library: Option<PathBuf>,
+}
+
+impl CudaSettings {
+    /// The driver of this machine.
+    ///
+    /// # Errors
+    /// [`DriverError`] if there is none, or only ringbar's own shim.
+    pub fn find() -> Result<Self, DriverError> {
+        Ok(Self { library: Some(ringbar_cuda::driver_library()?) })
+    }
+
+    /// The configuration that these settings mean, for a worker.
+    pub fn config(&self) -> CudaConfig {
+        CudaConfig { library: self.library.clone(), captures_output: true }
+    }
 }
 
 impl Default for Device {
@@ -23,6 +50,7 @@ impl Device {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Mock(_) => "mock",
+            Self::Cuda(_) => "cuda",
         }
     }
 }

@@ -21,6 +21,7 @@ use ringbar::os::{EventFd, WaiterKind};
 use ringbar::park::{FdBlock, GuestBlock};
 use ringbar::sync::{Arc, AtomicBool};
 use ringbar::worker::Worker;
+use ringbar_cuda::CudaGpu;
 use ringbar_mock::MockGpu;
 use std::error::Error;
 use std::ffi::OsStr;
@@ -201,6 +202,11 @@ fn serve_on_device<B: WorkerBlock>(
     match &job.device {
         Device::Mock(settings) => match MockGpu::new(settings.config()) {
             Ok(gpu) => serve_attended(worker, fence_words, &mut Probe::new(gpu), desk),
+            Err(error) => Err(ServeError::Attendant(error.to_string())),
+        },
+        // Begun only now that the arena has its address: the driver takes addresses for itself.
+        Device::Cuda(settings) => match CudaGpu::new(&settings.config()) {
+            Ok(mut gpu) => serve_attended(worker, fence_words, &mut gpu, desk),
             Err(error) => Err(ServeError::Attendant(error.to_string())),
         },
     }

@@ -164,6 +164,15 @@ impl Backend for CudaGpu {
     }
 }
 
+impl Drop for CudaGpu {
+    fn drop(&mut self) {
+        if let Some(starting) = self.starting.take() {
+            // A process that ends while the driver starts may crash in it.
+            let _ = starting.join();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,10 +11,11 @@ pub const SHIM_MARKER: &str = "ringbar_shim_marker";
 /// The library's file name.
 const FILE_NAME: &str = "libcuda.so.1";
 /// Where drivers put it, besides the loader's cache.
-const FOLDERS: [&str; 7] = [
+const FOLDERS: [&str; 8] = [
     "/usr/lib/x86_64-linux-gnu",
     "/usr/lib/aarch64-linux-gnu",
     "/usr/local/nvidia/lib64",
+    "/usr/local/nvidia/lib",
     "/usr/lib64",
     "/usr/lib",
     "/usr/lib/wsl/lib",
@@ -112,19 +113,9 @@ fn parse_cache(listing: &str) -> Vec<PathBuf> {
     ours.filter_map(|line| line.rsplit_once("=> ")).map(|(_, path)| path.trim().into()).collect()
 }
 
-/// Whether a file has the shim's marker among its names. A file that cannot be read is loaded and asked again.
+/// Whether a file is the shim, by the name that it has behind all links. The loaded library is asked again, by its marker.
 fn is_shim(path: &Path) -> bool {
-    let Ok(bytes) = std::fs::read(path) else { return false };
-    let marker = SHIM_MARKER.as_bytes();
-    // Drivers are some 100 MB: look at places with the first letter only.
-    let mut rest = &bytes[..];
-    while let Some(at) = rest.iter().position(|&byte| byte == marker[0]) {
-        if rest[at..].starts_with(marker) {
-            return true;
-        }
-        rest = &rest[at + 1..];
-    }
-    false
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libringbar_shim"))
 }
 
 /// Loads the library at `path`, for the life of the process.
@@ -168,9 +159,11 @@ mod tests {
     fn the_shim_is_passed_over_and_refused_if_it_is_all_there_is() {
         let folder = std::env::temp_dir().join(format!("ringbar-cuda-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let (shim, other) = (folder.join("shim"), folder.join("driver"));
-        std::fs::write(&shim, b"\0rr\0ringbar_shim_marker\0").unwrap();
-        std::fs::write(&other, b"\0ringbar_shim_marke\0").unwrap();
+        let (file, other) = (folder.join("libringbar_shim_cuda.so"), folder.join("driver"));
+        std::fs::write(&file, b"").unwrap();
+        std::fs::write(&other, b"").unwrap();
+        let shim = folder.join("libcuda.so.1");
+        std::os::unix::fs::symlink(&file, &shim).unwrap();
         assert_eq!(choose(vec![shim.clone(), other.clone()]).unwrap(), other);
         assert!(matches!(choose(vec![shim]), Err(DriverError::Shim { .. })));
         assert!(matches!(choose(vec![folder.join("none")]), Err(DriverError::NotFound { .. })));

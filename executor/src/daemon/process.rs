@@ -13,6 +13,19 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
+/// Variables that a worker gets: what is logged, and what the driver reads. Which devices a program sees is its own
+/// variable and library's business. None through which a library could be put in the driver's place.
+const KEPT_VARIABLES: [&str; 8] = [
+    "RUST_LOG",
+    "HOME",
+    "CUDA_DEVICE_ORDER",
+    "CUDA_CACHE_PATH",
+    "CUDA_CACHE_MAXSIZE",
+    "CUDA_CACHE_DISABLE",
+    "CUDA_MODULE_LOADING",
+    "CUDA_MPS_PIPE_DIRECTORY",
+];
+
 /// A worker that runs, or has ended and is not reaped yet.
 pub struct WorkerProcess {
     pid: u32,
@@ -41,7 +54,8 @@ impl WorkerProcess {
         let (control, theirs) = job::control_pair()?;
         let mut command = Command::new(program);
         command.arg0("ringbar").args([SUBCOMMAND, "--session", &session.to_string()]);
-        command.env_clear().envs(std::env::var_os("RUST_LOG").map(|value| ("RUST_LOG", value)));
+        let kept = KEPT_VARIABLES.iter().filter_map(|&name| Some((name, std::env::var_os(name)?)));
+        command.env_clear().envs(kept);
         command.envs(failpoint.map(|failpoint| (FAILPOINT_VARIABLE, failpoint.to_string())));
         command.current_dir("/").stdin(theirs).stdout(Stdio::null());
         let mut child = command.spawn()?;

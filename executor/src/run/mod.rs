@@ -3,7 +3,6 @@
 //! The program stays as it is. It loads our libraries because they lie under NVIDIA's names in a folder at the head of the
 //! loader's search, and are loaded before its own where a search path is built into it.
 
-mod driver;
 mod environment;
 mod error;
 mod libraries;
@@ -14,13 +13,14 @@ pub use error::RunError;
 
 use crate::cli::SocketArgs;
 use crate::daemon::Config;
-use crate::device::{Device, MockSettings};
+use crate::device::{CudaSettings, Device, MockSettings};
 use crate::embedded::Embedded;
 use crate::logging;
 use clap::{Args, ValueEnum};
 use environment::{RECORD_VARIABLE, STATS_VARIABLE, shell_word, variables};
 use error::system;
 use libraries::Libraries;
+use ringbar_cuda::DriverError;
 use stats::Stats;
 use std::ffi::OsString;
 use std::io::Write;
@@ -202,10 +202,10 @@ fn machine_memory_bytes() -> u64 {
 }
 
 fn device(args: &RunArgs) -> Result<Device, RunError> {
-    let driver = driver::find();
-    let backend = args.backend.unwrap_or_else(|| match (&driver, args.mock.is_empty()) {
-        (Some(_), true) => RunBackend::Cuda,
-        (None, true) => {
+    let found = CudaSettings::find();
+    let backend = args.backend.unwrap_or_else(|| match (&found, args.mock.is_empty()) {
+        (Ok(_), true) => RunBackend::Cuda,
+        (Err(_), true) => {
             eprintln!(
                 "ringbar run: no NVIDIA driver here, running on the mock GPU (--backend mock says so without this line)"
             );
@@ -215,8 +215,14 @@ fn device(args: &RunArgs) -> Result<Device, RunError> {
     });
     match backend {
         RunBackend::Mock => mock(&args.mock),
-        RunBackend::Cuda => cuda(driver),
+        RunBackend::Cuda => cuda(found),
     }
+}
+
+fn cuda(found: Result<CudaSettings, DriverError>) -> Result<Device, RunError> {
+    let missing =
+        |error: DriverError| RunError::Backend { name: "cuda", reason: error.to_string() };
+    found.map(Device::Cuda).map_err(missing)
 }
 
 fn mock(settings_given: &[String]) -> Result<Device, RunError> {
@@ -225,14 +231,6 @@ fn mock(settings_given: &[String]) -> Result<Device, RunError> {
         settings.set(setting).map_err(|error| RunError::Options(error.to_string()))?;
     }
     Ok(Device::Mock(settings))
-}
-
-fn cuda(driver: Option<PathBuf>) -> Result<Device, RunError> {
-    let reason = match driver {
-        Some(path) => format!("found {}, but this build has no cuda backend", path.display()),
-        None => format!("found no libcuda.so.1 in {} nor in RINGBAR_CUDA_DRIVER", driver::places()),
-    };
-    Err(RunError::Backend { name: "cuda", reason })
 }
 
 fn print_variables(args: &EnvArgs) -> Result<(), RunError> {
@@ -313,7 +311,8 @@ mod tests {
 
     #[test]
     fn the_cuda_backend_without_a_driver_says_where_it_looked() {
-        let error = cuda(None).unwrap_err().to_string();
+        let missing = DriverError::NotFound { looked: "/usr/lib64".into() };
+        let error = cuda(Err(missing)).unwrap_err().to_string();
         assert!(error.contains("/usr/lib64") && error.contains("RINGBAR_CUDA_DRIVER"), "{error}");
     }
 
