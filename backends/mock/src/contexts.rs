@@ -34,7 +34,7 @@ impl MockGpu {
         let lane = Lane { serial: self.next_serial, kind: Kind::Default, context };
         self.next_serial += 1;
         let stream = ContextId(context).default_stream();
-        let _ = self.streams.insert(stream.0, Stream::new(lane, 0, 0));
+        let _ = self.streams.insert(stream.0, Stream::new(lane, 0));
         self.engine.add_stream(lane);
     }
 

@@ -7,6 +7,7 @@ use crate::facts::facts;
 use crate::ids::Table;
 use crate::module::{Function, Module, Registry};
 use crate::op::Twist;
+use crate::pools::Pools;
 use crate::schedule::{DEFAULT_SERIAL, Kind, Lane};
 use crate::streams::{Event, Stream};
 use ringbar_backend::{Backend, Context};
@@ -29,6 +30,7 @@ pub struct MockGpu {
     pub(crate) events: Table<Event>,
     pub(crate) modules: Table<Module>,
     pub(crate) functions: Table<Function>,
+    pub(crate) pools: Pools,
     /// Length in bytes and address of the pinned blocks, by their place in the arena.
     pub(crate) pinned: HashMap<u64, (u64, Option<u64>)>,
     /// The device's own time in nanoseconds: it goes on by what each operation is said to take,
@@ -71,7 +73,8 @@ impl MockGpu {
             let total = engine.with_space(|space| space.heap(device).map(|heap| heap.capacity()));
             facts(&config, device, total.unwrap_or(0)).to_bytes()
         };
-        let facts = (0..config.devices).map(capacity).collect();
+        let devices = config.devices;
+        let facts = (0..devices).map(capacity).collect();
         let mut gpu = Self {
             facts,
             config,
@@ -84,6 +87,7 @@ impl MockGpu {
             events: Table::default(),
             modules: Table::default(),
             functions: Table::default(),
+            pools: Pools::new(devices),
             pinned: HashMap::new(),
             clock_ns: 0,
             scratch: Vec::new(),

@@ -173,5 +173,23 @@ impl Handler<Context<'_>> for MockGpu {
         event_elapsed(EventElapsed) -> EventElapsedReply;
         fence_status(FenceStatus) -> FenceStatusReply;
         output_take(OutputTake) -> OutputTakeReply;
+        mem_alloc_async(MemAllocAsync) -> MemAllocAsyncReply;
+        mem_free_async(MemFreeAsync);
+        pool_create(PoolCreate) -> PoolCreateReply;
+        pool_destroy(PoolDestroy);
+        pool_get_attribute(PoolGetAttribute) -> PoolGetAttributeReply;
+        pool_set_attribute(PoolSetAttribute) -> PoolSetAttributeReply;
+        pool_trim(PoolTrim) -> PoolTrimReply;
+        pool_access(PoolAccess) -> PoolAccessReply;
+        device_set_pool(DeviceSetPool) -> DeviceSetPoolReply;
+        address_reserve(AddressReserve) -> AddressReserveReply;
+        address_free(AddressFree) -> AddressFreeReply;
+        physical_create(PhysicalCreate) -> PhysicalCreateReply;
+        physical_release(PhysicalRelease) -> PhysicalReleaseReply;
+        mem_map(MemMap) -> MemMapReply;
+        mem_unmap(MemUnmap) -> MemUnmapReply;
+        mem_set_access(MemSetAccess) -> MemSetAccessReply;
+        mem_get_access(MemGetAccess) -> MemGetAccessReply;
+        physical_granularity(PhysicalGranularity) -> PhysicalGranularityReply;
     }
 }

@@ -123,6 +123,11 @@ impl Heap {
         (!block.dying).then_some(block.owner)
     }
 
+    /// How many bytes were asked for at an address; 0 if no allocation begins there.
+    pub(crate) fn bytes(&self, at: DevicePtr) -> u64 {
+        self.live.get(&at.0.wrapping_sub(DEVICE_BASE)).map_or(0, |block| block.bytes)
+    }
+
     /// Everything that an owner has and that was not freed.
     pub(crate) fn owned_by(&self, owner: Owner) -> Vec<DevicePtr> {
         let owned = self.live.iter().filter(|(_, block)| block.owner == owner && !block.dying);

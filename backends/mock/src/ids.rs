@@ -73,6 +73,10 @@ impl<T> Table<T> {
         self.0.iter().map(|(&id, object)| (id, object))
     }
 
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.0.values_mut()
+    }
+
     /// The numbers of the objects that fit, in order.
     pub(crate) fn which(&self, fits: impl Fn(&T) -> bool) -> Vec<u32> {
         let mut ids: Vec<u32> =

@@ -44,6 +44,7 @@ mod heap;
 mod ids;
 mod kernel;
 mod launch;
+mod mapping;
 mod memory;
 mod mixing;
 mod module;

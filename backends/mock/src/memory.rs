@@ -53,17 +53,17 @@ impl MockGpu {
         command: MemFree,
     ) -> Result<(), Status> {
         self.ready()?;
-        let owner = self.engine.with_space_now(|space| {
-            Ok(space.heap_at(command.at).and_then(|heap| heap.owner(command.at)))
+        let (owner, bytes) = self.engine.with_space_now(|space| {
+            let heap = space.heap_at(command.at).ok_or(Status::INVALID_VALUE)?;
+            let owner = heap.owner(command.at).ok_or(Status::INVALID_VALUE)?;
+            Ok((owner, heap.bytes(command.at)))
         })?;
         match owner {
-            Some(Owner::Context(_)) => self.engine.free(command.at),
-            Some(Owner::Pool(pool)) => {
-                self.pool_gives_back(pool, command.at);
-                self.engine.free(command.at)
-            }
-            Some(Owner::Module) | None => Err(Status::INVALID_VALUE),
+            Owner::Context(_) => {}
+            Owner::Pool(pool) => self.pool_gives_back(pool, bytes),
+            Owner::Module => return Err(Status::INVALID_VALUE),
         }
+        self.engine.free(command.at)
     }
 
     pub(crate) fn mem_get_info(

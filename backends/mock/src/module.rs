@@ -52,7 +52,6 @@ pub(crate) struct Module {
 /// A function that was looked up, with what the client set.
 pub(crate) struct Function {
     pub(crate) kernel: Arc<Kernel>,
-    pub(crate) context: u32,
     /// Dynamic shared memory that a launch may ask for, in bytes.
     pub(crate) shared_max: u32,
     pub(crate) settings: Settings,
@@ -275,7 +274,7 @@ impl MockGpu {
             };
             let settings =
                 Settings { carveout: -1, cluster: [0; 3], large_clusters: 0, cluster_policy: 0 };
-            let function = Function { kernel, context: module.context, shared_max, settings };
+            let function = Function { kernel, shared_max, settings };
             self.functions.insert(command.function.0, function)?;
             module.functions.push(command.function.0);
         }

@@ -110,6 +110,8 @@ struct Schedule {
     outstanding: usize,
     /// Streams whose operation waits for the client or for another stream.
     stalled: usize,
+    /// Operations of streams that will give memory back.
+    giving_back: usize,
     /// Freed allocations and the work that may still use them.
     retiring: Vec<(u64, Vec<Mark>)>,
     lost: Option<Status>,
@@ -253,9 +255,11 @@ impl Shared {
                         continue;
                     }
                 };
+            let gave_back = matches!(entry.op, Op::Retire { .. });
             // The holds on arena bytes go before anybody can see the operation as complete.
             drop(entry);
             schedule = lock(&self.schedule);
+            schedule.giving_back -= usize::from(gave_back);
             schedule.finish(serial, failure);
             self.retire_reached(&mut schedule);
             self.changed.notify_all();
@@ -501,11 +505,13 @@ impl Threads {
         let mut schedule = self.shared.wait_until(room);
         let mut after = schedule.implied(serial);
         after.extend(wait_for.filter(|mark| !schedule.reached(mark)));
+        let gives_back = matches!(op, Op::Retire { .. });
         let queue = schedule.queues.get_mut(&serial)?;
         queue.submitted += 1;
         queue.entries.push_back(Entry { op, ticket, after, cost, submitted: Instant::now() });
         let mark = Mark { serial, number: queue.submitted };
         schedule.outstanding += 1;
+        schedule.giving_back += usize::from(gives_back);
         self.shared.changed.notify_all();
         Some(mark)
     }
@@ -517,7 +523,7 @@ impl Threads {
 
     /// The same after all pending frees, unless a stream is stalled.
     pub(crate) fn settled_space(&self) -> MutexGuard<'_, Space> {
-        let settled = |s: &Schedule| s.retiring.is_empty() || s.stalled > 0;
+        let settled = |s: &Schedule| (s.retiring.is_empty() && s.giving_back == 0) || s.stalled > 0;
         drop(self.shared.wait_until(settled));
         self.space()
     }

@@ -23,16 +23,15 @@ const PRIORITY: u32 = 8;
 /// A stream.
 pub(crate) struct Stream {
     pub(crate) lane: Lane,
-    pub(crate) flags: u32,
     attributes: BTreeMap<u32, [u64; 4]>,
 }
 
 impl Stream {
-    pub(crate) fn new(lane: Lane, flags: u32, priority: i32) -> Self {
+    pub(crate) fn new(lane: Lane, priority: i32) -> Self {
         let (least, greatest) = PRIORITIES;
         let priority = priority.clamp(greatest, least);
         let attributes = BTreeMap::from([(PRIORITY, [u64::from(priority as u32), 0, 0, 0])]);
-        Self { lane, flags, attributes }
+        Self { lane, attributes }
     }
 }
 
@@ -70,7 +69,7 @@ impl MockGpu {
         let lane = Lane { serial: self.next_serial, kind, context: context.0 };
         self.next_serial += 1;
         self.engine.add_stream(lane);
-        self.streams.insert(stream.0, Stream::new(lane, flags, priority))
+        self.streams.insert(stream.0, Stream::new(lane, priority))
     }
 
     pub(crate) fn stream_destroy(
