@@ -39,6 +39,7 @@ pub mod exports;
 pub mod failure;
 pub mod fork;
 pub mod function;
+pub mod graph;
 pub mod handles;
 pub mod host_function;
 pub mod image;

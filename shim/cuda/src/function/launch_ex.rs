@@ -3,7 +3,9 @@
 use super::launch::post_with_attributes;
 use super::{Params, Shape, function_in};
 use crate::arg::In;
+use crate::event;
 use crate::failure::Outcome;
+use crate::handles::Handle;
 use crate::stream;
 use crate::tls;
 use crate::types::{CUfunction, CUstream, DefaultStream};
@@ -59,9 +61,9 @@ impl CUlaunchAttribute {
     /// As the executor reads it: events by their number.
     pub(crate) fn translated(mut self) -> Outcome<Self> {
         match self.id {
-            // TODO-EVENT
             PROGRAMMATIC_EVENT | LAUNCH_COMPLETION_EVENT => {
-                return Err(Status::NOT_SUPPORTED.into());
+                let handle = Handle(self.value[0] as usize);
+                self.value[0] = u64::from(event::resolve(handle)?.0);
             }
             DEVICE_UPDATABLE_NODE if self.value[0] as u32 != 0 => {
                 return Err(Status::NOT_SUPPORTED.into());

@@ -1,0 +1,91 @@
+//! Nodes of any kind by one function.
+
+use super::add::Spot;
+use super::node::{set_kernel, set_memcpy, set_memset};
+use super::params::{CUgraphEdgeData, CUgraphNodeParams, only_default};
+use super::{Exec, node_handle, resolve_exec, resolve_node};
+use crate::arg::{In, Out};
+use crate::failure::Outcome;
+use crate::types::{CUgraph, CUgraphExec, CUgraphNode};
+use ringbar_vocabulary::{NodeId, Status};
+
+/// Reads the part of the union that the node's kind says is there.
+macro_rules! part {
+    ($params:ident.$part:ident) => {
+        // SAFETY: the kind says that this part was written, and every part is plain numbers.
+        unsafe { $params.of.$part }
+    };
+}
+
+fn add(spot: &Spot, params: &CUgraphNodeParams) -> Outcome<NodeId> {
+    match params.kind {
+        0 => spot.kernel(&part!(params.kernel)),
+        1 => {
+            let memcpy = part!(params.memcpy);
+            spot.memcpy(memcpy.copy, memcpy.context)
+        }
+        2 => {
+            let memset = part!(params.memset);
+            spot.memset(memset.first, memset.context)
+        }
+        3 => spot.host(part!(params.host)),
+        4 => {
+            let child = part!(params.child);
+            // A child that moves into the graph would end the program's own handle of it.
+            if child.ownership != 0 {
+                Err(Status::NOT_SUPPORTED.into())
+            } else {
+                spot.child(child.graph)
+            }
+        }
+        5 => spot.empty(),
+        6 => spot.event(part!(params.event), 1),
+        7 => spot.event(part!(params.event), 0),
+        8..=13 => Err(Status::NOT_SUPPORTED.into()),
+        _ => Err(Status::INVALID_VALUE.into()),
+    }
+}
+
+fn set(node: CUgraphNode, exec: Option<&Exec>, params: &CUgraphNodeParams) -> Outcome {
+    let node = resolve_node(node)?;
+    match params.kind {
+        0 => set_kernel(node, exec, &part!(params.kernel)),
+        1 => {
+            let memcpy = part!(params.memcpy);
+            set_memcpy(node, exec, memcpy.copy, memcpy.context)
+        }
+        2 => {
+            let memset = part!(params.memset);
+            set_memset(node, exec, memset.first, memset.context)
+        }
+        3..=13 => Err(Status::NOT_SUPPORTED.into()),
+        _ => Err(Status::INVALID_VALUE.into()),
+    }
+}
+
+entry! {
+    /// Adds a node of any kind that has an own function as well.
+    sync fn cuGraphAddNode(node: Out<CUgraphNode>, graph: CUgraph, dependencies: In<CUgraphNode>, count: usize, params: In<CUgraphNodeParams>) {
+        let node = node.required()?;
+        let params = params.get()?;
+        node.set(node_handle(add(&Spot::new(graph, dependencies, count)?, &params)?)?)
+    }
+
+    /// The same with data of the edges, which must be the default.
+    sync fn cuGraphAddNode_v2(node: Out<CUgraphNode>, graph: CUgraph, dependencies: In<CUgraphNode>, data: In<CUgraphEdgeData>, count: usize, params: In<CUgraphNodeParams>) {
+        let node = node.required()?;
+        let params = params.get()?;
+        only_default(data, count)?;
+        node.set(node_handle(add(&Spot::new(graph, dependencies, count)?, &params)?)?)
+    }
+
+    /// Changes a kernel, copy or memset node.
+    sync fn cuGraphNodeSetParams(node: CUgraphNode, params: In<CUgraphNodeParams>) {
+        set(node, None, &params.get()?)
+    }
+
+    /// Changes a kernel, copy or memset node of an executable graph.
+    sync fn cuGraphExecNodeSetParams(exec: CUgraphExec, node: CUgraphNode, params: In<CUgraphNodeParams>) {
+        set(node, Some(resolve_exec(exec)?), &params.get()?)
+    }
+}
