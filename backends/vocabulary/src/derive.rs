@@ -75,6 +75,8 @@ macro_rules! vocabulary {
             }
         }
 
+        derive::each_row! { ($) $($class $method $Name {$($tail)?} {$($Reply)?})+ }
+
         /// One well-formed command of each row that crosses the ring, with arbitrary contents.
         pub(crate) fn sample_all(draw: &mut Draw, mut each: impl FnMut(&'static Row, Vec<u8>)) {
             $(derive::sample!($class $opcode $Name {$($field)*} {$($tail)?} draw each);)+
@@ -94,6 +96,21 @@ macro_rules! vocabulary {
                 let again = $Reply::decode(&bytes[..len]).map(crate::Reply::new);
                 each(row_of($opcode), reply, again);
             )?)+
+        }
+    };
+}
+
+/// The table for macros of other crates.
+macro_rules! each_row {
+    (($d:tt) $($rows:tt)+) => {
+        /// Calls a macro with the whole table: `class method Command {tail} {Reply}` a row, tail and reply empty for rows
+        /// without. For code that must have something for each row and cannot have a loop, such as a wrapper of a
+        /// [`Handler`].
+        #[macro_export]
+        macro_rules! each_row {
+            ($d callback:ident) => {
+                $d callback! { $($rows)+ }
+            };
         }
     };
 }
@@ -363,6 +380,6 @@ macro_rules! sample {
 }
 
 pub(crate) use {
-    class, class_impl, codec, command, direction, dispatch, fields, first, method, packed_bytes,
-    reencode, reply, sample, vocabulary,
+    class, class_impl, codec, command, direction, dispatch, each_row, fields, first, method,
+    packed_bytes, reencode, reply, sample, vocabulary,
 };
