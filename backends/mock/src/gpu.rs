@@ -4,6 +4,7 @@ use crate::config::{Faults, MockConfig, MockError};
 use crate::contexts::ContextState;
 use crate::engine::Engine;
 use crate::facts::facts;
+use crate::graphs::{Captures, Exec, Graph};
 use crate::ids::Table;
 use crate::module::{Function, Module, Registry};
 use crate::op::Twist;
@@ -31,6 +32,11 @@ pub struct MockGpu {
     pub(crate) modules: Table<Module>,
     pub(crate) functions: Table<Function>,
     pub(crate) pools: Pools,
+    pub(crate) graphs: Table<Graph>,
+    pub(crate) execs: Table<Exec>,
+    pub(crate) captures: Captures,
+    /// The number of the next node, whatever its graph.
+    pub(crate) next_node: u64,
     /// Length in bytes and address of the pinned blocks, by their place in the arena.
     pub(crate) pinned: HashMap<u64, (u64, Option<u64>)>,
     /// The device's own time in nanoseconds: it goes on by what each operation is said to take,
@@ -88,6 +94,10 @@ impl MockGpu {
             modules: Table::default(),
             functions: Table::default(),
             pools: Pools::new(devices),
+            graphs: Table::default(),
+            execs: Table::default(),
+            captures: Captures::default(),
+            next_node: 1,
             pinned: HashMap::new(),
             clock_ns: 0,
             scratch: Vec::new(),

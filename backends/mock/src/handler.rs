@@ -191,5 +191,34 @@ impl Handler<Context<'_>> for MockGpu {
         mem_set_access(MemSetAccess) -> MemSetAccessReply;
         mem_get_access(MemGetAccess) -> MemGetAccessReply;
         physical_granularity(PhysicalGranularity) -> PhysicalGranularityReply;
+        stream_begin_capture(StreamBeginCapture) -> StreamBeginCaptureReply;
+        stream_end_capture(StreamEndCapture) -> StreamEndCaptureReply;
+        stream_capture_info(StreamCaptureInfo) -> StreamCaptureInfoReply;
+        stream_capture_dependencies(StreamCaptureDependencies<'_>) -> StreamCaptureDependenciesReply;
+        graph_create(GraphCreate) -> GraphCreateReply;
+        graph_destroy(GraphDestroy);
+        graph_clone(GraphClone) -> GraphCloneReply;
+        graph_nodes(GraphNodes) -> GraphNodesReply;
+        graph_edges(GraphEdges) -> GraphEdgesReply;
+        graph_add_kernel(GraphAddKernel<'_>) -> GraphAddKernelReply;
+        graph_add_memset(GraphAddMemset<'_>) -> GraphAddMemsetReply;
+        graph_add_memcpy(GraphAddMemcpy<'_>) -> GraphAddMemcpyReply;
+        graph_add_host(GraphAddHost<'_>) -> GraphAddHostReply;
+        graph_add_empty(GraphAddEmpty<'_>) -> GraphAddEmptyReply;
+        graph_add_event(GraphAddEvent<'_>) -> GraphAddEventReply;
+        graph_add_child(GraphAddChild<'_>) -> GraphAddChildReply;
+        graph_dependencies(GraphDependencies<'_>) -> GraphDependenciesReply;
+        graph_node_type(GraphNodeType) -> GraphNodeTypeReply;
+        graph_node_destroy(GraphNodeDestroy) -> GraphNodeDestroyReply;
+        graph_kernel_params(GraphKernelParams) -> GraphKernelParamsReply;
+        graph_set_kernel_params(GraphSetKernelParams<'_>) -> GraphSetKernelParamsReply;
+        graph_set_memset(GraphSetMemset) -> GraphSetMemsetReply;
+        graph_set_memcpy(GraphSetMemcpy) -> GraphSetMemcpyReply;
+        graph_instantiate(GraphInstantiate) -> GraphInstantiateReply;
+        graph_exec_update(GraphExecUpdate) -> GraphExecUpdateReply;
+        graph_upload(GraphUpload);
+        graph_launch(GraphLaunch);
+        graph_exec_destroy(GraphExecDestroy);
+        graph_dot(GraphDot) -> GraphDotReply;
     }
 }

@@ -31,7 +31,6 @@
 #![forbid(unsafe_code)]
 
 mod builtin;
-mod captures;
 mod config;
 mod contexts;
 mod device;
@@ -39,6 +38,7 @@ mod engine;
 mod facts;
 mod functions;
 mod gpu;
+mod graphs;
 mod handler;
 mod heap;
 mod ids;
