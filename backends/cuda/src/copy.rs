@@ -195,6 +195,9 @@ impl Live {
 
     /// Copies private bytes; the driver has taken them when it returns.
     fn copy_from(&self, dst: u64, bytes: &[u8], stream: Raw) -> Result<(), Status> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         // SAFETY: the bytes are this process's and unregistered: the driver copies them before it returns.
         unsafe { self.api.cuMemcpyHtoDAsync_v2(dst, bytes.as_ptr().cast(), bytes.len(), stream) }
     }
@@ -226,6 +229,9 @@ impl Live {
 
     pub fn memcpy_dtod(&mut self, _cx: &mut Context<'_>, c: MemcpyDtoD) -> Result<(), Status> {
         let stream = self.stream(c.stream)?;
+        if c.bytes == 0 {
+            return Ok(());
+        }
         self.api.cuMemcpyDtoDAsync_v2(c.dst.0, c.src.0, c.bytes as usize, stream)
     }
 
@@ -306,16 +312,25 @@ impl Live {
 
     pub fn memset_d8(&mut self, _cx: &mut Context<'_>, c: MemsetD8) -> Result<(), Status> {
         let stream = self.stream(c.stream)?;
+        if c.count == 0 {
+            return Ok(());
+        }
         self.api.cuMemsetD8Async(c.dst.0, c.value, c.count as usize, stream)
     }
 
     pub fn memset_d16(&mut self, _cx: &mut Context<'_>, c: MemsetD16) -> Result<(), Status> {
         let stream = self.stream(c.stream)?;
+        if c.count == 0 {
+            return Ok(());
+        }
         self.api.cuMemsetD16Async(c.dst.0, c.value, c.count as usize, stream)
     }
 
     pub fn memset_d32(&mut self, _cx: &mut Context<'_>, c: MemsetD32) -> Result<(), Status> {
         let stream = self.stream(c.stream)?;
+        if c.count == 0 {
+            return Ok(());
+        }
         self.api.cuMemsetD32Async(c.dst.0, c.value, c.count as usize, stream)
     }
 

@@ -159,6 +159,7 @@ impl Backend for CudaGpu {
             && let Err(status) = live.drain()
             && is_sticky(status)
         {
+            live.latch(status);
             self.lost.set(Some(status));
         }
     }

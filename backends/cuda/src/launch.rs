@@ -132,8 +132,7 @@ impl Live {
         let mut scratch = std::mem::take(&mut self.scratch);
         let params = cx.tail(c.params, &mut scratch, PARAM_BLOCK_MAX_BYTES);
         let launched = params.and_then(|params| {
-            check_params(params, param_bytes)?;
-            let mut extra = Extra::new(params);
+            let mut extra = Extra::new(check_params(params, param_bytes)?);
             let ([gx, gy, gz], [bx, by, bz]) = (c.grid, c.block);
             // SAFETY: a list that lives in this frame, over a parameter block of the size that it says.
             unsafe {
@@ -173,7 +172,7 @@ impl Live {
         let launched = body.and_then(|body| {
             let split = body.split_at_checked(c.attributes as usize * LAUNCH_ATTRIBUTE_BYTES);
             let (attributes, params) = split.ok_or(Status::INVALID_VALUE)?;
-            check_params(params, param_bytes)?;
+            let params = check_params(params, param_bytes)?;
             let mut attributes = translate(attributes, &self.events)?;
             let config = config((c.grid, c.block), c.shared_bytes, stream, &mut attributes);
             let mut extra = Extra::new(params);
@@ -186,9 +185,17 @@ impl Live {
     }
 }
 
-/// A block that is too short would have the driver read on behind it.
-pub fn check_params(params: &[u8], param_bytes: u32) -> Result<(), Status> {
-    if params.len() < param_bytes as usize { Err(Status::INVALID_VALUE) } else { Ok(()) }
+/// The parameter block of a function that takes `param_bytes`: as long, or padded as a structure is, to 8 bytes. One that is
+/// too short would have the driver read on behind it.
+///
+/// # Errors
+/// INVALID_VALUE for any other length.
+pub fn check_params(params: &[u8], param_bytes: u32) -> Result<&[u8], Status> {
+    let bytes = param_bytes as usize;
+    if params.len() > bytes.next_multiple_of(8) {
+        return Err(Status::INVALID_VALUE);
+    }
+    params.get(..bytes).ok_or(Status::INVALID_VALUE)
 }
 
 #[cfg(test)]
@@ -238,10 +245,15 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_block_that_is_too_short_never_reaches_the_driver() {
-        assert_eq!(check_params(&[0; 11], 12), Err(Status::INVALID_VALUE));
-        assert_eq!(check_params(&[0; 12], 12), Ok(()));
-        assert_eq!(check_params(&[0; 16], 12), Ok(()));
+    fn only_a_parameter_block_of_the_right_length_reaches_the_driver() {
+        let block = [0; 32];
+        for len in [0, 11, 17, 20, 32] {
+            assert_eq!(check_params(&block[..len], 12), Err(Status::INVALID_VALUE), "{len}");
+        }
+        for len in [12, 13, 16] {
+            assert_eq!(check_params(&block[..len], 12), Ok(&block[..12]), "{len}");
+        }
+        assert_eq!(check_params(&[], 0), Ok(&[][..]));
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Live {
         let body = cx.tail(c.body, &mut scratch, BODY_MAX_BYTES)?;
         let bytes = (c.dependencies as usize).checked_mul(8).ok_or(Status::INVALID_VALUE)?;
         let (after, params) = body.split_at_checked(bytes).ok_or(Status::INVALID_VALUE)?;
-        check_params(params, param_bytes)?;
+        let params = check_params(params, param_bytes)?;
         let after = self.graphs.parse_nodes(after)?;
         let node = self.add_node(c.graph, &after, |live, node, graph, after, count| {
             let mut extra = Extra::new(params);
@@ -235,7 +235,7 @@ impl Live {
         let (node, function) = (self.graphs.node(c.node)?, self.function(c.function)?);
         let mut scratch = Vec::new();
         let params = cx.tail(c.params, &mut scratch, PARAM_BLOCK_MAX_BYTES)?;
-        check_params(params, self.functions.get(c.function.0)?.param_bytes)?;
+        let params = check_params(params, self.functions.get(c.function.0)?.param_bytes)?;
         let mut extra = Extra::new(params);
         let params = kernel_node(function, c.grid, c.block, c.shared_bytes, extra.list());
         if c.exec.0 == 0 {
