@@ -68,6 +68,22 @@ impl CudaGpu {
         self.failed.map_or(Ok(()), Err)
     }
 
+    /// The driver's own call, so many times: what launches through the backend are measured against.
+    ///
+    /// # Errors
+    /// The driver's.
+    #[doc(hidden)]
+    pub fn bare_launches(
+        &mut self,
+        function: ringbar_vocabulary::FunctionId,
+        params: &[u8],
+        count: u32,
+    ) -> Result<(), Status> {
+        let live = self.live.as_deref_mut().ok_or(Status::NOT_INITIALIZED)?;
+        live.enter(ringbar_vocabulary::ContextId::FIRST)?;
+        live.bare_launches(function, params, count)
+    }
+
     pub(crate) fn initialise(&mut self, command: Init) -> Result<InitReply, Status> {
         if command.flags != 0 {
             return Err(Status::INVALID_VALUE);

@@ -121,6 +121,24 @@ fn attribute(bytes: &[u8], events: &Table<Owned>) -> Result<LaunchAttribute, Sta
 }
 
 impl Live {
+    /// Launches one block of one thread so many times, with nothing but the driver's own call for each: what a worker's
+    /// launch is measured against.
+    pub fn bare_launches(
+        &self,
+        function: FunctionId,
+        params: &[u8],
+        count: u32,
+    ) -> Result<(), Status> {
+        let raw = self.functions.get(function.0)?.raw;
+        let mut extra = Extra::new(params);
+        let (list, none) = (extra.list(), std::ptr::null_mut());
+        for _ in 0..count {
+            // SAFETY: a list that lives in this frame, over a parameter block of the size that it says.
+            unsafe { self.api.cuLaunchKernel(raw, 1, 1, 1, 1, 1, 1, 0, 0, none, list) }?;
+        }
+        Ok(())
+    }
+
     pub fn launch_kernel(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,13 +1,16 @@
 //! The suite of all backends on a real GPU, each check in a process of its own: a kernel that fails ends its process.
 //!
 //! Without arguments runs every check; with names, those. `--one NAME` is the child. Where there is no driver it says that
-//! nothing ran, and passes.
+//! nothing ran, and passes. `--launch-cost` measures instead what a launch costs in the worker, beside the driver's own call.
 
 use ringbar_backend::conformance::{CHECKS, Subject, run};
+use ringbar_backend::testing::FakeWorker;
+use ringbar_backend::{Backend, Executed};
 use ringbar_cuda::{CudaConfig, CudaGpu, driver_library};
+use ringbar_vocabulary::{Command as _, *};
 use std::process::{Command, ExitCode, Output};
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The kernels that the suite launches.
 const IMAGE: &[u8] = include_bytes!("kernels.ptx");
@@ -34,6 +37,10 @@ fn main() -> ExitCode {
         && flag == "--one"
     {
         run(name, || subject(&library));
+        return ExitCode::SUCCESS;
+    }
+    if arguments == ["--launch-cost"] {
+        launch_cost(&library);
         return ExitCode::SUCCESS;
     }
     let chosen = |name: &&str| arguments.is_empty() || arguments.iter().any(|one| one == name);
@@ -70,4 +77,64 @@ fn run_all(names: &[&str]) -> usize {
 fn child(name: &str) -> Output {
     let program = std::env::current_exe().expect("this program");
     Command::new(program).args(["--one", name]).output().expect("a child process")
+}
+
+/// Launches of one measurement: few enough that the hardware queue never fills.
+const BURST: u32 = 200;
+const ROUNDS: usize = 201;
+
+/// A launch of eight arguments, as the worker executes it and as the driver's call alone, alternating.
+fn launch_cost(library: &std::path::Path) {
+    let mut gpu =
+        CudaGpu::new(&CudaConfig { library: Some(library.into()), captures_output: false })
+            .expect("a GPU");
+    let mut worker = FakeWorker::new(1 << 20, 64);
+    worker.call(&mut gpu, Init { flags: 0 }).expect("no violation").expect("init");
+    let (module, function) = (ModuleId(1), FunctionId(1));
+    let image = Tail::Inline(IMAGE);
+    let load = ModuleLoad { context: ContextId::FIRST, module, image };
+    worker.call(&mut gpu, load).expect("no violation").expect("the module");
+    let lookup = FunctionLookup {
+        module,
+        function,
+        layout: ArenaRef::default(),
+        name: Tail::Inline(b"eight"),
+    };
+    let found = worker.call(&mut gpu, lookup).expect("no violation").expect("the kernel");
+    let params = vec![0; found.param_bytes as usize];
+    let mut bytes = Vec::new();
+    LaunchKernel {
+        function,
+        grid: [1; 3],
+        block: [1; 3],
+        shared_bytes: 0,
+        stream: StreamId::DEFAULT,
+        params: Tail::Inline(&params),
+    }
+    .encode(&mut bytes);
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let began = Instant::now();
+        for _ in 0..BURST {
+            let done = worker.execute(&mut gpu, &bytes).expect("no violation");
+            assert_eq!(done, Executed::Posted);
+        }
+        ours.push(began.elapsed());
+        gpu.drain();
+        let began = Instant::now();
+        gpu.bare_launches(function, &params, BURST).expect("launches");
+        theirs.push(began.elapsed());
+        gpu.drain();
+    }
+    assert_eq!(worker.errors.first(), None, "no launch failed");
+    let (ours, theirs) = (median_ns(&mut ours), median_ns(&mut theirs));
+    println!(
+        "launch of 8 arguments, medians of {ROUNDS} bursts of {BURST}: driver alone {theirs:.0} ns, worker {ours:.0} ns, beyond the driver {:.0} ns",
+        ours - theirs
+    );
+}
+
+fn median_ns(bursts: &mut [Duration]) -> f64 {
+    bursts.sort_unstable();
+    bursts[bursts.len() / 2].as_nanos() as f64 / f64::from(BURST)
 }
