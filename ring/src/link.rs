@@ -225,7 +225,15 @@ impl MemfdChannel {
 fn map(memfd: &OwnedFd) -> Result<Arc<Mapping>, ChannelError> {
     let mapping = Mapping::memfd_attach(memfd)
         .map_err(|e| ChannelError::io("mapping the region's memfd", std::io::Error::other(e)))?;
+    keep_from_children(&mapping);
     Ok(Arc::new(mapping))
+}
+
+/// A copy of this process by `fork` shall not reach the channel; where the kernel refuses, it is only asked not to.
+fn keep_from_children(mapping: &Mapping) {
+    if let Err(error) = mapping.keep_from_children() {
+        tracing::debug!(%error, "forked children keep the channel mapped");
+    }
 }
 
 /// What becomes of an arena whose address is taken.
@@ -272,6 +280,7 @@ fn map_at(
     };
     let trust = PeerTrust::Strangers;
     let fixed = Mapping::map_at(memfd, offset, bytes, address as usize, trust).map_err(failed)?;
+    keep_from_children(&fixed);
     Arc::new(fixed).subrange(0, bytes as usize).map_err(failed)
 }
 

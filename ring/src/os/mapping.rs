@@ -357,6 +357,12 @@ impl Mapping {
             .map_err(|e| MapError::system("mapping", "MADV_HUGEPAGE", e))
     }
 
+    /// Leaves the mapping out of processes that fork from this one: a copy of a client must not reach its channel.
+    pub fn keep_from_children(&self) -> Result<(), MapError> {
+        self.advise(Advice::LinuxDontFork)
+            .map_err(|e| MapError::system("mapping", "MADV_DONTFORK", e))
+    }
+
     /// Makes every page present and writable now, so that no page fault comes later.
     ///
     /// On kernels before 5.14 each page is read once instead, which leaves a short fault at its first write. A PCI BAR is

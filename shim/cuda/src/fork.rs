@@ -21,7 +21,7 @@ pub(crate) fn refuse_in_child() -> Outcome {
 }
 
 /// Asks to be told of forks, once.
-pub(crate) fn watch() {
+pub fn watch() {
     WATCH.call_once(|| {
         // SAFETY: the handler only stores to two atomics, which is allowed in a forked child of any process.
         let refused = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };

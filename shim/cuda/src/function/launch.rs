@@ -3,12 +3,16 @@
 use super::{Function, Params, resolve};
 use crate::context::Context;
 use crate::failure::Outcome;
+use crate::record;
 use crate::session::live;
 use crate::stream;
 use crate::tls;
 use crate::types::{CUfunction, CUstream, DefaultStream};
 use ringbar_vocabulary::{LaunchKernel, LaunchKernelEx, Status, StreamId, Tail};
 use std::ffi::c_void;
+
+/// Bytes of a launch beside its parameters.
+const HEAD_BYTES: usize = 48;
 
 /// What a launch asks for, whichever function it came through.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +70,7 @@ fn launch(
 #[inline(always)]
 fn post(function: &Function, shape: Shape, stream: StreamId, block: &[u8]) -> Outcome {
     let Shape { grid, block: threads, shared_bytes } = shape;
+    record::inline(HEAD_BYTES + block.len());
     let params = Tail::Inline(block);
     live()?.post(&LaunchKernel {
         function: function.id,

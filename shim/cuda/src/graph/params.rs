@@ -1,13 +1,12 @@
 //! Parameters of nodes as C lays them out, and what they mean for the executor.
 
 use crate::arg::In;
-use crate::context::{self, Context};
+use crate::context;
 use crate::failure::Outcome;
 use crate::function::{Function, Params, Shape, function_in};
 use crate::memory;
 use crate::memory::place::classify;
 use crate::memory::plan::{CUDA_MEMCPY3D, Side};
-use crate::tls;
 use crate::types::{CUcontext, CUdeviceptr, CUevent, CUfunction, CUgraph, CUhostFn, CUkernel};
 use ringbar_vocabulary::{
     Corner, DevicePtr, GraphAddMemcpy, GraphAddMemset, GraphId, Status, Tail,
@@ -247,8 +246,3 @@ pub union NodeUnion {
 const _: () = assert!(size_of::<CUgraphNodeParams>() == 256);
 const _: () = assert!(size_of::<CUDA_KERNEL_NODE_PARAMS_v1>() == 56);
 const _: () = assert!(size_of::<CUDA_MEMCPY_NODE_PARAMS>() == 216);
-
-/// The current context, for nodes that name none.
-pub(super) fn current() -> Outcome<&'static Context> {
-    tls::current()
-}

@@ -65,8 +65,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Library {
     /// A library of the image at an address. With `preserved` the program keeps the image where it is until the library
     /// is unloaded; else it is copied.
-    pub fn new(address: *const c_void, preserved: bool) -> Outcome<&'static Library> {
-        // SAFETY: the caller of the C function vouches for a whole image.
+    ///
+    /// # Safety
+    /// A whole image lies there.
+    pub unsafe fn new(address: *const c_void, preserved: bool) -> Outcome<&'static Library> {
+        // SAFETY: the caller promises it.
         let bytes = unsafe { image::at(address) }?;
         let image = match preserved {
             true => Image::AtAddress(address.expose_provenance()),

@@ -32,7 +32,9 @@ entry! {
     local fn cuLibraryLoadData(library: Out<CUlibrary>, code: *const c_void, jit_options: Out<u32>, jit_values: Out<usize>, jit_count: u32, options: In<u32>, values: In<usize>, count: u32) {
         let library = library.required()?;
         let preserved = is_preserved(count, options, values)?;
-        library.set(Library::new(code, preserved)?.handle)?;
+        // SAFETY: the caller of the C function vouches for a whole image.
+        let made = unsafe { Library::new(code, preserved) }?;
+        library.set(made.handle)?;
         accept(jit_count, jit_options, jit_values)
     }
 

@@ -122,11 +122,16 @@ static START: Once = Once::new();
 
 /// Starts the session of this test program, the first time.
 pub fn start() {
+    start_until(None);
+}
+
+/// The same with a worker that vanishes before the command of that number.
+pub fn start_until(die_at: Option<u64>) {
     START.call_once(|| {
         let config = MockConfig { device_memory_bytes: 256 << 20, ..MockConfig::default() };
         let terms = Terms { vocabulary_hash: VOCABULARY_HASH, features: 0 };
         let (client, worker) = link::pair(SIZES, terms, options()).expect("a channel");
-        std::thread::spawn(move || serve(worker, config, None));
+        std::thread::spawn(move || serve(worker, config, die_at));
         let session = Session::over(client);
         let reply = session.caller().expect("a slot").call(&Init { flags: 0 }).expect("an answer");
         assert!(session::install(session, reply.driver_version, reply.device_count));
