@@ -11,11 +11,17 @@
 //! launch of one block of one thread, with the parameters in that order wherever the layout puts
 //! them.
 
+mod boxes;
+mod contexts;
 mod errors;
+mod functions;
+mod graphs;
 mod kernels;
 mod memory;
+mod pools;
 mod rig;
 mod streams;
+mod waits;
 
 use crate::Backend;
 pub use rig::{Kernel, Rig};
@@ -118,4 +124,41 @@ checks! { $
     errors::arbitrary_commands_never_panic
     errors::commands_are_counted
     errors::giant_tails_are_refused_without_giant_buffers
+    boxes::boxes_go_up_across_and_down_by_their_pitches
+    boxes::a_fill_of_rows_leaves_the_gaps
+    boxes::a_box_outside_an_allocation_is_refused
+    boxes::pitched_rows_begin_aligned_and_apart
+    boxes::a_pinned_block_is_device_memory
+    contexts::a_created_context_has_streams_and_memory_of_its_own
+    contexts::a_context_that_does_not_exist_is_refused
+    contexts::resetting_a_primary_context_ends_what_it_had_and_it_lives_on
+    contexts::limits_are_read_and_set
+    functions::a_modules_kernels_are_listed_by_name
+    functions::a_variable_that_a_module_does_not_have_is_not_found
+    functions::attributes_of_a_function_are_read_and_set
+    functions::occupancy_follows_the_block
+    functions::a_launch_with_attributes_runs_the_kernel
+    pools::memory_is_allocated_and_freed_in_stream_order
+    pools::a_pool_counts_what_is_used_and_keeps_what_it_may
+    pools::a_devices_pool_can_be_changed_and_its_own_access_not
+    pools::mapped_memory_is_used_like_any_other
+    pools::physical_memory_keeps_its_bytes_from_mapping_to_mapping
+    pools::sizes_that_are_no_whole_units_are_refused
+    waits::a_stream_writes_values_in_order
+    waits::a_stream_waits_for_a_value_without_holding_up_others
+    waits::a_host_function_stalls_its_stream_until_the_client_ran_it
+    waits::host_functions_run_one_at_a_time
+    waits::a_host_function_without_a_mailbox_is_refused
+    waits::a_record_writes_its_fence_when_it_is_complete
+    waits::time_passes_between_events
+    waits::attributes_of_a_stream_are_read_set_and_copied
+    graphs::captured_work_runs_at_each_launch_and_not_before
+    graphs::a_capture_spreads_over_streams_by_events
+    graphs::a_capture_whose_streams_were_not_joined_fails
+    graphs::the_state_of_a_capture_can_be_asked
+    graphs::a_graph_is_built_node_by_node
+    graphs::an_executable_graph_is_changed_node_by_node_and_as_a_whole
+    graphs::a_graph_inside_a_graph_is_one_node_and_a_copy_is_apart
+    graphs::edges_are_added_and_removed_and_circles_refused
+    graphs::a_graph_is_described_in_dot
 }
