@@ -265,7 +265,7 @@ fn serve(args: &ServeArgs, matches: &ArgMatches) -> Result<(), AnyError> {
 }
 
 /// Readable after SIGTERM or SIGINT.
-fn stop_descriptor() -> std::io::Result<OwnedFd> {
+pub(crate) fn stop_descriptor() -> std::io::Result<OwnedFd> {
     let (ours, theirs) = UnixStream::pair()?;
     signal_hook::low_level::pipe::register(signal_hook::consts::SIGTERM, theirs.try_clone()?)?;
     signal_hook::low_level::pipe::register(signal_hook::consts::SIGINT, theirs)?;

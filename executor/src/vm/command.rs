@@ -2,6 +2,8 @@
 
 use super::{check, guest_test, link};
 use clap::{Args, Subcommand};
+use ringbar::guest::{self, GuestConfig};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,6 +14,8 @@ pub enum VmCommand {
     End(EndArgs),
     /// In the guest: check each step of the way to the host; succeeds only if all is well.
     Check(check::CheckArgs),
+    /// In the guest: has the function's VFIO group for all programs, so that each gets interrupts; started once, at boot.
+    Hold(HoldArgs),
     /// In the guest: one of the tests of `.ci/vm`.
     #[command(hide = true)]
     GuestTest(guest_test::GuestTestArgs),
@@ -25,16 +29,39 @@ pub struct EndArgs {
     socket: PathBuf,
 }
 
+/// Options of `ringbar vm hold`.
+#[derive(Debug, Args)]
+pub struct HoldArgs {
+    /// The function's address [default: $RINGBAR_VM, else the one that is bound to vfio-pci].
+    #[arg(value_name = "DEVICE")]
+    device: Option<String>,
+}
+
+fn hold(args: &HoldArgs) -> Result<(), Box<dyn std::error::Error>> {
+    let config = match &args.device {
+        Some(text) => GuestConfig::parse(text)?,
+        None => GuestConfig::from_env()?,
+    };
+    let stop = crate::cli::stop_descriptor()?;
+    guest::hold(&config, stop.as_fd(), |path| println!("interrupts at {}", path.display()))?;
+    Ok(())
+}
+
+fn code(result: Result<(), Box<dyn std::error::Error>>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ringbar: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Does it.
 pub fn run(command: &VmCommand) -> ExitCode {
     match command {
-        VmCommand::End(args) => match link::end(&args.socket) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("ringbar: {error}");
-                ExitCode::FAILURE
-            }
-        },
+        VmCommand::End(args) => code(link::end(&args.socket)),
+        VmCommand::Hold(args) => code(hold(args)),
         VmCommand::Check(args) => check::run(args),
         VmCommand::GuestTest(args) => guest_test::run(args),
     }

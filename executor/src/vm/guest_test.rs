@@ -51,7 +51,7 @@ pub fn run(args: &GuestTestArgs) -> ExitCode {
         GuestTest::Work => work(args),
         GuestTest::Interrupts => interrupts(args),
         GuestTest::Hostile => guest_hostile::run(),
-        GuestTest::Unplug => unplug(),
+        GuestTest::Unplug => unplug(args),
         GuestTest::Taken => taken(),
     };
     match done {
@@ -210,26 +210,36 @@ fn interrupts(args: &GuestTestArgs) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Removes the function while it is mapped and in use: a typed error, no signal, no hang.
-fn unplug() -> Result<(), Box<dyn Error>> {
+/// The function is removed while it is mapped and in use (by itself, or with `--count 0` by whoever runs the VM): a typed
+/// error, no signal, no hang.
+fn unplug(args: &GuestTestArgs) -> Result<(), Box<dyn Error>> {
     let session = connect(Options::default())?;
     let function = session.attached().and_then(|attached| attached.device.function.clone());
     let function = function.ok_or("no function")?;
     let mut caller = session.caller()?;
+    caller.call(&Ping { token: 1 })?;
     let remove = function.folder.join("remove");
-    let removing = std::thread::spawn(move || std::fs::write(remove, "1"));
+    let by_itself = args.count > 0;
+    let removing = std::thread::spawn(move || match by_itself {
+        true => std::fs::write(remove, "1"),
+        false => Ok(()),
+    });
+    println!("working");
     let end = Instant::now() + PATIENCE;
     let error = loop {
-        match caller.call(&Ping { token: 1 }) {
-            Ok(_) if Instant::now() < end => {}
-            Ok(_) => return Err("the function is removed and calls are still answered".into()),
+        let waited = session.client().wait_fence(0, u64::MAX, Some(Duration::from_millis(500)));
+        match waited.and_then(|()| Err(ChannelError::Closed)) {
+            Err(ChannelError::Deadline { .. }) if Instant::now() < end => {}
             Err(error) => break error,
+            Ok(()) => {}
         }
     };
     println!("unplugged: {error}");
-    let SessionError::Lost(ChannelError::Unplugged) = error else {
+    if !matches!(error, ChannelError::Unplugged) {
         return Err(format!("found the error {error}, expected Unplugged").into());
-    };
+    }
+    let later = caller.call(&Ping { token: 2 }).err().ok_or("calls are still answered")?;
+    println!("and later: {later}");
     drop((caller, session));
     removing.join().map_err(|_| "the removing thread panicked")??;
     let left = functions("/sys".as_ref()).into_iter().any(|f| f.address == function.address);

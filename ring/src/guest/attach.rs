@@ -61,14 +61,14 @@ pub fn attach(
     want: Expect,
     options: Options,
 ) -> Result<(Client, Attached), GuestError> {
-    let lease = claim::claim(&device.directory, device.registers.as_ref(), config.patience)?;
+    let lease = claim::claim(&device.directory, &device.bells, config.patience)?;
     let named = |error| GuestError::region(&device.name, error);
     let span = device.directory.span(lease.channel).map_err(named)?;
     let pieces = Pieces::map(device, span, want)?;
     let generation = generation_of(&pieces.channel, &lease)?;
     let vectors = directory::doorbells(&device.directory.lines);
     let vector = directory::vector(lease.channel, vectors);
-    let bell = claim::bell_of(device.registers.as_ref(), vectors, vector)?;
+    let bell = device.bells.bell(vectors, vector)?;
     let mut attached = Attached {
         device: device.clone(),
         channel: lease.channel,

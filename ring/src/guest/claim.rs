@@ -1,10 +1,10 @@
 //! How a program of a virtual machine comes to a channel: it asks, and asks again until it is answered.
 
 use super::GuestError;
+use super::device::Bells;
 use crate::directory::{self, CLAIMS_VECTOR, Nonce};
 use crate::lines::SharedLines;
-use crate::os::doorbell::{Doorbell, MmioDoorbell, NoDoorbell};
-use crate::os::mapping::Mapping;
+use crate::os::doorbell::Doorbell;
 use crate::region::Directory;
 use crate::sync::Arc;
 use core::time::Duration;
@@ -14,23 +14,6 @@ use std::time::Instant;
 const LOOK: Duration = Duration::from_millis(1);
 /// Time between two doorbells: a monitor drops those that come before it is ready.
 const RING_AGAIN: Duration = Duration::from_millis(50);
-
-/// The number by which the host is rung, on the one device of the region.
-const HOST_PEER: u16 = 0;
-
-/// A doorbell of the host, or none where there are no registers or no vectors.
-pub(super) fn bell_of(
-    registers: Option<&Arc<Mapping>>,
-    vectors: u16,
-    vector: u16,
-) -> Result<Arc<dyn Doorbell>, GuestError> {
-    match registers {
-        Some(registers) if vectors > 0 => {
-            Ok(Arc::new(MmioDoorbell::ivshmem(Arc::clone(registers), HOST_PEER, vector)?))
-        }
-        _ => Ok(Arc::new(NoDoorbell)),
-    }
-}
 
 /// A channel that is this program's, given back when dropped.
 pub(super) struct Lease {
@@ -69,11 +52,11 @@ struct Claim<'d> {
 /// Asks for a channel until one is assigned, or `patience` is over.
 pub(super) fn claim(
     directory: &Directory,
-    registers: Option<&Arc<Mapping>>,
+    bells: &Bells,
     patience: Duration,
 ) -> Result<Lease, GuestError> {
     let lines = &directory.lines;
-    let bell = bell_of(registers, directory::doorbells(lines), CLAIMS_VECTOR)?;
+    let bell = bells.bell(directory::doorbells(lines), CLAIMS_VECTOR)?;
     let begun = Instant::now();
     let beat = directory::heartbeat(lines);
     let claim = Claim { directory, bell, nonce: nonce(), end: begun + patience, begun, beat };

@@ -34,6 +34,8 @@ pub struct GuestConfig {
     pub sysfs: PathBuf,
     /// Where device files are.
     pub dev: PathBuf,
+    /// Where the sockets of `ringbar vm hold` are.
+    pub run: PathBuf,
 }
 
 impl Default for GuestConfig {
@@ -47,6 +49,7 @@ impl Default for GuestConfig {
             patience: Duration::from_secs(10),
             sysfs: "/sys".into(),
             dev: "/dev".into(),
+            run: "/run/ringbar".into(),
         }
     }
 }

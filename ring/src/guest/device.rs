@@ -3,11 +3,14 @@
 use super::discovery::{self, Function};
 use super::source::Source;
 use super::vfio::{Interrupts, Vfio};
-use super::{Bulk, GuestConfig, GuestError};
+use super::{Bulk, GuestConfig, GuestError, hold};
+use crate::directory;
 use crate::layout::PAGE_BYTES;
+use crate::os::doorbell::{Doorbell, EventFd, EventFdDoorbell, MmioDoorbell, NoDoorbell};
 use crate::os::mapping::Mapping;
 use crate::region::Directory;
 use crate::sync::Arc;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// Bytes of the register BAR that are mapped: a page holds all of them.
@@ -24,8 +27,8 @@ pub struct Device {
     pub control: Source,
     /// Where the arena is mapped from.
     pub bulk: Source,
-    /// Registers of the function, to ring doorbells; `None` without a function.
-    pub registers: Option<Arc<Mapping>>,
+    /// How the host is rung.
+    pub bells: Bells,
     /// Interrupts, if this program got them.
     pub interrupts: Option<Arc<Interrupts>>,
     /// What was tried and did not work, and what is done instead.
@@ -75,59 +78,87 @@ impl Device {
 
     /// A DAX device or file without any function: nobody can be rung.
     fn of_file(path: &Path) -> Result<Self, GuestError> {
-        let source = Source::open(path)?;
-        let name = path.display().to_string();
+        let mut device = Self::of_source(path.display().to_string(), Source::open(path)?)?;
+        device.notes.push("no PCI function, so no doorbells: both sides poll".to_owned());
+        Ok(device)
+    }
+
+    /// A region from a descriptor of the caller's: how users of other monitors attach.
+    ///
+    /// `memory` holds the region from its first byte (a memfd, a file, a DAX device). `host` are the doorbells that the
+    /// host waits for, `own` the ones that it rings, by vector; none at all if both sides poll. They are the eventfds that
+    /// the monitor connects to the guest's doorbell register and interrupts.
+    ///
+    /// # Errors
+    /// If the memory cannot be mapped or holds no region.
+    pub fn from_parts(
+        name: &str,
+        memory: OwnedFd,
+        host: Vec<EventFd>,
+        own: Vec<EventFd>,
+    ) -> Result<Self, GuestError> {
+        let mut device = Self::of_source(name.to_owned(), Source::of(name, memory)?)?;
+        if !host.is_empty() {
+            device.bells = Bells::EventFds(host.into());
+        }
+        if !own.is_empty() {
+            device.interrupts = Some(Arc::new(Interrupts::of(own, None)));
+        }
+        Ok(device)
+    }
+
+    fn of_source(name: String, source: Source) -> Result<Self, GuestError> {
         let directory = directory_of(&name, &source)?;
-        Ok(Self {
-            name,
-            function: None,
-            control: source.clone(),
-            bulk: source,
-            registers: None,
-            interrupts: None,
-            notes: vec!["no PCI function, so no doorbells: both sides poll".to_owned()],
-            directory,
-        })
+        let (control, bulk) = (source.clone(), source);
+        let (function, bells, interrupts, notes) = (None, Bells::None, None, Vec::new());
+        Ok(Self { name, function, control, bulk, bells, interrupts, notes, directory })
     }
 
     fn of_function(function: &Function, config: &GuestConfig) -> Result<Self, GuestError> {
         let mut notes = Vec::new();
+        let mut interrupts = None;
         if function.is_vfio() && config.interrupts {
-            match Vfio::open(function, config) {
-                Ok(vfio) => return Self::of_vfio(function, vfio, config),
-                Err(error) => notes.push(format!("no interrupts, polling instead: {error}")),
+            let mut polls = |error: &dyn std::fmt::Display| {
+                notes.push(format!("no interrupts, polling instead: {error}"));
+            };
+            match hold::from_holder(&function.address, config) {
+                Ok(Some(shared)) => interrupts = Some(Arc::new(shared)),
+                Err(error) => polls(&error),
+                Ok(None) if others_run(function) => polls(&OTHERS_RUN),
+                Ok(None) => match Vfio::open(function, config) {
+                    Ok(vfio) => return Self::of_vfio(function, vfio, config),
+                    Err(error) => polls(&error),
+                },
             }
         }
-        function.enable()?;
-        let control = Source::open(&function.folder.join("resource2"))?;
-        let registers = Source::open(&function.folder.join("resource0"))?;
-        let registers = registers.map(0, REGISTER_BYTES.min(registers.bytes))?;
-        let bulk = bulk_of(function, &control, config, &mut notes)?;
-        let mut device = Self {
-            name: function.address.clone(),
-            directory: directory_of(&function.address, &control)?,
-            function: Some(function.clone()),
-            control,
-            bulk,
-            registers: Some(Arc::new(registers)),
-            interrupts: None,
-            notes,
-        };
-        device.use_memory(config)?;
-        Ok(device)
+        let opened = Opened::by_files(function, config, &mut notes)?;
+        Self::of_opened(function, opened, interrupts, notes, config)
     }
 
+    /// Through VFIO, alone: the kernel then refuses other programs the function's memory. It must, since it turns the
+    /// memory off for a moment when the owner ends.
     fn of_vfio(function: &Function, vfio: Vfio, config: &GuestConfig) -> Result<Self, GuestError> {
-        let registers = vfio.registers.map(0, REGISTER_BYTES.min(vfio.registers.bytes))?;
+        let opened = Opened::by_vfio(function, &vfio)?;
+        let notes = vec![ALONE.to_owned()];
+        Self::of_opened(function, opened, Some(Arc::new(vfio.interrupts)), notes, config)
+    }
+
+    fn of_opened(
+        function: &Function,
+        opened: Opened,
+        interrupts: Option<Arc<Interrupts>>,
+        notes: Vec<String>,
+        config: &GuestConfig,
+    ) -> Result<Self, GuestError> {
         let mut device = Self {
             name: function.address.clone(),
-            directory: directory_of(&function.address, &vfio.region)?,
             function: Some(function.clone()),
-            control: vfio.region.clone(),
-            bulk: vfio.region,
-            registers: Some(Arc::new(registers)),
-            interrupts: Some(Arc::new(vfio.interrupts)),
-            notes: Vec::new(),
+            control: opened.control,
+            bulk: opened.bulk,
+            bells: Bells::Registers(Arc::new(opened.registers)),
+            interrupts,
+            notes,
+            directory: opened.directory,
         };
         device.use_memory(config)?;
         Ok(device)
@@ -146,6 +177,100 @@ impl Device {
     /// The function's folder in sysfs: gone once it is unplugged.
     pub(super) fn folder(&self) -> Option<PathBuf> {
         self.function.as_ref().map(|function| function.folder.clone())
+    }
+}
+
+/// How the host is rung.
+#[derive(Clone)]
+pub enum Bells {
+    /// Not at all: it polls.
+    None,
+    /// By stores into BAR 0.
+    Registers(Arc<Mapping>),
+    /// By eventfds, one a vector.
+    EventFds(Arc<[EventFd]>),
+}
+
+impl Bells {
+    /// The doorbell of `vector`, or one that does nothing where the host has none of its `vectors` vectors.
+    ///
+    /// # Errors
+    /// If the register lies outside of what is mapped.
+    pub fn bell(&self, vectors: u16, vector: u16) -> Result<Arc<dyn Doorbell>, GuestError> {
+        match self {
+            Self::Registers(registers) if vectors > 0 => {
+                let registers = Arc::clone(registers);
+                Ok(Arc::new(MmioDoorbell::ivshmem(registers, HOST_PEER, vector)?))
+            }
+            Self::EventFds(bells) => match bells.get(usize::from(vector)) {
+                Some(bell) => Ok(Arc::new(EventFdDoorbell(bell.clone()))),
+                None => Ok(Arc::new(NoDoorbell)),
+            },
+            _ => Ok(Arc::new(NoDoorbell)),
+        }
+    }
+}
+
+/// The number by which the host is rung, on the one device of the region.
+const HOST_PEER: u16 = 0;
+
+const OTHERS_RUN: &str = "other programs of this VM run, and opening VFIO would take their memory away for a moment; likely \
+                          cause: `ringbar vm hold` does not run; try: start it once, before any program";
+const ALONE: &str = "alone through VFIO: other programs of this VM are refused meanwhile; `ringbar vm hold`, started once at \
+                     boot, gives interrupts to all";
+
+/// Whether other programs have channels of the function, as far as it can be mapped at all.
+fn others_run(function: &Function) -> bool {
+    let Ok(source) = Source::open(&function.folder.join("resource2")) else { return false };
+    let Ok(directory) = directory_of(&function.address, &source) else { return false };
+    let lines = &directory.lines;
+    let taken = |channel| {
+        directory::assigned(lines, channel).is_some()
+            || directory::claimant(lines, channel).is_some()
+    };
+    function.enabled && (0..directory.channels).any(taken)
+}
+
+/// The memory of a function.
+struct Opened {
+    control: Source,
+    bulk: Source,
+    registers: Mapping,
+    directory: Directory,
+}
+
+impl Opened {
+    /// Through sysfs, which leaves it to other programs too.
+    fn by_files(
+        function: &Function,
+        config: &GuestConfig,
+        notes: &mut Vec<String>,
+    ) -> Result<Self, GuestError> {
+        function.enable()?;
+        let control = Source::open(&function.folder.join("resource2"))?;
+        let registers = Source::open(&function.folder.join("resource0"))?;
+        let registers = registers.map(0, REGISTER_BYTES.min(registers.bytes));
+        let registers = registers.map_err(|error| held_by_vfio(function, error))?;
+        let directory = directory_of(&function.address, &control)?;
+        let bulk = bulk_of(function, &control, config, notes)?;
+        Ok(Self { control, bulk, registers, directory })
+    }
+
+    fn by_vfio(function: &Function, vfio: &Vfio) -> Result<Self, GuestError> {
+        let registers = vfio.registers.map(0, REGISTER_BYTES.min(vfio.registers.bytes))?;
+        let directory = directory_of(&function.address, &vfio.region)?;
+        let (control, bulk) = (vfio.region.clone(), vfio.region.clone());
+        Ok(Self { control, bulk, registers, directory })
+    }
+}
+
+/// The kernel refuses to map what a VFIO owner has mapped.
+fn held_by_vfio(function: &Function, error: GuestError) -> GuestError {
+    match error {
+        GuestError::Map(source) if function.is_vfio() => {
+            GuestError::HeldByVfio { name: function.address.clone(), source }
+        }
+        other => other,
     }
 }
 

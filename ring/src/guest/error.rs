@@ -97,6 +97,26 @@ pub enum GuestError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// No function is bound to vfio-pci.
+    #[error(
+        "found {names} without vfio-pci; likely cause: it was not bound; try: echo vfio-pci > driver_override in its folder, \
+         then its address into /sys/bus/pci/drivers_probe (see VM.md)"
+    )]
+    NotBound {
+        /// The functions there are.
+        names: String,
+    },
+    /// Another program has the function through VFIO, alone.
+    #[error(
+        "{name}: the kernel refuses to map it; likely cause: another program of this VM has the function through VFIO, alone; try: `ringbar vm \
+         hold` once at boot, before any program, or RINGBAR_VM=auto,interrupts=no for all of them"
+    )]
+    HeldByVfio {
+        /// The function.
+        name: String,
+        /// What the kernel said.
+        source: MapError,
+    },
     /// Something could not be mapped.
     #[error(transparent)]
     Map(#[from] MapError),

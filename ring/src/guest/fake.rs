@@ -29,6 +29,7 @@ impl Tree {
             device: device.map(str::to_owned),
             sysfs: self.sysfs(),
             dev: self.sysfs().join("dev"),
+            run: self.sysfs().join("run"),
             ..GuestConfig::default()
         }
     }

@@ -20,6 +20,9 @@ use std::time::Instant;
 /// Two looks further apart than this say nothing about the time between them: this side may have been stopped.
 const LOOK_GAP_MAX: Duration = Duration::from_millis(200);
 
+/// Time between two looks at sysfs.
+const LOOK_AT_SYSFS: Duration = Duration::from_millis(100);
+
 const BELL: u64 = 0;
 const RELEASE: u64 = 1;
 
@@ -31,6 +34,8 @@ pub(super) struct GuestPark {
     /// The function's folder in sysfs.
     folder: Option<PathBuf>,
     hearts: Mutex<Hearts>,
+    /// When sysfs was looked at last.
+    looked: Mutex<Instant>,
     released: AtomicBool,
     /// Given back last, when nothing is written any more.
     lease: Mutex<Option<Lease>>,
@@ -60,7 +65,9 @@ impl OnInterrupt {
         let Some(bell) = interrupts.bell(vector).cloned() else { return Ok(None) };
         let mut waiter = PollWaiter::new();
         waiter.add(Arc::clone(bell.fd()), BELL, Interest::Readable)?;
-        waiter.add(Arc::clone(interrupts.release().fd()), RELEASE, Interest::Readable)?;
+        if let Some(release) = interrupts.release() {
+            waiter.add(Arc::clone(release.fd()), RELEASE, Interest::Readable)?;
+        }
         Ok(Some(Self {
             bell,
             rung: AtomicBool::new(false),
@@ -108,6 +115,7 @@ impl GuestPark {
             directory: lines.clone(),
             folder: device.folder(),
             hearts: Mutex::new(hearts),
+            looked: Mutex::new(Instant::now()),
             released: AtomicBool::new(false),
             lease: Mutex::new(Some(lease)),
         })
@@ -129,11 +137,18 @@ impl GuestPark {
         hearts.silent >= HEARTBEAT_LIMIT
     }
 
-    /// The device is gone: its memory reads as ones, or as the zeros that took its place, and sysfs has no such function.
+    /// The device is gone: sysfs has no such function. Looked at now and then, and at once where its memory reads as ones,
+    /// or as the zeros that took its place.
     fn unplugged(&self) -> bool {
+        let Some(folder) = &self.folder else { return false };
         let state = self.header.load(line::HOST_STATUS, 0, Ordering::Relaxed);
         let empty = state == 0 || state == u64::MAX;
-        empty && self.folder.as_ref().is_some_and(|folder| !folder.join("vendor").exists())
+        let mut looked = self.looked.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !empty && looked.elapsed() < LOOK_AT_SYSFS {
+            return false;
+        }
+        *looked = Instant::now();
+        !folder.join("vendor").exists()
     }
 }
 

@@ -30,9 +30,13 @@ impl Source {
     /// Opens a sysfs resource file, DAX device or plain file.
     pub(super) fn open(path: &Path) -> Result<Self, GuestError> {
         let file = std::fs::File::options().read(true).write(true).open(path);
-        let fd = OwnedFd::from(file.map_err(|e| GuestError::open(path, e))?);
+        Self::of(path, file.map_err(|e| GuestError::open(path, e))?.into())
+    }
+
+    /// Takes an open file that the region begins.
+    pub(super) fn of(path: impl AsRef<Path>, fd: OwnedFd) -> Result<Self, GuestError> {
         let bytes = Mapping::bytes_of(&fd)?;
-        Ok(Self { path: path.to_owned(), bytes, fd: Arc::new(fd), part: Part::Whole })
+        Ok(Self { path: path.as_ref().to_owned(), bytes, fd: Arc::new(fd), part: Part::Whole })
     }
 
     /// Region of a VFIO device: `bytes` bytes at `start` of its descriptor.

@@ -289,5 +289,25 @@ fn a_file_alone_is_a_region_without_doorbells() {
     tree.region(ADDRESS, &[sizes()]);
     let path = tree.sysfs().join("bus/pci/devices").join(ADDRESS).join("resource2");
     let device = super::Device::find(&tree.config(path.to_str())).expect("a region");
-    assert!(device.function.is_none() && device.registers.is_none());
+    assert!(device.function.is_none() && matches!(device.bells, super::Bells::None));
+}
+
+#[test]
+fn a_user_of_another_monitor_attaches_by_a_descriptor_and_eventfds() {
+    let tree = Tree::new();
+    let host = Host::start(&tree, 1, Answer::Echo);
+    directory::set_doorbells(&host.lines(), 2);
+    let path = tree.sysfs().join("bus/pci/devices").join(ADDRESS).join("resource2");
+    let memory = std::fs::File::options().read(true).write(true).open(path).expect("a file");
+    let bells =
+        || (0..2).map(|_| crate::os::EventFd::new().expect("an eventfd")).collect::<Vec<_>>();
+    let (to_host, own) = (bells(), bells());
+    let device = super::Device::from_parts("mine", memory.into(), to_host.clone(), own);
+    let config = patient(&tree, Duration::from_secs(60));
+    let device = device.expect("a region");
+    let attached = super::attach(&device, &config, WANT, Options::default());
+    let (client, attached) = attached.expect("a channel");
+    assert!(attached.interrupts && to_host[0].drain().expect("readable") > 0, "the claim rang");
+    // Nobody rings this side here, so it looks again by itself.
+    assert_eq!(client.caller().expect("a slot").call(b"12345678").expect("a reply"), *b"12345678");
 }

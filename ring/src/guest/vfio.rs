@@ -32,9 +32,14 @@ pub struct Interrupts {
     bells: Vec<EventFd>,
     /// Interrupts that were taken.
     pub(super) received: AtomicU64,
-    /// Signalled when the function is to be given back.
-    release: EventFd,
-    // Closed in this order.
+    /// Signalled when the function is to be given back by whoever has it open.
+    release: Option<EventFd>,
+    _open: Option<Open>,
+}
+
+/// What keeps the interrupts coming. Closed in this order.
+#[derive(Debug)]
+pub(super) struct Open {
     _device: Arc<OwnedFd>,
     _group: OwnedFd,
     _container: OwnedFd,
@@ -56,9 +61,20 @@ impl Interrupts {
         self.bells.len()
     }
 
-    /// The eventfd that says that the machine's owner unplugs the function.
-    pub fn release(&self) -> &EventFd {
-        &self.release
+    /// The eventfd that says that the function is to be unplugged, for whoever has it open.
+    pub fn release(&self) -> Option<&EventFd> {
+        self.release.as_ref()
+    }
+
+    /// The eventfds, by vector.
+    pub(super) fn bells(&self) -> &[EventFd] {
+        &self.bells
+    }
+
+    /// Eventfds of somebody else, by vector.
+    pub(super) fn of(bells: Vec<EventFd>, open: Option<(Open, EventFd)>) -> Self {
+        let (open, release) = open.unzip();
+        Self { bells, received: AtomicU64::new(0), release, _open: open }
     }
 }
 
@@ -122,15 +138,8 @@ impl Vfio {
         let release = eventfd()?;
         // Older kernels have no such request; unplugging then waits until the program ends.
         let _ = vfio::signal_by(device.as_fd(), vfio::RELEASE_REQUEST, &[release.as_fd()]);
-        let received = AtomicU64::new(0);
-        let interrupts = Interrupts {
-            bells,
-            received,
-            release,
-            _device: device,
-            _group: group,
-            _container: container,
-        };
+        let open = Open { _device: device, _group: group, _container: container };
+        let interrupts = Interrupts::of(bells, Some((open, release)));
         Ok(Self { registers, region, interrupts })
     }
 }
