@@ -29,6 +29,16 @@ pub struct CUmemAllocationProp {
 }
 const _: () = assert!(size_of::<CUmemAllocationProp>() == 32);
 
+impl CUmemAllocationProp {
+    /// Plain memory at a place.
+    pub fn on(location: CUmemLocation) -> Self {
+        let (handle_types, win32) = (0, 0);
+        let kind = ALLOCATION_PINNED;
+        let (compression, rdma, usage, reserved) = (0, 0, 0, [0; 4]);
+        Self { kind, handle_types, location, win32, compression, rdma, usage, reserved }
+    }
+}
+
 /// Physical memory. It lives while a handle or a mapping of it does.
 #[derive(Debug)]
 struct Memory {

@@ -10,8 +10,8 @@ use ringbar::region::Terms;
 use ringbar::reply::Ticket;
 use ringbar::worker::{Completions, Next, Worker};
 use ringbar_backend::{
-    ArenaFault, Backend, ErrorLatch, Executed, FenceFault, Fences, Holds, HostMemory, Services,
-    execute,
+    ArenaFault, Backend, ErrorLatch, Executed, FenceFault, Fences, Holds, HostMemory, Mapped,
+    Services, execute,
 };
 use ringbar_mock::{MockConfig, MockGpu};
 use ringbar_session::Session;
@@ -32,6 +32,10 @@ impl HostMemory for Shared {
     }
     fn write(&self, at: ArenaRef, from: &[u8]) -> Result<(), ArenaFault> {
         self.0.arena().write(at.addr, from).map_err(|_| self.outside(at))
+    }
+    fn mapped(&self, segment: u16) -> Option<Mapped> {
+        let (address, bytes) = self.0.arena().place(segment)?;
+        Some(Mapped { address, bytes })
     }
 }
 
