@@ -249,7 +249,7 @@ impl Session {
 
     /// The same with `CU_MEMHOSTALLOC_*` flags.
     pub fn pin_as(&self, len: u64, flags: u32) -> Result<PinnedBlock, SessionError> {
-        let block = self.shared.client.pin(len, 4096)?;
+        let block = self.pin_growing(len)?;
         self.post(&HostAlloc { block: whole(&block), flags })?;
         Ok(block)
     }

@@ -36,6 +36,7 @@ mod caller;
 mod counts;
 mod error;
 mod fences;
+mod grow;
 mod host_functions;
 mod ids;
 mod rect;

@@ -25,7 +25,7 @@ use ringbar_vocabulary::{
     VOCABULARY_HASH,
 };
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What a session is to be like.
@@ -75,7 +75,9 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     /// Failures of posts that were reported to the caller.
     pub(crate) failures_reported: AtomicU64,
-    origin: Option<Origin>,
+    pub(crate) origin: Option<Origin>,
+    /// Segments that were added to the arena.
+    pub(crate) grown: Mutex<u64>,
     pub(crate) windows: Windows,
     pub(crate) staging_bytes: u64,
     pub(crate) copy_threads: AtomicU64,
@@ -86,7 +88,7 @@ pub(crate) struct Shared {
 const ADDRESSES_MAX: u32 = 8;
 
 /// Where a session comes from.
-enum Origin {
+pub(crate) enum Origin {
     Socket { path: PathBuf, config: SessionConfig, connection: Connection },
     Guest { guest: GuestConfig, config: SessionConfig, attached: Box<Attached> },
 }
@@ -178,6 +180,7 @@ impl Session {
         let shared = Shared {
             record_bytes_max: client.record_bytes_max().min(INLINE_MAX_BYTES),
             fences: FenceWords::new(&client),
+            grown: Mutex::new(0),
             windows: Windows::default(),
             staging_bytes: client.staging_bytes(),
             copy_threads: AtomicU64::new(copy_threads_here() as u64),
