@@ -13,10 +13,14 @@ pub const RECORD_VARIABLE: &str = "RINGBAR_RECORD";
 /// Where a program's libraries find the executor.
 pub const SOCKET_VARIABLE: &str = "RINGBAR_SOCKET";
 
+/// The device by which a program in a virtual machine reaches its host, where it is not the only one.
+pub const DEVICE_VARIABLE: &str = "RINGBAR_VM";
+
 /// Names and values, in the order in which they are shown.
 pub type Variables = Vec<(&'static str, OsString)>;
 
-/// The variables that make a program load the libraries staged in `folder` and connect to `socket`.
+/// The variables that make a program load the libraries staged in `folder` and connect to `socket`; without one the
+/// libraries find the way out of this virtual machine by themselves.
 ///
 /// `inherited` tells what a list held before; ours come first, so that they win. Libraries with a search path built in
 /// (PyTorch's) do not look at `LD_LIBRARY_PATH`: for them the libraries are loaded before the program. Triton asks
@@ -26,7 +30,7 @@ pub type Variables = Vec<(&'static str, OsString)>;
 /// [`RunError::UnusablePath`] if `folder` cannot be part of a list.
 pub fn variables(
     folder: &Path,
-    socket: &Path,
+    socket: Option<&Path>,
     inherited: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Variables, RunError> {
     let bytes = folder.as_os_str().as_bytes();
@@ -38,12 +42,13 @@ pub fn variables(
         let before = inherited(name).filter(|value| !value.is_empty());
         ours.iter().cloned().chain(before).collect::<Vec<_>>().join(OsStr::new(":"))
     };
-    Ok(vec![
+    let mut variables = vec![
         ("LD_LIBRARY_PATH", list("LD_LIBRARY_PATH", &[folder.into()])),
         ("LD_PRELOAD", list("LD_PRELOAD", &preloaded)),
         ("TRITON_LIBCUDA_PATH", folder.into()),
-        (SOCKET_VARIABLE, socket.into()),
-    ])
+    ];
+    variables.extend(socket.map(|socket| (SOCKET_VARIABLE, socket.into())));
+    Ok(variables)
 }
 
 /// `value` as one word of a shell.
@@ -71,7 +76,7 @@ mod tests {
     #[test]
     fn our_libraries_come_before_what_the_lists_held() {
         let inherited = |name: &str| (name != "LD_PRELOAD").then(|| "/opt/lib".into());
-        let found = variables(Path::new("/f"), Path::new("/s"), inherited).unwrap();
+        let found = variables(Path::new("/f"), Some(Path::new("/s")), inherited).unwrap();
         assert_eq!(value(&found, "LD_LIBRARY_PATH"), "/f:/opt/lib");
         assert_eq!(value(&found, "LD_PRELOAD"), "/f/libcuda.so.1:/f/libcudart.so.13");
         assert_eq!(value(&found, "TRITON_LIBCUDA_PATH"), "/f");
@@ -79,9 +84,15 @@ mod tests {
     }
 
     #[test]
+    fn in_a_virtual_machine_no_socket_is_named() {
+        let found = variables(Path::new("/f"), None, |_| None).unwrap();
+        assert!(found.iter().all(|(name, _)| *name != SOCKET_VARIABLE));
+    }
+
+    #[test]
     fn a_folder_that_would_fall_apart_in_a_list_is_refused() {
         for folder in ["/a b", "/a:b", "/a\tb"] {
-            let error = variables(Path::new(folder), Path::new("/s"), |_| None).unwrap_err();
+            let error = variables(Path::new(folder), Some(Path::new("/s")), |_| None).unwrap_err();
             assert!(error.to_string().contains("TMPDIR"), "{error}");
         }
     }

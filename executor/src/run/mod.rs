@@ -17,7 +17,9 @@ use crate::device::{CudaSettings, Device, MockSettings};
 use crate::embedded::Embedded;
 use crate::logging;
 use clap::{Args, ValueEnum};
-use environment::{RECORD_VARIABLE, STATS_VARIABLE, shell_word, variables};
+use environment::{
+    DEVICE_VARIABLE, RECORD_VARIABLE, SOCKET_VARIABLE, STATS_VARIABLE, shell_word, variables,
+};
 use error::system;
 use libraries::Libraries;
 use ringbar_cuda::DriverError;
@@ -44,6 +46,9 @@ pub enum RunBackend {
     after_help = "The program finds the libraries libcuda.so.1 and libcudart.so.13 of this build instead of NVIDIA's, by
 LD_LIBRARY_PATH, LD_PRELOAD and TRITON_LIBCUDA_PATH, and the executor by RINGBAR_SOCKET. Its standard
 input, output and error are its own; signals sent to this process go on to it.
+
+In a virtual machine with a ringbar device the libraries find the executor of the host by themselves:
+none is started, unless --backend asks for one.
 
 Exit code: the program's own; 128 and the signal's number if a signal ended it; 127 if there is no such
 program, 126 if it cannot be executed, 125 for a failure of `ringbar run` itself.
@@ -129,14 +134,15 @@ fn run(args: &RunArgs) -> Result<ExitCode, RunError> {
     libraries.stage(folder.path())?;
     // Ends, with its workers, when this function does.
     let (socket, _executor) = match &args.connect {
-        Some(path) => (absolute(path)?, None),
+        Some(path) => (Some(absolute(path)?), None),
+        None if args.chooses_no_executor() && in_virtual_machine() => (None, None),
         None => {
             let executor = start_executor(args)?;
-            (executor.socket().to_owned(), Some(executor))
+            (Some(executor.socket().to_owned()), Some(executor))
         }
     };
     let stats = folder.path().join("stats");
-    let command = program_command(args, folder.path(), &socket, &stats)?;
+    let command = program_command(args, folder.path(), socket.as_deref(), &stats)?;
     let status = program::run(command)?;
     if args.stats {
         eprintln!("{}", Stats::read(&stats)?);
@@ -147,7 +153,7 @@ fn run(args: &RunArgs) -> Result<ExitCode, RunError> {
 fn program_command(
     args: &RunArgs,
     folder: &Path,
-    socket: &Path,
+    socket: Option<&Path>,
     stats: &Path,
 ) -> Result<Command, RunError> {
     let [program, arguments @ ..] = args.program.as_slice() else {
@@ -163,6 +169,19 @@ fn program_command(
         command.env(RECORD_VARIABLE, fresh_recording(file)?);
     }
     Ok(command)
+}
+
+impl RunArgs {
+    fn chooses_no_executor(&self) -> bool {
+        self.backend.is_none() && self.mock.is_empty()
+    }
+}
+
+/// Whether this is a guest with a way out to an executor on its host, which the libraries find by themselves.
+fn in_virtual_machine() -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let device = || !ringbar::guest::functions(Path::new("/sys")).is_empty();
+    !set(SOCKET_VARIABLE) && (set(DEVICE_VARIABLE) || device())
 }
 
 /// The absolute path of a recording, after removing one that was there before: the first process takes the name.
@@ -234,7 +253,10 @@ fn mock(settings_given: &[String]) -> Result<Device, RunError> {
 }
 
 fn print_variables(args: &EnvArgs) -> Result<(), RunError> {
-    let socket = absolute(&args.socket.path().map_err(RunError::Options)?)?;
+    let socket = match args.socket.socket.is_none() && in_virtual_machine() {
+        true => None,
+        false => Some(absolute(&args.socket.path().map_err(RunError::Options)?)?),
+    };
     let folder = match &args.folder {
         Some(folder) => absolute(folder)?,
         None => own_folder(),
@@ -243,7 +265,9 @@ fn print_variables(args: &EnvArgs) -> Result<(), RunError> {
     make_private(&folder)?;
     libraries.stage(&folder)?;
     let mut text = OsString::new();
-    for (name, value) in variables(&folder, &socket, |name| inherited_elsewhere(name, &folder))? {
+    for (name, value) in
+        variables(&folder, socket.as_deref(), |name| inherited_elsewhere(name, &folder))?
+    {
         text.push(format!("export {name}="));
         text.push(shell_word(&value));
         text.push("\n");
