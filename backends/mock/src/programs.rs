@@ -6,7 +6,7 @@ use ringbar_vocabulary::DevicePtr;
 
 /// Every kernel of the programs.
 pub(crate) fn kernels() -> Vec<KernelSpec> {
-    let fixed: [(&str, &[u16], KernelFn); 15] = [
+    let fixed: [(&str, &[u16], KernelFn); 16] = [
         ("_Z10vector_addPKfS0_Pfi", &[8, 8, 8, 4], vector_add),
         ("_Z5saxpyfPKfPfi", &[4, 8, 8, 4], saxpy),
         ("_Z10reduce_sumPKjPyi", &[8, 8, 4], reduce_sum),
@@ -22,6 +22,7 @@ pub(crate) fn kernels() -> Vec<KernelSpec> {
         ("_Z5greetid", &[4, 8], greet),
         ("_Z9sum_table5TablePi", &[2800, 8], sum_table),
         ("_Z9mix_typescsixfdPd", &[1, 2, 4, 8, 4, 8, 8], mix_types),
+        ("eight_arguments", &[8, 4, 4, 4, 4, 4, 4, 4], eight_arguments),
     ];
     let spec = |(name, bytes, run): (&str, &[u16], KernelFn)| KernelSpec {
         name: name.into(),
@@ -226,6 +227,13 @@ fn sum_table(args: &mut KernelArgs<'_>) -> Result<(), KernelFault> {
     args.store(out, &sum.to_le_bytes())
 }
 
+/// Stores the sum of seven numbers.
+fn eight_arguments(args: &mut KernelArgs<'_>) -> Result<(), KernelFault> {
+    let numbers: Result<Vec<i32>, _> = (1..8).map(|index| args.i32(index)).collect();
+    let sum = numbers?.into_iter().fold(0, i32::wrapping_add);
+    args.store(args.ptr(0)?, &sum.to_le_bytes())
+}
+
 fn mix_types(args: &mut KernelArgs<'_>) -> Result<(), KernelFault> {
     let (&[a], &[low, high]) = (args.bytes(0)?, args.bytes(1)?) else {
         return Err(KernelFault::Failed("a char and a short"));
@@ -270,6 +278,6 @@ mod tests {
         let count = names.len();
         names.sort();
         names.dedup();
-        assert_eq!((names.len(), count), (79, 79));
+        assert_eq!((names.len(), count), (80, 80));
     }
 }

@@ -1,0 +1,127 @@
+// Memory pools and virtual memory management.
+#include "driver.h"
+
+static void pools(void) {
+    CUmemoryPool pool = NULL, other = NULL;
+    CUmemPoolProps properties = {0};
+    CUmemAccessDesc access = {0};
+    CUmemAccess_flags flags = (CUmemAccess_flags)0;
+    CUdeviceptr block = 0;
+    CUstream stream = NULL;
+    cuuint64_t value = 77;
+    int reuse = 7, back = 0;
+    begin();
+    CALL(cuStreamCreate, &stream, 0);
+    CALL(cuDeviceGetDefaultMemPool, &pool, device);
+    CALL(cuDeviceGetMemPool, &other, device);
+    SHOW("%d", other == pool);
+    CALL(cuDeviceGetDefaultMemPool, NULL, device);
+    CALL(cuDeviceGetDefaultMemPool, &other, 50);
+    CALL(cuMemPoolGetAttribute, pool, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &value);
+    SHOW("%llu", (unsigned long long)value);
+    value = 1 << 20;
+    CALL(cuMemPoolSetAttribute, pool, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &value);
+    value = 0;
+    CALL(cuMemPoolGetAttribute, pool, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &value);
+    SHOW("%llu", (unsigned long long)value);
+    CALL(cuMemPoolGetAttribute, pool, CU_MEMPOOL_ATTR_REUSE_ALLOW_OPPORTUNISTIC, &reuse);
+    SHOW("%d", reuse);
+    CALL(cuMemPoolGetAttribute, pool, (CUmemPool_attribute)99, &value);
+    CALL(cuMemPoolGetAttribute, pool, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, NULL);
+    CALL(cuMemAllocAsync, &block, 4096, stream);
+    CALL(cuMemsetD32Async, block, 99, 4, stream);
+    CALL(cuMemcpyDtoHAsync, &back, block, sizeof back, stream);
+    CALL(cuStreamSynchronize, stream);
+    SHOW("%d", back);
+    CALL(cuMemFreeAsync, block, stream);
+    CALL(cuStreamSynchronize, stream);
+    CALL(cuMemAllocAsync, NULL, 64, stream);
+    CALL(cuMemAllocAsync, &block, 0, stream);
+    CALL(cuMemFreeAsync, 64, stream);
+    CALL(cuMemFreeAsync, 0, stream);
+    properties.allocType = CU_MEM_ALLOCATION_TYPE_PINNED;
+    properties.location.type = CU_MEM_LOCATION_TYPE_DEVICE;
+    properties.location.id = device;
+    CALL(cuMemPoolCreate, &other, &properties);
+    CALL(cuMemPoolCreate, NULL, &properties);
+    CALL(cuMemPoolCreate, &pool, NULL);
+    CALL(cuMemAllocFromPoolAsync, &block, 8192, other, stream);
+    CALL(cuStreamSynchronize, stream);
+    CALL(cuMemPoolGetAttribute, other, CU_MEMPOOL_ATTR_USED_MEM_CURRENT, &value);
+    SHOW("%llu", (unsigned long long)value);
+    CALL(cuMemFreeAsync, block, stream);
+    CALL(cuStreamSynchronize, stream);
+    CALL(cuMemPoolTrimTo, other, 0);
+    CALL(cuMemPoolGetAccess, &flags, other, &properties.location);
+    SHOW("%d", (int)flags);
+    access.location = properties.location;
+    access.flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
+    CALL(cuMemPoolSetAccess, other, &access, 1);
+    CALL(cuDeviceSetMemPool, device, other);
+    CALL(cuDeviceGetMemPool, &pool, device);
+    SHOW("%d", pool == other);
+    CALL(cuDeviceGetDefaultMemPool, &pool, device);
+    CALL(cuDeviceSetMemPool, device, pool);
+    CALL(cuMemPoolDestroy, other);
+    CALL(cuMemPoolDestroy, NULL);
+    CALL(cuStreamDestroy, stream);
+}
+
+static void virtual_memory(void) {
+    CUmemAllocationProp properties = {0}, found = {0};
+    CUmemGenericAllocationHandle handle = 0, retained = 0;
+    CUmemAccessDesc access = {0};
+    CUdeviceptr address = 0;
+    size_t granularity = 0;
+    unsigned long long flags = 0;
+    int back = 0;
+    begin();
+    properties.type = CU_MEM_ALLOCATION_TYPE_PINNED;
+    properties.location.type = CU_MEM_LOCATION_TYPE_DEVICE;
+    properties.location.id = device;
+    CALL(cuMemGetAllocationGranularity, &granularity, &properties, CU_MEM_ALLOC_GRANULARITY_MINIMUM);
+    SHOW("%zu", granularity);
+    CALL(cuMemGetAllocationGranularity, &granularity, &properties, CU_MEM_ALLOC_GRANULARITY_RECOMMENDED);
+    SHOW("%zu", granularity);
+    CALL(cuMemGetAllocationGranularity, NULL, &properties, CU_MEM_ALLOC_GRANULARITY_MINIMUM);
+    CALL(cuMemGetAllocationGranularity, &granularity, NULL, CU_MEM_ALLOC_GRANULARITY_MINIMUM);
+    if (granularity == 0) granularity = 2 << 20;
+    CALL(cuMemAddressReserve, &address, 4 * granularity, 0, 0, 0);
+    SHOW("%d", address != 0);
+    CALL(cuMemAddressReserve, NULL, granularity, 0, 0, 0);
+    CALL(cuMemAddressReserve, &address, 1000, 0, 0, 0);
+    CALL(cuMemAddressReserve, &address, 2 * granularity, 0, 0, 1);
+    CALL(cuMemAddressReserve, &address, 2 * granularity, 0, 0, 0);
+    CALL(cuMemCreate, &handle, granularity, &properties, 0);
+    CALL(cuMemCreate, NULL, granularity, &properties, 0);
+    CALL(cuMemCreate, &retained, 1000, &properties, 0);
+    CALL(cuMemCreate, &retained, granularity, NULL, 0);
+    CALL(cuMemCreate, &retained, granularity, &properties, 1);
+    CALL(cuMemMap, address, granularity, 0, handle, 0);
+    CALL(cuMemMap, address, granularity, 0, handle, 1);
+    CALL(cuMemMap, 64, granularity, 0, handle, 0);
+    access.location = properties.location;
+    access.flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
+    CALL(cuMemSetAccess, address, granularity, &access, 1);
+    CALL(cuMemSetAccess, address, granularity, NULL, 1);
+    CALL(cuMemGetAccess, &flags, &properties.location, address);
+    SHOW("%llu", flags);
+    CALL(cuMemsetD32, address, 1234, 16);
+    CALL(cuMemcpyDtoH, &back, address + 8, sizeof back);
+    SHOW("%d", back);
+    CALL(cuMemGetAllocationPropertiesFromHandle, &found, handle);
+    SHOW("%d %d %d", (int)found.type, (int)found.location.type, found.location.id);
+    CALL(cuMemRetainAllocationHandle, &retained, (void *)(uintptr_t)address);
+    SHOW("%d", retained == handle);
+    CALL(cuMemRelease, retained);
+    CALL(cuMemUnmap, address, granularity);
+    CALL(cuMemUnmap, 64, granularity);
+    CALL(cuMemRelease, handle);
+    CALL(cuMemAddressFree, address, 2 * granularity);
+    CALL(cuMemAddressFree, 64, granularity);
+}
+
+int main(int count, char **arguments) {
+    static const struct section sections[] = {{"pools", pools}, {"virtual_memory", virtual_memory}};
+    return run_sections(sections, sizeof sections / sizeof *sections, count, arguments);
+}
