@@ -35,6 +35,7 @@ pub mod context;
 pub mod device;
 pub mod error_text;
 pub mod event;
+pub mod export_table;
 pub mod exports;
 pub mod failure;
 pub mod fork;

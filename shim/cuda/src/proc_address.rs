@@ -98,12 +98,6 @@ entry! {
     free fn cuGetProcAddress_v2(name: Text, place: Out<*const c_void>, version: i32, flags: u64, status: Out<u32>) {
         look_up(name, place, version, flags, status)
     }
-
-    /// Tables of private functions: there are none, so the answer is always NOT_FOUND.
-    free fn cuGetExportTable(table: Out<*const c_void>, _id: *const c_void) {
-        table.required()?.set(std::ptr::null())?;
-        Err(Status::NOT_FOUND.into())
-    }
 }
 
 #[cfg(test)]

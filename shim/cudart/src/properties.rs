@@ -1,7 +1,7 @@
 //! `cudaDeviceProp`: everything about a device in one structure.
 
 use crate::driver::{self, Driver};
-use crate::error::Outcome;
+use crate::error::{Error, Outcome};
 use crate::pointer::Out;
 
 /// The fields that are attributes of a device: the name in CUDA's header, the type, and the attributes' numbers.
@@ -34,8 +34,11 @@ macro_rules! properties {
             fn read(&mut self, driver: &Driver, device: i32) -> Outcome {
                 let get = |attribute: i32| {
                     let mut value = 0;
-                    driver.cuDeviceGetAttribute(Out::to(&mut value), attribute, device)?;
-                    Ok(value)
+                    match driver.cuDeviceGetAttribute(Out::to(&mut value), attribute, device) {
+                        // An older driver, or one that says less: what it does not know the device has not.
+                        Err(Error::INVALID_VALUE) => Ok(0),
+                        outcome => outcome.map(|()| value),
+                    }
                 };
                 $(self.$name = FromAttributes::read(&$attributes, &get)?;)+
                 Ok(())
