@@ -33,9 +33,16 @@ pub struct VmServer {
 }
 
 impl VmServer {
-    /// Serves the VM `vm` with further options, separated by blanks.
+    /// Serves the VM `vm` with further options, separated by blanks; `@` in them is the server's folder.
     pub fn start(options: &str) -> Self {
+        Self::start_with("--device-memory 64MiB --size 16MiB", options)
+    }
+
+    /// As [`start`](Self::start), with other sizes than the small ones.
+    pub fn start_with(sizes: &str, options: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let options = format!("{sizes} {}", options.replace('@', folder.path().to_str().unwrap()));
+        let options = options.as_str();
         let child = Self::spawn(&folder, options);
         let server = Self { child, folder, options: options.into() };
         server.wait_until_up();
@@ -46,8 +53,7 @@ impl VmServer {
         let log =
             File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
         let mut command = Command::new(RINGBAR);
-        command.args(["serve", "--device-memory", "64MiB", "--vm", "vm", "--socket"]);
-        command.arg(folder.path().join("vm")).args(["--size", "16MiB"]);
+        command.args(["serve", "--vm", "vm", "--socket"]).arg(folder.path().join("vm"));
         command.args(options.split_whitespace());
         command.env("RUST_LOG", "info").stdin(Stdio::null()).stderr(log).spawn().unwrap()
     }
@@ -76,7 +82,12 @@ impl VmServer {
     }
 
     pub fn socket(&self) -> PathBuf {
-        self.folder.path().join("vm")
+        self.socket_of("vm")
+    }
+
+    /// The device socket of that VM.
+    pub fn socket_of(&self, vm: &str) -> PathBuf {
+        self.folder.path().join(vm)
     }
 
     pub fn log(&self) -> String {
@@ -93,7 +104,12 @@ impl VmServer {
 
     /// The client of that channel, if somebody has it.
     pub fn client(&self, channel: usize) -> Option<ClientStatus> {
-        let name = format!("vm, channel {channel}");
+        self.client_of("vm", channel)
+    }
+
+    /// The client of that VM's channel, if somebody has it.
+    pub fn client_of(&self, vm: &str, channel: usize) -> Option<ClientStatus> {
+        let name = format!("{vm}, channel {channel}");
         self.status().clients.into_iter().find(|client| client.name == name)
     }
 }
@@ -107,7 +123,10 @@ impl Drop for VmServer {
             }
         }
         // What a killed daemon, or one that was told to, left in place.
-        let _ = Command::new(RINGBAR).args(["vm", "end", "--socket"]).arg(self.socket()).output();
+        for vm in ["vm", "other"] {
+            let mut end = Command::new(RINGBAR);
+            let _ = end.args(["vm", "end", "--socket"]).arg(self.socket_of(vm)).output();
+        }
     }
 }
 

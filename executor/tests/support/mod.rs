@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub mod device;
+pub mod guest;
 
 use ringbar::client::ArenaPlan;
 use ringbar::layout::Sizes;

@@ -1,0 +1,193 @@
+//! Real guests: QEMU without KVM, a distribution's kernel, an initramfs with ringbar's own binary and the test's script.
+
+use super::{PATIENCE, eventually};
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// The variable that names the folder with kernel and initramfs that `.ci/vm` prepares.
+pub const VARIABLE: &str = "RINGBAR_VM_TESTS";
+/// How long a guest may take for anything that has to happen.
+const GUEST_PATIENCE: Duration = Duration::from_secs(240);
+
+/// Where kernel and initramfs lie; `None`, said by name, if there are none here.
+pub fn prepared(test: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os(VARIABLE).map(PathBuf::from);
+    if folder.is_none() {
+        println!(
+            "{test}: NOT RUN, there is no QEMU here; try: .ci/vm, which installs it and runs this test"
+        );
+    }
+    folder
+}
+
+/// What a guest is started with.
+pub struct Boot<'t> {
+    /// The folder of [`prepared`].
+    pub folder: PathBuf,
+    /// The socket of the VM's device.
+    pub socket: &'t Path,
+    /// What the guest does.
+    pub script: &'t str,
+    /// Whether there is a virtual IOMMU, and VFIO's modules are loaded.
+    pub vfio: bool,
+    /// Whether the device, `rb0` with the character device `rb`, can be unplugged from its root port `rp0`.
+    pub pluggable: bool,
+    /// Further arguments of QEMU.
+    pub arguments: &'t [&'t str],
+}
+
+impl<'t> Boot<'t> {
+    /// A guest with the device, without VFIO.
+    pub fn new(folder: PathBuf, socket: &'t Path, script: &'t str) -> Self {
+        Self { folder, socket, script, vfio: false, pluggable: false, arguments: &[] }
+    }
+}
+
+/// A guest that runs.
+pub struct Guest {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Guest {
+    /// Boots.
+    pub fn boot(boot: &Boot<'_>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let initrd = folder.path().join("initrd");
+        let mut archive = std::fs::read(boot.folder.join("guest.cpio")).unwrap();
+        let mut files = vec![("test.sh", boot.script.as_bytes())];
+        if boot.vfio {
+            files.push(("with-vfio", b"yes"));
+        }
+        archive.extend(cpio(&files));
+        File::create(&initrd).unwrap().write_all(&archive).unwrap();
+        let mut command = Command::new("qemu-system-x86_64");
+        command.args("-machine q35 -accel tcg -cpu max -m 768 -nodefaults -no-user-config -no-reboot -display none".split(' '));
+        if boot.vfio {
+            command.args(["-device", "intel-iommu,intremap=on"]);
+        }
+        let socket = boot.socket.display();
+        command.args(["-chardev", &format!("socket,id=rb,path={socket}")]);
+        let mut device = "ivshmem-doorbell,id=rb0,vectors=4,chardev=rb".to_owned();
+        if boot.pluggable {
+            command.args(["-device", "pcie-root-port,id=rp0,chassis=1,pref64-reserve=64M"]);
+            device += ",bus=rp0";
+        }
+        command.args(["-device", &device]);
+        command.args(boot.arguments);
+        command.arg("-kernel").arg(boot.folder.join("vmlinuz")).arg("-initrd").arg(&initrd);
+        let iommu = if boot.vfio { " intel_iommu=on" } else { "" };
+        command.args(["-append", &format!("console=ttyS0 quiet panic=-1{iommu}")]);
+        let console = folder.path().join("console");
+        command.args(["-serial", &format!("file:{}", console.display())]);
+        let monitor = folder.path().join("monitor");
+        command.args(["-monitor", &format!("unix:{},server=on,wait=off", monitor.display())]);
+        let log = File::create(folder.path().join("log")).unwrap();
+        let child = command.stdin(Stdio::null()).stderr(log).spawn().unwrap();
+        Self { child, folder }
+    }
+
+    /// All that the guest wrote so far.
+    pub fn console(&self) -> String {
+        let bytes = std::fs::read(self.folder.path().join("console")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).replace('\r', "")
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Waits until the guest has written a text so many times.
+    pub fn wait_for(&mut self, text: &str, times: usize) {
+        let end = Instant::now() + GUEST_PATIENCE;
+        while self.console().matches(text).count() < times {
+            let ended = self.child.try_wait().unwrap();
+            let late = Instant::now() > end;
+            let found = self.console().matches(text).count() >= times;
+            assert!(
+                found || !(late || ended.is_some()),
+                "no {text:?}, QEMU {ended:?}\n{}\n{}",
+                self.console(),
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Whether QEMU has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits until the guest's script succeeded.
+    pub fn succeed(mut self) -> String {
+        let end = Instant::now() + GUEST_PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status.code();
+            }
+            assert!(Instant::now() < end, "the guest does not end\n{}", self.console());
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        let console = self.console();
+        assert_eq!(status, Some(0), "\n{console}\n{}", self.log());
+        assert!(console.contains("guest: the script ended with 0"), "{console}");
+        console
+    }
+
+    /// Ends QEMU without a word to the guest.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Says something to QEMU.
+    pub fn monitor(&self, line: &str) {
+        let path = self.folder.path().join("monitor");
+        let mut socket = None;
+        assert!(eventually(|| {
+            socket = UnixStream::connect(&path).ok();
+            socket.is_some()
+        }));
+        let mut socket = socket.unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        writeln!(socket, "{line}").unwrap();
+        // It answers with another prompt once it is done.
+        let mut seen = Vec::new();
+        let mut part = [0; 4096];
+        while String::from_utf8_lossy(&seen).matches("(qemu)").count() < 2 {
+            let got = std::io::Read::read(&mut socket, &mut part).unwrap();
+            assert!(got > 0, "QEMU's monitor hung up");
+            seen.extend(&part[..got]);
+        }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A further archive behind the first one, as the kernel takes them.
+fn cpio(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = Vec::new();
+    let trailer = ("TRAILER!!!", &b""[..]);
+    for (inode, (name, bytes)) in files.iter().chain([&trailer]).enumerate() {
+        let fields = [inode + 1, 0o100_755, 0, 0, 1, 0, bytes.len(), 0, 0, 0, 0, name.len() + 1, 0];
+        archive.extend(b"070701");
+        fields.iter().for_each(|field| archive.extend(format!("{field:08x}").bytes()));
+        archive.extend(name.bytes().chain([0]));
+        archive.resize(archive.len().next_multiple_of(4), 0);
+        archive.extend(*bytes);
+        archive.resize(archive.len().next_multiple_of(4), 0);
+    }
+    archive
+}

@@ -1,0 +1,301 @@
+//! Programs in real guests. Each test boots guests of its own; without QEMU each says by name that it did not run.
+//!
+//! Whether a test passes never depends on a time being short: emulated guests are slow, and so may be the machine.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use support::device::VmServer;
+use support::guest::{Boot, Guest, prepared};
+use support::{RINGBAR, eventually, is_running, send_signal};
+
+/// Returns from the test, saying its name, where nothing can be booted.
+macro_rules! folder_or_return {
+    ($test:ident) => {
+        match prepared(stringify!($test)) {
+            Some(folder) => folder,
+            None => return,
+        }
+    };
+}
+
+/// Binds the device to vfio-pci.
+const BIND: &str = r#"
+for folder in /sys/bus/pci/devices/*; do
+    if [ "$(cat $folder/vendor)$(cat $folder/device)" = 0x1af40x1110 ]; then
+        echo vfio-pci > $folder/driver_override
+        echo ${folder##*/} > /sys/bus/pci/drivers_probe
+    fi
+done
+"#;
+
+fn pids(server: &VmServer) -> Vec<u32> {
+    server.status().clients.iter().filter_map(|client| client.worker_pid).collect()
+}
+
+/// Commands that the worker of that channel has executed.
+fn executed(server: &VmServer, vm: &str) -> u64 {
+    server.client_of(vm, 0).map_or(0, |client| client.counters.commands_executed)
+}
+
+#[test]
+fn every_step_of_the_check_is_fine_and_all_channels_taken_is_said() {
+    let folder = folder_or_return!(every_step_of_the_check_is_fine_and_all_channels_taken_is_said);
+    let server = VmServer::start("");
+    let script = "ringbar vm check\nringbar vm guest-test taken";
+    let console = Guest::boot(&Boot::new(folder, &server.socket(), script)).succeed();
+    assert!(console.contains('✔') && !console.contains('✘'), "{console}");
+    assert!(console.contains("guest-test taken: passed"), "{console}");
+}
+
+#[test]
+fn a_recorded_inference_run_has_the_same_digest_in_a_guest_as_on_the_host() {
+    let folder =
+        folder_or_return!(a_recorded_inference_run_has_the_same_digest_in_a_guest_as_on_the_host);
+    let replay = "replay llama-1b-eager-decode --rounds 1 --json";
+    let digest = |json: &str| {
+        let part = |name: &str| {
+            let value = json.split(&format!("\"{name}\":")).nth(1);
+            value.and_then(|text| text.split('"').nth(1)).map(str::to_owned)
+        };
+        (part("digest"), part("memory_digest"))
+    };
+    let host = Command::new(RINGBAR).args(replay.split(' ')).output().unwrap();
+    let host = digest(&String::from_utf8_lossy(&host.stdout));
+    assert!(host.0.is_some() && host.1.is_some(), "{host:?}");
+    let server = VmServer::start_with("--device-memory 8GiB --size 256MiB --channels 1", "");
+    let script = format!("ringbar {replay} --vm");
+    let console = Guest::boot(&Boot::new(folder, &server.socket(), &script)).succeed();
+    assert_eq!(digest(&console), host, "{console}");
+}
+
+#[test]
+fn two_programs_of_a_guest_work_at_once_with_workers_of_their_own() {
+    let folder = folder_or_return!(two_programs_of_a_guest_work_at_once_with_workers_of_their_own);
+    let server = VmServer::start("");
+    let script = "ringbar vm guest-test work --count 0 --time 3s & first=$!\n\
+                  ringbar vm guest-test work --count 0 --time 3s\nwait $first";
+    let mut guest = Guest::boot(&Boot::new(folder, &server.socket(), script));
+    guest.wait_for("working", 2);
+    assert_eq!(pids(&server).len(), 2, "{}", server.log());
+    let console = guest.succeed();
+    assert_eq!(console.matches("guest-test work: passed").count(), 2, "{console}");
+}
+
+#[test]
+fn ten_thousand_interrupts_arrive_and_are_counted() {
+    let folder = folder_or_return!(ten_thousand_interrupts_arrive_and_are_counted);
+    let server = VmServer::start("--mock latency_ns=300000");
+    let script =
+        format!("{BIND}\nringbar vm check\nringbar vm guest-test interrupts --count 10000");
+    let socket = server.socket();
+    let boot = Boot { vfio: true, ..Boot::new(folder, &socket, &script) };
+    let console = Guest::boot(&boot).succeed();
+    assert!(console.contains("guest-test interrupts: passed"), "{console}");
+    let said = console.lines().find(|line| line.contains("interrupts received"));
+    println!("{}", said.unwrap_or_default());
+}
+
+#[test]
+fn a_killed_worker_is_a_typed_error_in_the_guest_which_attaches_on_a_new_generation() {
+    let folder = folder_or_return!(
+        a_killed_worker_is_a_typed_error_in_the_guest_which_attaches_on_a_new_generation
+    );
+    let server = VmServer::start("");
+    let script = "ringbar vm guest-test work --count 1";
+    let mut guest = Guest::boot(&Boot::new(folder, &server.socket(), script));
+    guest.wait_for("working", 1);
+    send_signal(pids(&server)[0], "KILL");
+    let console = guest.succeed();
+    assert!(console.contains("lost (1)"), "{console}");
+    assert!(console.contains("attached anew in generation"), "{console}");
+    assert!(eventually(|| server.vm().taken == 0), "{}", server.log());
+}
+
+#[test]
+fn a_daemon_killed_and_started_again_is_not_noticed_by_a_guest_that_works() {
+    let folder =
+        folder_or_return!(a_daemon_killed_and_started_again_is_not_noticed_by_a_guest_that_works);
+    let mut server = VmServer::start("");
+    let script = "ringbar vm guest-test work --count 1";
+    let mut guest = Guest::boot(&Boot::new(folder, &server.socket(), script));
+    guest.wait_for("working", 1);
+    let (worker, holder) = (pids(&server), server.vm().holder_pid);
+    server.kill();
+    server.restart();
+    assert_eq!((pids(&server), server.vm().holder_pid), (worker.clone(), holder));
+    let before = executed(&server, "vm");
+    assert!(eventually(|| executed(&server, "vm") > before), "{}", guest.console());
+    assert!(!guest.console().contains("lost"), "{}", guest.console());
+    // The restarted daemon does for the guest what the first one did.
+    send_signal(worker[0], "KILL");
+    let console = guest.succeed();
+    assert!(console.contains("attached anew in generation"), "{console}");
+}
+
+#[test]
+fn a_stopped_worker_is_a_stall_that_ends_by_itself() {
+    let folder = folder_or_return!(a_stopped_worker_is_a_stall_that_ends_by_itself);
+    let server = VmServer::start("");
+    let script = "ringbar vm guest-test work --count 1";
+    let mut guest = Guest::boot(&Boot::new(folder, &server.socket(), script));
+    guest.wait_for("working", 1);
+    let worker = pids(&server)[0];
+    send_signal(worker, "STOP");
+    guest.wait_for("stalled after", 1);
+    send_signal(worker, "CONT");
+    guest.wait_for("the worker goes on", 1);
+    assert!(!guest.console().contains("lost"), "{}", guest.console());
+    send_signal(worker, "KILL");
+    guest.succeed();
+}
+
+#[test]
+fn a_guest_killed_in_its_work_leaves_nothing_and_the_next_boot_works_on_the_same_socket() {
+    let folder = folder_or_return!(
+        a_guest_killed_in_its_work_leaves_nothing_and_the_next_boot_works_on_the_same_socket
+    );
+    let server = VmServer::start("--guest-heart-limit 10min");
+    let socket = server.socket();
+    let script = "ringbar vm guest-test work --count 1";
+    let mut guest = Guest::boot(&Boot::new(folder.clone(), &socket, script));
+    guest.wait_for("working", 1);
+    let worker = pids(&server)[0];
+    guest.kill();
+    assert!(eventually(|| server.vm().taken == 0 && !is_running(worker)), "{}", server.log());
+    let script = "ringbar vm guest-test work --count 0";
+    let console = Guest::boot(&Boot::new(folder, &socket, script)).succeed();
+    assert!(console.contains("in generation 2"), "{console}");
+}
+
+#[test]
+fn a_program_killed_in_the_guest_gives_its_channel_back() {
+    let folder = folder_or_return!(a_program_killed_in_the_guest_gives_its_channel_back);
+    let server = VmServer::start("--guest-heart-limit 3s");
+    let script = "ringbar vm guest-test work --count 1 & program=$!\n\
+                  while ! [ -e /tmp/over ]; do sleep 1; echo ready; \
+                  if [ -e /proc/$program/exe ]; then kill -9 $program; echo killed; \
+                  else ringbar vm guest-test taken && touch /tmp/over || true; fi; done";
+    let console = Guest::boot(&Boot::new(folder, &server.socket(), script)).succeed();
+    assert!(console.contains("killed"), "{console}");
+    assert!(console.contains("guest-test taken: passed"), "{console}");
+    assert!(eventually(|| server.vm().taken == 0), "{}", server.log());
+}
+
+#[test]
+fn a_function_taken_away_in_the_guest_is_a_typed_error() {
+    let folder = folder_or_return!(a_function_taken_away_in_the_guest_is_a_typed_error);
+    let server = VmServer::start("");
+    let script = "ringbar vm guest-test unplug";
+    let console = Guest::boot(&Boot::new(folder, &server.socket(), script)).succeed();
+    assert!(console.contains("guest-test unplug: passed"), "{console}");
+}
+
+#[test]
+fn a_device_that_is_unplugged_and_plugged_again_works_again() {
+    let folder = folder_or_return!(a_device_that_is_unplugged_and_plugged_again_works_again);
+    let server = VmServer::start("");
+    let socket = server.socket();
+    let script = "ringbar vm guest-test work --count 0 --time 1s\necho ready\n\
+                  while ! [ -e /sys/bus/pci/slots/0/again ] && ls -d /sys/bus/pci/devices/0000:01:* > /dev/null 2>&1; do sleep 1; done\n\
+                  echo gone\n\
+                  until ls -d /sys/bus/pci/devices/0000:01:* > /dev/null 2>&1; do sleep 1; done\n\
+                  ringbar vm guest-test work --count 0 --time 1s";
+    let boot = Boot { pluggable: true, ..Boot::new(folder, &socket, script) };
+    let mut guest = Guest::boot(&boot);
+    guest.wait_for("ready", 1);
+    guest.monitor("device_del rb0");
+    guest.wait_for("gone", 1);
+    guest.monitor("chardev-remove rb");
+    assert!(eventually(|| !server.vm().connected), "{}", server.log());
+    guest.monitor(&format!("chardev-add socket,id=rb2,path={}", socket.display()));
+    guest.monitor("device_add ivshmem-doorbell,id=rb0,vectors=4,chardev=rb2,bus=rp0");
+    let console = guest.succeed();
+    assert_eq!(console.matches("guest-test work: passed").count(), 2, "{console}");
+}
+
+#[test]
+fn a_hostile_guest_program_disturbs_no_other_vm() {
+    let folder = folder_or_return!(a_hostile_guest_program_disturbs_no_other_vm);
+    let server = VmServer::start("--vm other --socket @/other --size 16MiB");
+    let (socket, other) = (server.socket(), server.socket_of("other"));
+    let script = "ringbar vm guest-test work --count 1";
+    let mut quiet = Guest::boot(&Boot::new(folder.clone(), &other, script));
+    quiet.wait_for("working", 1);
+    let worker = server.client_of("other", 0).unwrap().worker_pid;
+    let rate = |time: Duration| {
+        let (before, start) = (executed(&server, "other"), Instant::now());
+        std::thread::sleep(time);
+        (executed(&server, "other") - before) as f64 / start.elapsed().as_secs_f64()
+    };
+    let alone = rate(Duration::from_secs(2));
+    let script = "ringbar vm guest-test hostile\nringbar vm guest-test work --count 0";
+    let mut hostile = Guest::boot(&Boot::new(folder, &socket, script));
+    let mut rates = Vec::new();
+    while hostile.is_running() {
+        rates.push(rate(Duration::from_secs(2)));
+    }
+    let console = hostile.succeed();
+    assert!(console.contains("guest-test hostile: passed"), "{console}");
+    assert!(console.contains("guest-test work: passed"), "{console}");
+    assert!(rates.iter().all(|&rate| rate > 0.0), "it never stands still: {rates:?}");
+    let client = server.client_of("other", 0).unwrap();
+    assert_eq!((client.worker_pid, client.generation), (worker, 1), "{}", server.log());
+    assert!(!quiet.console().contains("lost"), "{}", quiet.console());
+    println!(
+        "commands a second of the other VM: {alone:.0} alone, {rates:.0?} beside the attacks (one more guest to emulate)"
+    );
+}
+
+/// Runs a program that NVIDIA's compiler made, unmodified, in a guest, and compares what it says.
+fn program_says(test: &str, name: &str, expected: &str) {
+    let Some(folder) = prepared(test) else { return };
+    if !folder.join("root/programs").join(name).exists() {
+        println!("{test}: NOT RUN, {name} was not compiled; try: .ci/programs");
+        return;
+    }
+    let server = VmServer::start_with("--device-memory 256MiB --size 256MiB --channels 1", "");
+    let script =
+        format!("ringbar run -- /programs/{name} > /tmp/said\necho begin\ncat /tmp/said\necho end");
+    let console = Guest::boot(&Boot::new(folder, &server.socket(), &script)).succeed();
+    let said = console.split("begin\n").nth(1).and_then(|text| text.split("end\n").next());
+    assert_eq!(said, Some(expected), "{console}");
+}
+
+#[test]
+fn an_unmodified_cuda_program_runs_in_a_guest() {
+    let expected = include_str!("../../shim/programs/expected/01_vector_add.txt");
+    program_says("an_unmodified_cuda_program_runs_in_a_guest", "01_vector_add", expected);
+}
+
+#[test]
+fn an_unmodified_program_with_cuda_graphs_runs_in_a_guest() {
+    let expected = include_str!("../../shim/programs/expected/06_graph_capture.txt");
+    let test = "an_unmodified_program_with_cuda_graphs_runs_in_a_guest";
+    program_says(test, "06_graph_capture", expected);
+}
+
+#[test]
+fn figures_of_calls_out_of_a_guest_are_measured_beside_the_old_way() {
+    let folder = folder_or_return!(figures_of_calls_out_of_a_guest_are_measured_beside_the_old_way);
+    let server = VmServer::start_with("--device-memory 64MiB --size 64MiB", "");
+    let (socket, old) = (server.socket(), server.socket_of("old"));
+    let listener = UnixListener::bind(&old).unwrap();
+    // The mediator of the old way: another process than the monitor.
+    std::thread::spawn(move || {
+        let Ok((mut monitor, _)) = listener.accept() else { return };
+        let mut byte = [0];
+        while monitor.read_exact(&mut byte).is_ok() && monitor.write_all(&byte).is_ok() {}
+    });
+    let chardev = format!("socket,id=old,path={}", old.display());
+    let arguments = ["-chardev", &chardev, "-device", "pci-serial,chardev=old"];
+    let boot =
+        Boot { arguments: &arguments, ..Boot::new(folder, &socket, "ringbar vm figures --old") };
+    let console = Guest::boot(&boot).succeed();
+    let figures: Vec<_> = console.lines().filter(|line| line.starts_with("figure: ")).collect();
+    println!("{}", figures.join("\n"));
+    assert_eq!(figures.len(), 6, "{console}");
+}
