@@ -14,9 +14,11 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
+use std::fs::Permissions;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
 /// Eventfds in one message.
@@ -101,6 +103,7 @@ pub fn hold(
         move |e: io::Error| GuestError::Map(MapError::system(subject, action, e))
     };
     let listener = listen(&path, config).map_err(failed("listening"))?;
+    share(&path, &function.folder.join("resource2")).map_err(failed("sharing"))?;
     ready(&path);
     let served = serve(&listener, &vfio.interrupts, stop).map_err(failed("serving"));
     // A successor makes its own.
@@ -116,6 +119,13 @@ fn listen(path: &std::path::Path, config: &GuestConfig) -> io::Result<OwnedFd> {
     rustix::net::bind(&listener, &SocketAddrUnix::new(path)?)?;
     rustix::net::listen(&listener, BACKLOG)?;
     Ok(listener)
+}
+
+/// Whoever may map the function may have its interrupts: same group, same mode.
+fn share(path: &std::path::Path, like: &std::path::Path) -> io::Result<()> {
+    let file = std::fs::metadata(like)?;
+    std::os::unix::fs::chown(path, None, Some(file.gid()))?;
+    std::fs::set_permissions(path, Permissions::from_mode(file.mode() & 0o777))
 }
 
 fn serve(listener: &OwnedFd, all: &Interrupts, stop: BorrowedFd<'_>) -> io::Result<()> {
@@ -153,6 +163,11 @@ mod tests {
         let all = Interrupts::of(bells.clone(), None);
         let stop = EventFd::new().expect("an eventfd");
         let listener = listen(&socket_path("f", &config), &config).expect("a socket");
+        let file = tree.function("0000:00:03.0", 4096).join("resource2");
+        std::fs::set_permissions(&file, Permissions::from_mode(0o660)).expect("mine");
+        share(&socket_path("f", &config), &file).expect("mine");
+        let mode = std::fs::metadata(socket_path("f", &config)).expect("there").mode();
+        assert_eq!(mode & 0o777, 0o660);
         let stopped = stop.clone();
         let holder = std::thread::spawn(move || serve(&listener, &all, stopped.as_fd()));
         let programs: Vec<_> =
