@@ -3,14 +3,21 @@
 //! Captures begin and end by calls of this process, but a stream can also join one by waiting for an event of a capturing
 //! stream; so while any capture is active, the executor is asked.
 
+use crate::arg::Out;
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::session;
 use crate::stream::{STREAMS, Working};
 use ringbar::sync::{AtomicUsize, Ordering::*};
 use ringbar_vocabulary::{ArenaRef, GraphId, Status, StreamCaptureInfo, StreamId};
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
+
+/// `CU_STREAM_CAPTURE_MODE_RELAXED`: how every capture runs in the executor. One thread of it serves all threads of a
+/// program, so a stricter mode would forbid a thread what another thread's capture forbids itself, and would know nothing
+/// of the mode that a thread chose for the moment.
+pub const RELAXED: u32 = 2;
 
 /// `CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED`.
 pub const UNSUPPORTED: Status = Status(900);
@@ -62,4 +69,20 @@ fn ask(stream: StreamId) -> Outcome<bool> {
     let nodes = ArenaRef::default();
     let question = StreamCaptureInfo { stream, graph: GraphId(0), nodes };
     Ok(session::live()?.call(&question)?.status != 0)
+}
+
+thread_local! {
+    /// `CUstreamCaptureMode` of the calling thread; global at first.
+    static MODE: Cell<u32> = const { Cell::new(0) };
+}
+
+entry! {
+    /// Exchanges the calling thread's capture mode. Captures forbid no call here, see [`RELAXED`].
+    local fn cuThreadExchangeStreamCaptureMode(mode: Out<u32>) {
+        let new = mode.get()?;
+        if new > RELAXED {
+            return Err(Status::INVALID_VALUE.into());
+        }
+        mode.set(MODE.replace(new))
+    }
 }

@@ -1,7 +1,7 @@
 //! The session itself: how it begins, posts, and ends.
 
 use crate::SessionError;
-use crate::bulk::copy_threads_here;
+use crate::bulk::{STAGING_PATIENCE, copy_threads_here};
 use crate::caller::SessionCaller;
 use crate::counts::{Counters, Counts};
 use crate::fences::FenceWords;
@@ -441,7 +441,11 @@ pub(crate) enum TailBlock<'c> {
 impl<'c> TailBlock<'c> {
     fn take(client: &'c Client, bytes: u64) -> Result<Self, ChannelError> {
         if bytes <= client.staging_bytes() {
-            return client.stage(bytes).map(Self::Staged);
+            // Whoever holds the staging area may be waiting for this very command.
+            match client.stage_within(bytes, Some(STAGING_PATIENCE)) {
+                Err(ChannelError::Deadline { .. }) => {}
+                staged => return staged.map(Self::Staged),
+            }
         }
         client.pin(bytes, 64).map(Self::Pinned)
     }

@@ -33,7 +33,7 @@ fn begin(stream: CUstream, default: DefaultStream, mode: u32) -> Outcome {
     if mode > 2 {
         return Err(Status::INVALID_VALUE.into());
     }
-    live()?.call(&StreamBeginCapture { stream, mode })?;
+    live()?.call(&StreamBeginCapture { stream, mode: capturing::RELAXED })?;
     capturing::note_capture(stream, true);
     Ok(())
 }
