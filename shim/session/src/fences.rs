@@ -177,8 +177,19 @@ impl Session {
             _ => {
                 let ticket =
                     self.mark(&word, stream, |index, value| Fence { stream, index, value })?;
-                Ok(self.is_reached(ticket))
+                Ok(self.is_reached(ticket) || self.is_idle(stream)?)
             }
+        }
+    }
+
+    /// Asks the worker whether a stream has nothing to do. A fence that was posted a moment ago is not reached yet even
+    /// where the stream was idle all the time.
+    fn is_idle(&self, stream: StreamId) -> Result<bool, SessionError> {
+        match self.caller()?.call(&FenceStatus { stream }) {
+            Ok(reply) => Ok(reply.status == 0),
+            // Whatever is wrong with the stream is reported by whoever waits for it.
+            Err(error) if error.status().is_some() => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
