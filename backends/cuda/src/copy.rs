@@ -24,6 +24,16 @@ pub struct BoxCopy {
     pub host: u32,
 }
 
+/// Where the corners of a box are for the driver.
+pub struct Placed {
+    /// `None` if its block reaches over two registrations.
+    pub dst: Option<u64>,
+    /// The same.
+    pub src: Option<u64>,
+    /// The arena block of the side that lies in the arena.
+    pub block: Option<ArenaRef>,
+}
+
 impl BoxCopy {
     pub const DST_HOST: u32 = 1;
     pub const SRC_HOST: u32 = 2;
@@ -242,29 +252,25 @@ impl Live {
         if host > 2 {
             return Err(Status::INVALID_VALUE);
         }
-        let (dst_at, src_at, block) = self.place_box(cx, &copy)?;
+        let placed = self.place_box(cx, &copy)?;
         if copy.extent(dst) == Some(0) {
             return Ok(());
         }
-        match (dst_at, src_at) {
+        match (placed.dst, placed.src) {
             (Some(dst_at), Some(src_at)) => {
                 let described = copy.describe(dst_at, src_at)?;
                 self.copy_box(&described, stream)?;
             }
             _ => self.copy_rows(&copy, stream)?,
         }
-        match block {
+        match placed.block {
             Some(block) => self.hold_block(cx, (id, stream), block),
             None => Ok(()),
         }
     }
 
     /// The addresses of both corners, `None` for one whose block reaches over two registrations; and the block.
-    pub fn place_box(
-        &mut self,
-        cx: &mut Context<'_>,
-        copy: &BoxCopy,
-    ) -> Result<(Option<u64>, Option<u64>, Option<ArenaRef>), Status> {
+    pub fn place_box(&mut self, cx: &mut Context<'_>, copy: &BoxCopy) -> Result<Placed, Status> {
         let mut block = None;
         let mut place = |live: &mut Self, corner: Corner, bit: u32| {
             if copy.host & bit == 0 {
@@ -278,7 +284,7 @@ impl Live {
         };
         let dst = place(self, copy.dst, BoxCopy::DST_HOST)?;
         let src = place(self, copy.src, BoxCopy::SRC_HOST)?;
-        Ok((dst, src, block))
+        Ok(Placed { dst, src, block })
     }
 
     fn copy_box(&self, copy: &CUDA_MEMCPY3D, stream: Raw) -> Result<(), Status> {

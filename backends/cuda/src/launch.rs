@@ -9,8 +9,8 @@ use ringbar_vocabulary::*;
 use std::ffi::c_void;
 
 /// `CU_LAUNCH_PARAM_BUFFER_POINTER`, `..._SIZE`, `..._END`.
-const PARAM_BUFFER_POINTER: usize = 1;
-const PARAM_BUFFER_SIZE: usize = 2;
+pub const PARAM_BUFFER_POINTER: usize = 1;
+pub const PARAM_BUFFER_SIZE: usize = 2;
 const PARAM_END: usize = 0;
 /// The most bytes of a launch's tail: attributes, then parameters.
 const BODY_MAX_BYTES: usize =

@@ -68,7 +68,16 @@ pub enum DriverError {
 /// [`DriverError::NotFound`] if there is none, [`DriverError::Shim`] if all there is is the shim.
 pub fn driver_library() -> Result<PathBuf, DriverError> {
     let named = std::env::var_os(DRIVER_VARIABLE).filter(|name| !name.is_empty());
-    choose(candidates(named.map(PathBuf::from)))
+    match choose(candidates(named.clone().map(PathBuf::from))) {
+        Err(DriverError::NotFound { looked }) if named.is_none() => {
+            // Asked last: it costs a process.
+            choose(from_loader_cache()).map_err(|error| match error {
+                DriverError::NotFound { .. } => DriverError::NotFound { looked },
+                other => other,
+            })
+        }
+        other => other,
+    }
 }
 
 fn choose(candidates: Vec<PathBuf>) -> Result<PathBuf, DriverError> {
@@ -92,10 +101,7 @@ fn candidates(named: Option<PathBuf>) -> Vec<PathBuf> {
     if let Some(path) = named {
         return vec![path];
     }
-    let mut found: Vec<_> =
-        FOLDERS.iter().map(|folder| Path::new(folder).join(FILE_NAME)).collect();
-    found.extend(from_loader_cache());
-    found
+    FOLDERS.iter().map(|folder| Path::new(folder).join(FILE_NAME)).collect()
 }
 
 /// What `ldconfig -p` lists under the library's name, in its order.

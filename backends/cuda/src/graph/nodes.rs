@@ -1,9 +1,9 @@
 //! Nodes of graphs: added, asked about, changed.
 
 use crate::api::Raw;
-use crate::copy::BoxCopy;
+use crate::copy::{BoxCopy, Placed};
 use crate::host_function::run_kept;
-use crate::launch::{Extra, check_params};
+use crate::launch::{Extra, PARAM_BUFFER_POINTER, PARAM_BUFFER_SIZE, check_params};
 use crate::live::Live;
 use cudarc::driver::sys::{
     CUDA_HOST_NODE_PARAMS, CUDA_KERNEL_NODE_PARAMS_v2, CUDA_MEMCPY3D, CUDA_MEMSET_NODE_PARAMS,
@@ -12,6 +12,8 @@ use ringbar_backend::Context;
 use ringbar_vocabulary::*;
 use std::ffi::c_void;
 
+/// Keys of an `extra` list that are read.
+const EXTRA_PAIRS_MAX: usize = 4;
 /// The most bytes of a kernel node's tail.
 const BODY_MAX_BYTES: usize = (16 << 20) + PARAM_BLOCK_MAX_BYTES;
 
@@ -115,7 +117,7 @@ impl Live {
         if copy.host > 3 {
             return Err(Status::INVALID_VALUE);
         }
-        let (dst, src, _) = self.place_box(cx, copy)?;
+        let Placed { dst, src, .. } = self.place_box(cx, copy)?;
         let apart = || {
             tracing::warn!("a graph's copy that reaches over two registrations of the arena");
             Status::NOT_SUPPORTED
@@ -292,11 +294,12 @@ fn read_params(node: &CUDA_KERNEL_NODE_PARAMS_v2, layout: &[Param]) -> Vec<u8> {
     let end = layout.iter().map(|param| param.end()).max().unwrap_or(0);
     let mut bytes = vec![0; end];
     if node.kernelParams.is_null() {
+        read_extra(node.extra, &mut bytes);
         return bytes;
     }
     for (n, param) in layout.iter().enumerate() {
         // SAFETY: the driver's list has a pointer for each parameter of the function.
-        let at = unsafe { node.kernelParams.add(n).read() };
+        let at = unsafe { node.kernelParams.wrapping_add(n).read() };
         if !at.is_null() {
             let into = &mut bytes[usize::from(param.offset)..param.end()];
             // SAFETY: the driver's copy of the parameter, of the size that the driver names.
@@ -304,6 +307,34 @@ fn read_params(node: &CUDA_KERNEL_NODE_PARAMS_v2, layout: &[Param]) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// The same from a list of keys and values that ends with a zero.
+fn read_extra(list: *mut *mut c_void, bytes: &mut [u8]) {
+    let (mut block, mut size) = (std::ptr::null::<u8>(), 0);
+    for pair in 0..EXTRA_PAIRS_MAX {
+        if list.is_null() {
+            return;
+        }
+        // SAFETY: the driver's list, which is read up to its end.
+        let key = unsafe { list.wrapping_add(2 * pair).read() }.addr();
+        if key != PARAM_BUFFER_POINTER && key != PARAM_BUFFER_SIZE {
+            break;
+        }
+        // SAFETY: a key is followed by its value.
+        let value = unsafe { list.wrapping_add(2 * pair + 1).read() };
+        if key == PARAM_BUFFER_POINTER {
+            block = value.cast_const().cast();
+        } else if !value.is_null() {
+            // SAFETY: this key's value is the address of a size.
+            size = unsafe { value.cast::<usize>().read() };
+        }
+    }
+    if !block.is_null() {
+        let count = size.min(bytes.len());
+        // SAFETY: the driver's copy of the block, of the size that it names.
+        unsafe { block.copy_to_nonoverlapping(bytes.as_mut_ptr(), count) };
+    }
 }
 
 #[cfg(test)]
@@ -321,5 +352,15 @@ mod tests {
         node.kernelParams = list.as_mut_ptr();
         let expected = [&first[..], &[0; 4], &second[..]].concat();
         assert_eq!(read_params(&node, &layout), expected);
+    }
+
+    #[test]
+    fn a_block_that_was_given_whole_is_read_whole() {
+        let block = [1_u8, 2, 3, 4, 5, 6, 7, 8];
+        let mut extra = Extra::new(&block);
+        let node = kernel_node(1, [1; 3], [1; 3], 0, extra.list());
+        let layout = [Param { offset: 0, size: 4 }, Param { offset: 4, size: 4 }];
+        assert_eq!(read_params(&node, &layout), block);
+        assert_eq!(read_params(&node, &layout[..1]), block[..4]);
     }
 }
