@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 /// `CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED`: not permitted while the stream captures.
 pub const CAPTURE_UNSUPPORTED: Status = Status(900);
+/// `CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED`.
+const ALREADY_REGISTERED: Status = Status(712);
 /// `CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP`.
 pub const REGISTER_FLAGS: u32 = 3;
 /// Private words for marks: streams with staged copies at once.
@@ -203,7 +205,10 @@ impl Live {
         // SAFETY: the range is mapped in this process and stays so until the process ends; only the device and code that
         // is ready for its writes touch it.
         let registered = unsafe { self.api.cuMemHostRegister_v2(pointer, bytes, REGISTER_FLAGS) };
-        registered?;
+        match registered {
+            Err(ALREADY_REGISTERED) => {}
+            other => other?,
+        }
         let mut device = 0;
         // SAFETY: the pointer was registered just now; the result is a number of this frame.
         unsafe { self.api.cuMemHostGetDevicePointer_v2(&mut device, pointer, 0) }?;
@@ -257,7 +262,11 @@ impl Live {
             return Ok(0);
         }
         if stream.0 & StreamId::DEFAULTS != 0 {
-            self.enter(ContextId(stream.0 & !StreamId::DEFAULTS))?;
+            let context = ContextId(stream.0 & !StreamId::DEFAULTS);
+            self.enter(context).map_err(|status| match status {
+                Status::INVALID_CONTEXT => Status::INVALID_HANDLE,
+                other => other,
+            })?;
             return Ok(0);
         }
         let Owned { raw, context } = *self.streams.get(stream.0)?;

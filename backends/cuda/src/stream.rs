@@ -97,7 +97,7 @@ impl Live {
         cx.check_fence(c.index)?;
         let stream = self.stream(c.stream)?;
         if self.captures(stream) {
-            return Err(Status::INVALID_VALUE);
+            return Err(CAPTURE_UNSUPPORTED);
         }
         self.write_fence((c.stream, stream), c.index, c.value)
     }
