@@ -54,6 +54,7 @@ pub mod record;
 pub mod session;
 pub mod stats;
 pub mod stream;
+pub mod tensor_map;
 pub mod tls;
 pub mod types;
 
