@@ -8,7 +8,6 @@ use ringbar_shim_cuda::function::cuLaunchKernel;
 use ringbar_shim_cuda::graph::add::{cuGraphAddKernelNode_v2, cuGraphAddMemsetNode};
 use ringbar_shim_cuda::graph::capture::{
     cuStreamBeginCapture_v2, cuStreamEndCapture, cuStreamGetCaptureInfo_v2, cuStreamIsCapturing,
-    cuThreadExchangeStreamCaptureMode,
 };
 use ringbar_shim_cuda::graph::edges::{cuGraphGetNodes, cuGraphNodeGetDependencies};
 use ringbar_shim_cuda::graph::edit::{cuGraphCreate, cuGraphDestroy};
@@ -213,14 +212,4 @@ fn an_executable_graph_takes_new_parameters_and_its_graph_keeps_the_old() {
     let value = unsafe { found.first.params.add(1).read() }.cast::<u32>();
     // SAFETY: the second parameter is a 32-bit value.
     assert_eq!(unsafe { value.read() }, old);
-}
-
-#[test]
-fn a_threads_capture_mode_is_exchanged() {
-    common::start();
-    let mut mode = 2;
-    c!(cuThreadExchangeStreamCaptureMode(Out::to(&mut mode)));
-    assert_eq!(mode, 0);
-    c!(cuThreadExchangeStreamCaptureMode(Out::to(&mut mode)));
-    assert_eq!(mode, 2);
 }

@@ -12,7 +12,7 @@ use ringbar_vocabulary::{
     ArenaRef, GraphId, NodeId, Status, StreamBeginCapture, StreamCaptureDependencies,
     StreamCaptureInfo, StreamCaptureInfoReply, StreamEndCapture, StreamId, Tail,
 };
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};
 
 use super::params::CUgraphEdgeData;
@@ -23,8 +23,6 @@ static CAPTURED: Mutex<Vec<&'static Graph>> = Mutex::new(Vec::new());
 const ACTIVE: u32 = 1;
 
 thread_local! {
-    /// `CUstreamCaptureMode` of the thread.
-    static MODE: Cell<u32> = const { Cell::new(0) };
     /// What the latest answer of dependencies points to, as CUDA's own list: valid until the thread asks again.
     static DEPENDENCIES: RefCell<Vec<Handle>> = const { RefCell::new(Vec::new()) };
     static EDGES: RefCell<Vec<CUgraphEdgeData>> = const { RefCell::new(Vec::new()) };
@@ -164,18 +162,6 @@ fn update(
     let nodes = super::bytes_of(nodes?);
     live()?.call(&StreamCaptureDependencies { stream, flags, nodes: Tail::Inline(&nodes) })?;
     Ok(())
-}
-
-entry! {
-    /// Exchanges the mode in which the calling thread is kept from unsafe calls while something captures. The executor keeps
-    /// nobody from anything, so the mode is only remembered.
-    local fn cuThreadExchangeStreamCaptureMode(mode: Out<u32>) {
-        let wanted = mode.get()?;
-        if wanted > 2 {
-            return Err(Status::INVALID_VALUE.into());
-        }
-        mode.set(MODE.replace(wanted))
-    }
 }
 
 stream_entry! {
