@@ -97,7 +97,7 @@ impl MockGpu {
         }
         let ContextId(context) = command.context;
         // From the numbers of default streams on there are none for contexts.
-        if context < ContextId::FIRST_CREATED.0 || context >= StreamId::DEFAULTS {
+        if !(ContextId::FIRST_CREATED.0..StreamId::DEFAULTS).contains(&context) {
             return Err(Status::INVALID_HANDLE);
         }
         self.contexts.check_new(context)?;

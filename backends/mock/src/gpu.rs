@@ -4,7 +4,7 @@ use crate::config::{Faults, MockConfig, MockError};
 use crate::contexts::ContextState;
 use crate::engine::Engine;
 use crate::facts::facts;
-use crate::graphs::{Captures, Exec, Graph};
+use crate::graphs::{Abandoned, Captures, Exec, Graph};
 use crate::ids::Table;
 use crate::module::{Function, Module, Registry};
 use crate::op::Twist;
@@ -35,6 +35,8 @@ pub struct MockGpu {
     pub(crate) graphs: Table<Graph>,
     pub(crate) execs: Table<Exec>,
     pub(crate) captures: Captures,
+    /// Memory of graphs that are gone.
+    pub(crate) abandoned: Abandoned,
     /// The number of the next node, whatever its graph.
     pub(crate) next_node: u64,
     /// Length in bytes and address of the pinned blocks, by their place in the arena.
@@ -97,6 +99,7 @@ impl MockGpu {
             graphs: Table::default(),
             execs: Table::default(),
             captures: Captures::default(),
+            abandoned: Abandoned::default(),
             next_node: 1,
             pinned: HashMap::new(),
             clock_ns: 0,

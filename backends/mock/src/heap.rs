@@ -17,6 +17,8 @@ pub(crate) enum Owner {
     Pool(u32),
     /// A module's variable.
     Module,
+    /// A graph that was captured.
+    Graph,
 }
 
 struct Block {

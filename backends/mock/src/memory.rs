@@ -62,6 +62,8 @@ impl MockGpu {
             Owner::Context(_) => {}
             Owner::Pool(pool) => self.pool_gives_back(pool, bytes),
             Owner::Module => return Err(Status::INVALID_VALUE),
+            // It lives as long as its graph.
+            Owner::Graph => return Ok(()),
         }
         self.engine.free(command.at)
     }

@@ -1,12 +1,14 @@
 //! Memory pools: allocations in stream order, and what a pool keeps for the next ones.
 
 use crate::gpu::MockGpu;
+use crate::graphs::{GraphMemory, Task};
 use crate::heap::Owner;
 use crate::ids::Table;
 use crate::op::Op;
 use crate::{engine::Cost, pool::DEVICE_BASE};
 use ringbar_backend::Context;
 use ringbar_vocabulary::*;
+use std::sync::Arc;
 
 /// A pool takes memory from its device in units of this many bytes.
 const UNIT_BYTES: u64 = 32 << 20;
@@ -114,13 +116,13 @@ impl MockGpu {
         if bytes == 0 {
             return Err(Status::INVALID_VALUE);
         }
-        if self.is_capturing(stream)? {
-            tracing::warn!("the mock allocates no memory in captures");
-            return Err(Status::NOT_SUPPORTED);
-        }
+        let capturing = self.is_capturing(stream)?;
         self.counts.allocs += 1;
         if self.config.faults.out_of_memory_at_alloc == Some(self.counts.allocs) {
             return Err(Status::OUT_OF_MEMORY);
+        }
+        if capturing {
+            return self.capture_allocation(device, bytes, stream);
         }
         let pool = self.pools.pools.get_mut(id)?;
         let full = pool.max_bytes != 0
@@ -135,24 +137,43 @@ impl MockGpu {
         Ok(MemAllocAsyncReply { at })
     }
 
+    /// Memory of the graph that a stream is captured into: at one address for all its launches.
+    fn capture_allocation(
+        &mut self,
+        device: u32,
+        bytes: u64,
+        stream: StreamId,
+    ) -> Result<MemAllocAsyncReply, Status> {
+        let at = self.engine.with_space(|space| space.heap(device)?.alloc(bytes, Owner::Graph))?;
+        let memory = GraphMemory { at, abandoned: self.abandoned.clone() };
+        self.capture_task(stream, Task::Allocation(Arc::new(memory)))?;
+        Ok(MemAllocAsyncReply { at })
+    }
+
     pub(crate) fn mem_free_async(
         &mut self,
         cx: &mut Context<'_>,
         command: MemFreeAsync,
     ) -> Result<(), Status> {
         let serial = self.stream(command.stream)?;
-        if self.is_capturing(command.stream)? {
-            tracing::warn!("the mock frees no memory in captures");
-            return Err(Status::NOT_SUPPORTED);
-        }
         let at = command.at;
-        let (pool, bytes) = self.engine.with_space_now(|space| {
+        let capturing = self.is_capturing(command.stream)?;
+        let found = self.engine.with_space_now(|space| {
             let heap = space.heap_at(at).ok_or(Status::INVALID_VALUE)?;
-            let Some(Owner::Pool(pool)) = heap.owner(at) else { return Err(Status::INVALID_VALUE) };
-            let bytes = heap.bytes(at);
-            heap.doom(at)?;
-            Ok((pool, bytes))
+            match heap.owner(at) {
+                Some(Owner::Graph) => Ok(None),
+                Some(Owner::Pool(pool)) if !capturing => {
+                    let bytes = heap.bytes(at);
+                    heap.doom(at)?;
+                    Ok(Some((pool, bytes)))
+                }
+                _ => Err(Status::INVALID_VALUE),
+            }
         })?;
+        let Some((pool, bytes)) = found else {
+            // A graph's memory lives as long as the graph.
+            return if capturing { self.capture_task(command.stream, Task::Free) } else { Ok(()) };
+        };
         self.pool_gives_back(pool, bytes);
         let op = Op::Retire { offset: at.0 - DEVICE_BASE };
         self.engine.submit(cx, serial, Cost::Nothing, op).map(|_| ())

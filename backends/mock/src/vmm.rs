@@ -30,6 +30,9 @@ struct Mapping {
     access: Vec<u32>,
 }
 
+/// Where mapped memory's bytes go, and the bytes if it was mapped before.
+pub(crate) type Placed = (Range<usize>, Option<Box<[u8]>>);
+
 /// What became of a mapping that ended.
 pub(crate) struct Unmapped {
     pub(crate) range: Range<usize>,
@@ -128,7 +131,7 @@ impl Vmm {
     /// Whether memory could be created under a number.
     pub(crate) fn check_new(&self, memory: u32, bytes: u64) -> Result<(), Status> {
         whole_units(bytes)?;
-        let used = memory == 0 || self.physical.get(&memory).is_some();
+        let used = memory == 0 || self.physical.contains_key(&memory);
         if used { Err(Status::INVALID_HANDLE) } else { Ok(()) }
     }
 
@@ -151,12 +154,7 @@ impl Vmm {
     }
 
     /// Maps memory; answers where its bytes go, and the bytes.
-    pub(crate) fn map(
-        &mut self,
-        at: DevicePtr,
-        bytes: u64,
-        memory: u32,
-    ) -> Result<(Range<usize>, Option<Box<[u8]>>), Status> {
+    pub(crate) fn map(&mut self, at: DevicePtr, bytes: u64, memory: u32) -> Result<Placed, Status> {
         let offset = offset_of(at)?;
         let end = offset.checked_add(bytes).ok_or(Status::INVALID_VALUE)?;
         let (&start, &len) =

@@ -28,6 +28,8 @@ fn check_order(graph: &Graph) -> Result<(), Status> {
 fn label(task: &Task) -> String {
     match task {
         Task::Empty => "empty".into(),
+        Task::Allocation(memory) => format!("memory at {:#x}", memory.at.0),
+        Task::Free => "end of memory".into(),
         Task::Child(child) => format!("graph of {} nodes", child.nodes.len()),
         Task::Work(Work::Kernel(launch)) => {
             let (grid, block) = (launch.geometry.grid, launch.geometry.block);
@@ -132,7 +134,7 @@ impl MockGpu {
             match graph.nodes.get(&id).map(|node| &node.task) {
                 Some(Task::Work(work)) => self.perform(cx, serial, work)?,
                 Some(Task::Child(child)) => self.run_graph(cx, serial, child)?,
-                Some(Task::Empty) | None => {}
+                Some(Task::Empty | Task::Allocation(_) | Task::Free) | None => {}
             }
         }
         Ok(())
@@ -144,7 +146,8 @@ impl MockGpu {
         command: GraphExecDestroy,
     ) -> Result<(), Status> {
         self.ready()?;
-        self.execs.remove(command.exec.0).map(|_| ())
+        drop(self.execs.remove(command.exec.0)?);
+        self.free_abandoned()
     }
 
     pub(crate) fn graph_dot(

@@ -8,8 +8,9 @@ pub(crate) use captures::Captures;
 pub(crate) use exec::Exec;
 
 use crate::work::Work;
-use ringbar_vocabulary::Status;
+use ringbar_vocabulary::{DevicePtr, Status};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Nodes of one graph at most, those of its children included.
 const NODES_MAX: usize = 1 << 18;
@@ -26,6 +27,8 @@ mod kind {
     pub(super) const EMPTY: u32 = 5;
     pub(super) const WAIT_EVENT: u32 = 6;
     pub(super) const RECORD_EVENT: u32 = 7;
+    pub(super) const ALLOCATION: u32 = 10;
+    pub(super) const FREE: u32 = 11;
     pub(super) const MEMORY_OPERATION: u32 = 12;
 }
 
@@ -35,6 +38,25 @@ pub(crate) enum Task {
     Work(Work),
     Empty,
     Child(Graph),
+    /// Memory that exists as long as a graph or an executable one has this node.
+    Allocation(Arc<GraphMemory>),
+    /// The end of its use inside the graph.
+    Free,
+}
+
+/// Addresses that no graph has any more.
+pub(crate) type Abandoned = Arc<Mutex<Vec<DevicePtr>>>;
+
+/// Memory of a graph.
+pub(crate) struct GraphMemory {
+    pub(crate) at: DevicePtr,
+    pub(crate) abandoned: Abandoned,
+}
+
+impl Drop for GraphMemory {
+    fn drop(&mut self) {
+        self.abandoned.lock().unwrap_or_else(PoisonError::into_inner).push(self.at);
+    }
 }
 
 impl Task {
@@ -42,6 +64,8 @@ impl Task {
         match self {
             Task::Empty => kind::EMPTY,
             Task::Child(_) => kind::GRAPH,
+            Task::Allocation(_) => kind::ALLOCATION,
+            Task::Free => kind::FREE,
             // A library's call would be kernels on a real device.
             Task::Work(Work::Kernel(_) | Work::Library { .. }) => kind::KERNEL,
             Task::Work(Work::Copy(_) | Work::Bytes { .. }) => kind::COPY,

@@ -8,7 +8,7 @@ use crate::work::{Copy, Fill, Launch, Work};
 use ringbar_backend::Context;
 use ringbar_vocabulary::*;
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 /// Node numbers of one command at most, in bytes.
 const NODES_MAX_BYTES: usize = 8 << 17;
@@ -111,7 +111,15 @@ impl MockGpu {
         command: GraphDestroy,
     ) -> Result<(), Status> {
         self.ready()?;
-        self.graphs.remove(command.graph.0).map(|_| ())
+        drop(self.graphs.remove(command.graph.0)?);
+        self.free_abandoned()
+    }
+
+    /// Gives back the memory of graphs that are gone, after the work posted before.
+    pub(super) fn free_abandoned(&mut self) -> Result<(), Status> {
+        let mut abandoned = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
+        let abandoned = std::mem::take(&mut *abandoned);
+        abandoned.into_iter().try_for_each(|at| self.engine.free(at))
     }
 
     pub(crate) fn graph_clone(
