@@ -80,7 +80,9 @@ extern "C" fn on_fault(
     context: *mut libc::c_void,
 ) {
     // SAFETY: the kernel gives a handler with SA_SIGINFO a valid structure.
-    let address = unsafe { (*info).si_addr() }.addr();
+    let what = unsafe { &*info };
+    // SAFETY: for this signal the structure holds an address.
+    let address = unsafe { what.si_addr() }.addr();
     for range in &RANGES {
         let (len, start) = (range.len.load(Ordering::Acquire), range.start.load(Ordering::Relaxed));
         if address.wrapping_sub(start) < len && put_zeros(start, len) {

@@ -32,10 +32,35 @@ fn start() -> Outcome {
     let session = connect()?;
     let reply = session.caller().and_then(|mut caller| caller.call(&Init { flags: 0 }));
     let reply = reply.map_err(Failure::from)?;
+    let over_a_bar = session.attached().is_some();
     session::install(session, reply.driver_version, reply.device_count);
     fork::watch();
+    if over_a_bar {
+        leave_at_exit();
+    }
     stats::at_exit();
     Ok(())
+}
+
+/// Out of a virtual machine nothing but a heart at rest tells the host that this process ended, so it is told: its channel
+/// is free at once for the next program.
+fn leave_at_exit() {
+    // SAFETY: the handler takes nothing, and the library stays loaded until the process ends.
+    let refused = unsafe { libc::atexit(leave) };
+    if refused != 0 {
+        tracing::warn!("the host will learn of this program's end by its silence only");
+    }
+}
+
+extern "C" fn leave() {
+    // The parent still uses the channel of a copy.
+    if fork::is_dead_copy() {
+        return;
+    }
+    if let Ok(live) = session::live() {
+        session::shut(Status::DEINITIALIZED);
+        live.session.close();
+    }
 }
 
 fn connect() -> Outcome<Session> {
