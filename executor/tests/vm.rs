@@ -263,6 +263,7 @@ fn program_says(test: &str, name: &str, expected: &str) {
     let console = Guest::boot(&Boot::new(folder, &server.socket(), &script)).succeed();
     let said = console.split("begin\n").nth(1).and_then(|text| text.split("end\n").next());
     assert_eq!(said, Some(expected), "{console}");
+    assert!(server.log().contains("serving a guest"), "it ran here: {}", server.log());
 }
 
 #[test]

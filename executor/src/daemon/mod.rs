@@ -210,6 +210,7 @@ impl Daemon {
             self.next_number += 1 + vm.channels as u64;
             let vm = self.with_vms(|_, context| Vm::open(vm, number, context))?;
             self.vms.push(vm);
+            self.tick_at = Some(Instant::now());
         }
         Ok(())
     }

@@ -30,7 +30,9 @@ use thiserror::Error;
 /// Time between two looks at claims and hearts; also the daemon's heartbeat in the directory.
 const TICK: Duration = Duration::from_millis(50);
 /// Claims that are answered in a second, as a long-term mean and as a burst.
-const CLAIMS_PER_S: u32 = 50;
+const CLAIMS_PER_S: u32 = 20;
+/// Doorbells about claims that are answered between two ticks; more wait for the tick, so that a storm costs next to nothing.
+const BELLS_A_TICK: u32 = 16;
 /// How long a daemon waits before it starts a holder anew whose last one died.
 const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
@@ -92,6 +94,8 @@ pub struct Vm {
     assignments: Assignments,
     slots: Vec<Slot>,
     rate: RateLimit,
+    /// Doorbells about claims since the last tick.
+    bells: u32,
     connected: bool,
     monitors_refused: u64,
     ending: bool,
@@ -152,6 +156,7 @@ impl Vm {
             assignments,
             slots,
             rate,
+            bells: 0,
             connected,
             monitors_refused: 0,
             ending: false,
@@ -170,9 +175,13 @@ impl Vm {
     }
 
     fn watch_all(&mut self, context: &mut Context<'_>) {
-        let (holder, claims) = (self.holder.control().clone(), usize::from(CLAIMS_VECTOR));
-        let claims = self.device.to_host[claims].fd().clone();
+        let holder = self.holder.control().clone();
         context.watch(holder, self.number, daemon::HOLDER, Interest::Readable);
+        self.watch_claims(context);
+    }
+
+    fn watch_claims(&self, context: &mut Context<'_>) {
+        let claims = self.device.to_host[usize::from(CLAIMS_VECTOR)].fd().clone();
         context.watch(claims, self.number, daemon::CLAIMS, Interest::Doorbell);
     }
 
@@ -206,7 +215,13 @@ impl Vm {
         let channel = number.wrapping_sub(self.number + 1) as usize;
         match part {
             daemon::HOLDER if number == self.number => self.listen_to_holder(context),
-            daemon::CLAIMS if number == self.number => self.answer_claims(context),
+            daemon::CLAIMS if number == self.number => {
+                self.bells += 1;
+                if self.bells == BELLS_A_TICK {
+                    context.unwatch(self.number, daemon::CLAIMS);
+                }
+                self.answer_claims(context);
+            }
             daemon::WORKER if channel < self.slots.len() => self.worker_ended(channel, context),
             daemon::CONTROL if channel < self.slots.len() => {
                 if !self.slots[channel].take_reports() {
@@ -330,6 +345,9 @@ impl Vm {
     /// Every 50 ms: the daemon's heartbeat, claims without a doorbell, hearts at rest.
     pub fn tick(&mut self, context: &mut Context<'_>) {
         directory::beat(&self.device.directory);
+        if std::mem::take(&mut self.bells) >= BELLS_A_TICK && self.reopen_at.is_none() {
+            self.watch_claims(context);
+        }
         self.answer_claims(context);
         let limit = context.config.limits.guest_heart_limit;
         let end_limit = context.config.limits.worker_end_limit;

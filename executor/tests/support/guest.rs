@@ -82,7 +82,7 @@ impl Guest {
         command.args(boot.arguments);
         command.arg("-kernel").arg(boot.folder.join("vmlinuz")).arg("-initrd").arg(&initrd);
         let iommu = if boot.vfio { " intel_iommu=on" } else { "" };
-        command.args(["-append", &format!("console=ttyS0 quiet panic=-1{iommu}")]);
+        command.args(["-append", &format!("console=ttyS0 quiet panic=-1 no_timer_check{iommu}")]);
         let console = folder.path().join("console");
         command.args(["-serial", &format!("file:{}", console.display())]);
         let monitor = folder.path().join("monitor");
