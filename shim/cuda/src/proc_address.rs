@@ -85,7 +85,11 @@ fn look_up(
     };
     status.set_if_wanted(code);
     place.set(found)?;
-    if found.is_null() { Err(Status::NOT_FOUND.into()) } else { Ok(()) }
+    // Who asks for the reason is not told of it by the code as well.
+    if found.is_null() && status.is_null() {
+        return Err(Status::NOT_FOUND.into());
+    }
+    Ok(())
 }
 
 entry! {
@@ -94,7 +98,7 @@ entry! {
         look_up(name, place, version, flags, Out::null())
     }
 
-    /// The same; says also whether the name or only the version was unknown.
+    /// The same; says also whether the name or only the version was unknown, and then succeeds in either case.
     free fn cuGetProcAddress_v2(name: Text, place: Out<*const c_void>, version: i32, flags: u64, status: Out<u32>) {
         look_up(name, place, version, flags, status)
     }

@@ -28,6 +28,7 @@ fn entry_point(
     match outcome {
         // The status tells it.
         Err(Error::NOT_FOUND) if !status.is_null() => Ok(()),
+        Ok(()) if found != 0 && status.is_null() => Err(Error::NOT_FOUND),
         outcome => outcome,
     }
 }

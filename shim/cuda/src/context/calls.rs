@@ -9,6 +9,9 @@ use ringbar::sync::Ordering::*;
 use ringbar_vocabulary::Status;
 use std::ffi::c_void;
 
+/// `CU_CTX_MAP_HOST`.
+const MAP_HOST: u32 = 8;
+
 /// `CUctxCreateParams`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +113,8 @@ entry! {
     /// Sets the current context's flags.
     local fn cuCtxSetFlags(flags: u32) {
         super::check_flags(flags)?;
-        tls::current()?.flags.store(flags, Relaxed);
+        // Mapped host memory cannot be switched off any more.
+        tls::current()?.flags.store(flags | MAP_HOST, Relaxed);
         Ok(())
     }
 

@@ -84,8 +84,11 @@ impl Context {
     }
 }
 
-/// The context that a handle names: INVALID_CONTEXT for none, CONTEXT_IS_DESTROYED for one that was destroyed.
+/// The context that a handle names: INVALID_VALUE for null, INVALID_CONTEXT for what names none, CONTEXT_IS_DESTROYED for one that was destroyed.
 pub fn resolve(context: Handle) -> Outcome<&'static Context> {
+    if context.is_null() {
+        return Err(Status::INVALID_VALUE.into());
+    }
     match CONTEXTS.get_even_removed(context) {
         Some(context) => context.usable().map(|()| context),
         None => Err(Status::INVALID_CONTEXT.into()),

@@ -26,7 +26,7 @@ entry! {
     sync fn cuCtxGetLimit(value: Out<usize>, limit: u32) {
         let value = value.required()?;
         if limit >= LIMITS {
-            return Err(Status(215).into());
+            return Err(Status::INVALID_VALUE.into());
         }
         let context = tls::current()?.id;
         value.set(live()?.call(&ContextGetLimit { context, limit })?.value as usize)
@@ -35,7 +35,7 @@ entry! {
     /// Sets a limit of the current context.
     sync fn cuCtxSetLimit(limit: u32, value: usize) {
         if limit >= LIMITS {
-            return Err(Status(215).into());
+            return Err(Status::INVALID_VALUE.into());
         }
         let context = tls::current()?.id;
         live()?.call(&ContextSetLimit { context, limit, value: value as u64 })?;

@@ -34,6 +34,9 @@ entry! {
 
     /// Where a parameter of a function lies in its parameter block.
     local fn cuFuncGetParamInfo(function: CUfunction, index: usize, offset: Out<usize>, size: Out<usize>) {
+        if function.is_null() {
+            return Err(Status::INVALID_VALUE.into());
+        }
         set_param(param(resolve_here(function)?, index)?, offset, size)
     }
 

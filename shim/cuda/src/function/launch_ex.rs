@@ -1,15 +1,18 @@
 //! Launches with attributes.
 
 use super::launch::post_with_attributes;
-use super::{Params, Shape, function_in};
+use super::{Function, Params, Shape, function_in};
 use crate::arg::In;
+use crate::context::Context;
+use crate::device;
 use crate::event;
 use crate::failure::Outcome;
 use crate::handles::Handle;
+use crate::session::live;
 use crate::stream;
 use crate::tls;
 use crate::types::{CUfunction, CUstream, DefaultStream};
-use ringbar_vocabulary::{LAUNCH_ATTRIBUTE_BYTES, LAUNCH_ATTRIBUTES_MAX, Status};
+use ringbar_vocabulary::{LAUNCH_ATTRIBUTE_BYTES, LAUNCH_ATTRIBUTES_MAX, OccupancyBlocks, Status};
 use std::ffi::c_void;
 
 /// `CUlaunchAttribute` as it lies in memory: its number, padding, its value.
@@ -45,6 +48,10 @@ pub struct CUlaunchConfig {
 /// `CU_LAUNCH_ATTRIBUTE_*`.
 const IGNORE: u32 = 0;
 const COOPERATIVE: u32 = 2;
+/// `CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE`.
+const COOPERATIVE_LAUNCH_TOO_LARGE: Status = Status(720);
+/// `CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT`.
+const MULTIPROCESSORS: u32 = 16;
 const PROGRAMMATIC_EVENT: u32 = 7;
 const LAUNCH_COMPLETION_EVENT: u32 = 12;
 const DEVICE_UPDATABLE_NODE: u32 = 13;
@@ -102,6 +109,32 @@ pub(crate) fn attribute_bytes(
     Ok((used, bytes))
 }
 
+fn is_cooperative(config: &CUlaunchConfig) -> Outcome<bool> {
+    let mut found = false;
+    for at in 0..config.attribute_count as usize {
+        let attribute = config.attributes.at(at)?;
+        found |= attribute.id == COOPERATIVE && attribute.value[0] as u32 != 0;
+    }
+    Ok(found)
+}
+
+/// COOPERATIVE_LAUNCH_TOO_LARGE unless all blocks can be resident at once.
+fn fits_at_once(function: &Function, shape: &Shape, context: &Context) -> Outcome {
+    let ask = OccupancyBlocks {
+        function: function.id,
+        block_threads: shape.block.iter().product(),
+        shared_bytes: shape.shared_bytes.into(),
+        flags: 0,
+    };
+    let resident = u64::from(live()?.call(&ask)?.blocks);
+    let processors = device::resolve(context.visible)?.attribute(MULTIPROCESSORS).unwrap_or(1);
+    let blocks: u64 = shape.grid.iter().map(|&blocks| u64::from(blocks)).product();
+    if blocks > resident * processors as u64 {
+        return Err(COOPERATIVE_LAUNCH_TOO_LARGE.into());
+    }
+    Ok(())
+}
+
 fn launch(
     config: &CUlaunchConfig,
     function: CUfunction,
@@ -114,6 +147,9 @@ fn launch(
     shape.check(function, context)?;
     let stream = stream::working(config.stream, default)?;
     let (count, mut body) = attribute_bytes(config.attributes, config.attribute_count)?;
+    if is_cooperative(config)? {
+        fits_at_once(function, &shape, context)?;
+    }
     params.with_block(function, |block| {
         body.extend_from_slice(block);
         post_with_attributes(function, shape, stream.id, count, &body)
