@@ -35,6 +35,15 @@ fn reset() -> Outcome {
     driver.cuCtxSetCurrent(0)
 }
 
+/// `cudaDeviceMapHost`: always on, and always told.
+const MAP_HOST: u32 = 8;
+/// The highest number of a limit (`cudaLimitPersistingL2CacheSize`).
+const LIMIT_MAX: u32 = 6;
+
+fn check_limit(limit: u32) -> Outcome {
+    if limit <= LIMIT_MAX { Ok(()) } else { Err(Error::INVALID_VALUE) }
+}
+
 /// The context flags that `cudaSetDeviceFlags` knows: how to wait, and two that are always on.
 const FLAGS: u32 = 0x07 | 0x08 | 0x10 | 0x80;
 
@@ -82,9 +91,10 @@ entries! {
     }
 
     fn cudaGetDeviceFlags(flags: Out<'_, u32>) {
-        let mut active = 0;
-        let driver = driver::started()?;
-        driver.cuDevicePrimaryCtxGetState(current()?, flags.present()?, Out::to(&mut active))
+        let (flags, mut found, mut active) = (flags.present()?, 0, 0);
+        let (found_out, active_out) = (Out::to(&mut found), Out::to(&mut active));
+        driver::started()?.cuDevicePrimaryCtxGetState(current()?, found_out, active_out)?;
+        flags.set(found | MAP_HOST)
     }
 
     fn cudaChooseDevice(device: Out<'_, i32>, wanted: In<'_, Properties>) {
@@ -136,7 +146,20 @@ entries! {
     fn cudaDeviceGetP2PAttribute(value: Out<'_, i32>, attribute: i32, device: i32, peer: i32) {
         driver::check_device(device)?;
         driver::check_device(peer)?;
+        if device == peer {
+            return Err(Error::INVALID_DEVICE);
+        }
         driver::started()?.cuDeviceGetP2PAttribute(value.present()?, attribute, device, peer)
+    }
+
+    fn cudaDeviceGetLimit(value: Out<'_, usize>, limit: u32) {
+        check_limit(limit)?;
+        driver::bind()?.cuCtxGetLimit(value.present()?, limit)
+    }
+
+    fn cudaDeviceSetLimit(limit: u32, value: usize) {
+        check_limit(limit)?;
+        driver::bind()?.cuCtxSetLimit(limit, value)
     }
 
     fn cudaGetDeviceProperties(out: Out<'_, Properties>, device: i32) {
@@ -146,8 +169,6 @@ entries! {
 }
 
 passed! {
-    fn cudaDeviceGetLimit(value: Out<'_, usize>, limit: u32) = cuCtxGetLimit;
-    fn cudaDeviceSetLimit(limit: u32, value: usize) = cuCtxSetLimit;
     fn cudaDeviceGetCacheConfig(config: Out<'_, u32>) = cuCtxGetCacheConfig;
     fn cudaDeviceSetCacheConfig(config: u32) = cuCtxSetCacheConfig;
     fn cudaDeviceGetSharedMemConfig(config: Out<'_, u32>) = cuCtxGetSharedMemConfig;

@@ -10,7 +10,6 @@ pub(crate) struct Error(pub(crate) i32);
 impl Error {
     pub(crate) const INVALID_VALUE: Error = Error(1);
     pub(crate) const NOT_INITIALIZED: Error = Error(3);
-    pub(crate) const INVALID_CONFIGURATION: Error = Error(9);
     pub(crate) const INVALID_PITCH: Error = Error(12);
     pub(crate) const INVALID_SYMBOL: Error = Error(13);
     pub(crate) const INVALID_MEMCPY_DIRECTION: Error = Error(21);

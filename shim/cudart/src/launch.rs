@@ -11,15 +11,11 @@ const GRID_MAX: Dim3 = Dim3 { x: i32::MAX as u32, y: 65_535, z: 65_535 };
 const BLOCK_MAX: Dim3 = Dim3 { x: 1024, y: 1024, z: 64 };
 const BLOCK_MAX_THREADS: u64 = 1024;
 
-/// Refuses grids and blocks that no GPU can launch.
+/// Refuses grids and blocks that no GPU can launch, by the code that CUDA 13 has for them.
 #[inline]
 fn check_geometry(grid: Dim3, block: Dim3) -> Outcome {
     let fits = grid.is_within(GRID_MAX) && block.is_within(BLOCK_MAX);
-    if fits && block.volume() <= BLOCK_MAX_THREADS {
-        Ok(())
-    } else {
-        Err(Error::INVALID_CONFIGURATION)
-    }
+    if fits && block.volume() <= BLOCK_MAX_THREADS { Ok(()) } else { Err(Error::INVALID_VALUE) }
 }
 
 /// More than 4 GiB of shared memory is as much too large as just below.
@@ -144,10 +140,10 @@ mod tests {
         }
         let too_large = [dim(1025, 1, 1), dim(32, 33, 1), dim(1, 1, 65), dim(0, 1, 1)];
         for block in too_large {
-            assert_eq!(check_geometry(one, block), Err(Error::INVALID_CONFIGURATION));
+            assert_eq!(check_geometry(one, block), Err(Error::INVALID_VALUE));
         }
         for grid in [dim(1, 65_536, 1), dim(1, 1, 0), dim(1 << 31, 1, 1)] {
-            assert_eq!(check_geometry(grid, one), Err(Error::INVALID_CONFIGURATION));
+            assert_eq!(check_geometry(grid, one), Err(Error::INVALID_VALUE));
         }
     }
 }
