@@ -18,7 +18,7 @@ static void before_init(void) {
 }
 
 // Attributes in which a GPU behind a ring differs by design: memory that both sides page, IPC of other processes,
-// interfaces of other kernels' drivers.
+// interfaces of other kernels' drivers, CUDA arrays and external semaphores, which have no functions here.
 static int differs(int attribute) {
     static const int those[] = {
         CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS,
@@ -43,6 +43,9 @@ static int differs(int attribute) {
         CU_DEVICE_ATTRIBUTE_HOST_MEMORY_POOLS_SUPPORTED,
         CU_DEVICE_ATTRIBUTE_HOST_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED,
         CU_DEVICE_ATTRIBUTE_HOST_ALLOC_DMA_BUF_SUPPORTED,
+        CU_DEVICE_ATTRIBUTE_SPARSE_CUDA_ARRAY_SUPPORTED,
+        CU_DEVICE_ATTRIBUTE_DEFERRED_MAPPING_CUDA_ARRAY_SUPPORTED,
+        CU_DEVICE_ATTRIBUTE_TIMELINE_SEMAPHORE_INTEROP_SUPPORTED,
     };
     for (size_t i = 0; i < sizeof those / sizeof *those; i++)
         if (those[i] == attribute) return 1;
