@@ -124,19 +124,16 @@ fn destroy(event: CUevent) -> Outcome {
 }
 
 fn elapsed(place: Out<f32>, start: CUevent, end: CUevent) -> Outcome {
-    let place = place.required()?;
     let (start, end) = (get(start)?, get(end)?);
-    if (start.flags | end.flags) & DISABLE_TIMING != 0 {
+    let untimed = (start.flags | end.flags) & DISABLE_TIMING != 0;
+    let unrecorded = |event: &Event| matches!(*event.latest(), Record::None);
+    if place.is_null() || untimed || unrecorded(start) || unrecorded(end) {
         return Err(Status::INVALID_HANDLE.into());
     }
     let live = session::live()?;
     for event in [start, end] {
-        match *event.latest() {
-            Record::None => return Err(Status::INVALID_HANDLE.into()),
-            Record::Posted(ticket) if !live.session.is_reached(ticket) => {
-                return Err(Status::NOT_READY.into());
-            }
-            _ => {}
+        if matches!(*event.latest(), Record::Posted(ticket) if !live.session.is_reached(ticket)) {
+            return Err(Status::NOT_READY.into());
         }
     }
     let reply = live.call(&EventElapsed { start: start.id, end: end.id })?;

@@ -21,16 +21,26 @@ pub struct CUstreamBatchMemOpParams {
 }
 const _: () = assert!(size_of::<CUstreamBatchMemOpParams>() == 48);
 
+/// `CU_STREAM_WRITE_VALUE_NO_MEMORY_BARRIER`.
+const WRITE_FLAGS: u32 = 1;
+/// `CU_STREAM_WAIT_VALUE_GEQ`, `EQ`, `AND`, `NOR` and `FLUSH`.
+const WAIT_FLAGS: u32 = 3 | 1 << 30;
 /// Most operations of a batch.
 const BATCH_MAX: u32 = 256;
 
 fn write(live: &Live, stream: &Working, at: u64, value: u64, flags: u32, bits: u32) -> Outcome {
+    if flags & !WRITE_FLAGS != 0 {
+        return Err(Status::INVALID_VALUE.into());
+    }
     let at = place(at, bits)?;
     live.post(&StreamWriteValue { stream: stream.id, at, value, flags, bits })?;
     Ok(())
 }
 
 fn wait(live: &Live, stream: &Working, at: u64, value: u64, flags: u32, bits: u32) -> Outcome {
+    if flags & !WAIT_FLAGS != 0 {
+        return Err(Status::INVALID_VALUE.into());
+    }
     let at = place(at, bits)?;
     live.post(&StreamWaitValue { stream: stream.id, at, value, flags, bits })?;
     Ok(())

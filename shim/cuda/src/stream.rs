@@ -346,8 +346,10 @@ stream_entry! {
     /// Sets an attribute of a stream.
     post fn cuStreamSetAttribute | cuStreamSetAttribute_ptsz[flavour](stream: CUstream, attribute: u32, value: In<[u64; 4]>) {
         let (stream, value) = (working(stream, flavour)?, value.get()?);
-        session::live()?.post(&StreamSetAttribute { stream: stream.id, attribute, value })?;
-        Ok(())
+        let live = session::live()?;
+        let position = live.post(&StreamSetAttribute { stream: stream.id, attribute, value })?;
+        // Rare, and the driver alone knows which values it takes.
+        Ok(live.session.wait_executed(position)?)
     }
 
     /// Gives a stream the attributes of another.

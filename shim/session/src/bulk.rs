@@ -26,7 +26,7 @@ const PIECE_BYTES_MAX: usize = 256 << 10;
 /// Pieces of a copy to the host that are under way at once.
 pub(crate) const PIECES_UNDER_WAY: usize = 4;
 /// A copying thread gets at least this much: starting one takes as long as copying some hundred KiB.
-const THREAD_BYTES_MIN: usize = 2 << 20;
+const THREAD_BYTES_MIN: usize = 512 << 10;
 /// Most threads that a copy is shared out to.
 const THREADS_MAX: usize = 4;
 /// How long a copy waits for the staging area before it goes another way. An area that is in use and moves is free sooner.

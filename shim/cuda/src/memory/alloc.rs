@@ -75,11 +75,11 @@ entry! {
 
     /// Free and total device memory.
     sync fn cuMemGetInfo_v2(free: Out<usize>, total: Out<usize>) {
-        let (free, total) = (free.required()?, total.required()?);
         let context = tls::current()?;
         let reply = session::live()?.call(&MemGetInfo { context: context.id })?;
-        free.set(reply.free_bytes as usize)?;
-        total.set(reply.total_bytes as usize)
+        free.set_if_wanted(reply.free_bytes as usize);
+        total.set_if_wanted(reply.total_bytes as usize);
+        Ok(())
     }
 
     /// First address and size of the allocation that holds an address. NOT_FOUND if none does.

@@ -101,7 +101,7 @@ entry! {
     /// CUDA lets a program see the difference.
     local fn cuPointerSetAttribute(new: In<u32>, attribute: u32, at: CUdeviceptr) {
         let new = new.get()?;
-        let start = super::find(at).filter(Entry::is_device).map(|entry| entry.start);
+        let start = super::find(at).map(|entry| entry.start);
         let start = start.filter(|_| attribute == SYNC_MEMOPS).ok_or(Status::INVALID_VALUE)?;
         if let Some(entry) = super::write().at_mut(start) {
             entry.sync_memops = new != 0;

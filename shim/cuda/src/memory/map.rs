@@ -129,6 +129,14 @@ impl Map {
         (entry.end() > start && len > 0).then_some(entry)
     }
 
+    /// Whether an access stays inside what lies at its beginning: one allocation, or physical memory mapped piece by piece.
+    pub fn holds(&self, start: u64, len: u64) -> bool {
+        let Some(entry) = self.find(start) else { return false };
+        let inside = start.checked_add(len).is_some_and(|end| end <= entry.end());
+        let mapped = |entry: &Entry| matches!(entry.what, What::Mapped(_));
+        inside || mapped(entry) && self.covers(start, len, mapped)
+    }
+
     /// Whether ranges of which `which` holds cover every address of this one, in one or several pieces.
     pub fn covers(&self, start: u64, len: u64, which: impl Fn(&Entry) -> bool) -> bool {
         let Some(end) = start.checked_add(len) else { return false };
@@ -181,6 +189,16 @@ mod tests {
         assert!(covers(100, 15) && covers(105, 10) && covers(7, 0));
         assert!(!covers(100, 16) && !covers(99, 2) && !covers(118, u64::MAX));
         assert!(!map.covers(100, 1, Entry::is_managed));
+    }
+
+    #[test]
+    fn an_access_stays_in_one_allocation_but_goes_through_mapped_pieces() {
+        let mut map = map(&[(100, 10), (110, 10)]);
+        assert!(map.holds(105, 5) && !map.holds(105, 6), "the neighbour is another allocation");
+        for start in [200, 210] {
+            map.insert(Entry { what: What::Mapped(Handle::NULL), ..entry(start, 10) });
+        }
+        assert!(map.holds(205, 15) && !map.holds(205, 16) && !map.holds(99, 0));
     }
 
     #[test]

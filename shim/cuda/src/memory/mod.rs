@@ -75,8 +75,9 @@ pub fn forget_context(context: &Context) {
 
 /// An address that the device reaches for `bytes` bytes: device memory or pinned memory. INVALID_VALUE for others.
 pub(crate) fn reachable(at: u64, bytes: u64) -> Outcome<u64> {
+    let map = read();
     let reached = |entry: &Entry| entry.is_device() || entry.block().is_some();
-    match bytes == 0 || read().covers(at, bytes, reached) {
+    match bytes == 0 || map.find(at).is_some_and(reached) && map.holds(at, bytes) {
         true => Ok(at),
         false => Err(Status::INVALID_VALUE.into()),
     }

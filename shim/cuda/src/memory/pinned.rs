@@ -23,8 +23,11 @@ const NOT_REGISTERED: Status = Status(713);
 fn alloc(place: Out<usize>, bytes: usize, flags: u32) -> Outcome {
     let place = place.required()?;
     let context = tls::current()?;
-    if bytes == 0 || flags & !ALLOC_FLAGS != 0 {
+    if flags & !ALLOC_FLAGS != 0 {
         return Err(Status::INVALID_VALUE.into());
+    }
+    if bytes == 0 {
+        return place.set(0);
     }
     let block = session::live()?.session.pin_shared(bytes as u64, flags)?;
     let what = What::Pinned { block, flags };

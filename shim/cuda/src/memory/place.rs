@@ -65,7 +65,7 @@ pub fn classify(map: &Map, at: u64, bytes: u64, declared: Declared) -> Outcome<P
     let refused = Err(Status::INVALID_VALUE.into());
     match map.find(at).map(|entry| (entry.is_device(), entry.block(), entry.end())) {
         Some((true, ..)) if declared == Declared::Host => refused,
-        Some((true, ..)) if map.covers(at, bytes, Entry::is_device) => Ok(Place::Device(at)),
+        Some((true, ..)) if map.holds(at, bytes) => Ok(Place::Device(at)),
         Some((true, ..)) => refused,
         Some((_, Some(block), end)) if at.checked_add(bytes).is_some_and(|last| last <= end) => {
             Ok(Place::Pinned(at, block))

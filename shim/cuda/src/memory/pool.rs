@@ -128,7 +128,7 @@ fn alloc(
 ) -> Outcome {
     let place = place.required()?;
     if bytes == 0 {
-        return Err(Status::INVALID_VALUE.into());
+        return place.set(0);
     }
     let device = stream.context.visible;
     let handle = match named {
@@ -292,6 +292,9 @@ stream_entry! {
     /// Gives memory of a pool back, in stream order.
     post fn cuMemFreeAsync | cuMemFreeAsync_ptsz[flavour](at: CUdeviceptr, stream: CUstream) {
         let stream = working(stream, flavour)?;
+        if at == 0 {
+            return Ok(());
+        }
         let live = session::live()?;
         let of_pool = |entry: &Entry| matches!(entry.what, What::Pool(_));
         super::write().remove_if(at, of_pool).ok_or(Status::INVALID_VALUE)?;
