@@ -83,12 +83,13 @@ pub fn executed(input: &mut Input<'_>) -> (usize, u64) {
             }
         }
         commands += 1;
-        assert!(gpu.is_idle(), "a mock without latency is idle between commands");
     }
+    // A stream may wait for the client, or for a value that nobody writes: that ends with the device.
+    let stalled = !gpu.is_idle();
+    drop(gpu);
     let (latched, failures) = (worker.errors.first(), worker.errors.count());
-    assert_eq!(latched.is_some(), failures > 0);
+    assert!(stalled || latched.is_some() == (failures > 0));
     assert!(latched.is_none_or(|(position, _)| position < worker.position()));
-    gpu.drain();
     (commands, failures)
 }
 

@@ -11,7 +11,7 @@ const EVENT_INTERPROCESS: u32 = 4;
 impl Live {
     pub fn stream_create(&mut self, _cx: &mut Context<'_>, c: StreamCreate) -> Result<(), Status> {
         if c.stream == StreamId::DEFAULT || c.stream.0 & StreamId::DEFAULTS != 0 {
-            return Err(Status::INVALID_VALUE);
+            return Err(Status::INVALID_HANDLE);
         }
         self.streams.check_new(c.stream.0)?;
         self.enter(c.context)?;

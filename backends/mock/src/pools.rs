@@ -113,8 +113,9 @@ impl MockGpu {
         let context = self.streams.get(stream.0)?.lane.context;
         let device = self.contexts.get(context)?.device;
         let id = self.pools.resolve(pool, device)?;
+        // As NVIDIA's driver does, unlike for memory that is in no pool.
         if bytes == 0 {
-            return Err(Status::INVALID_VALUE);
+            return Ok(MemAllocAsyncReply { at: DevicePtr(0) });
         }
         let capturing = self.is_capturing(stream)?;
         self.counts.allocs += 1;

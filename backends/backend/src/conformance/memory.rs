@@ -107,14 +107,19 @@ pub(super) fn freed_memory_can_be_allocated_again(rig: &mut Rig) {
 
 pub(super) fn free_memory_goes_down_and_up_again(rig: &mut Rig) {
     rig.init();
-    let before = rig.call(MemGetInfo { context: ContextId::FIRST }).unwrap();
-    let at = rig.alloc(4 << 20);
-    let during = rig.call(MemGetInfo { context: ContextId::FIRST }).unwrap();
-    assert!(during.free_bytes + (4 << 20) <= before.free_bytes);
-    assert_eq!(during.total_bytes, before.total_bytes);
-    rig.post(MemFree { at });
-    rig.backend.drain();
-    assert_eq!(rig.call(MemGetInfo { context: ContextId::FIRST }), Ok(before));
+    // A real device may have other users, whose memory goes up and down as well.
+    let kept = (0..50).any(|round| {
+        std::thread::sleep(std::time::Duration::from_millis(20 * round));
+        let before = rig.call(MemGetInfo { context: ContextId::FIRST }).unwrap();
+        let at = rig.alloc(4 << 20);
+        let during = rig.call(MemGetInfo { context: ContextId::FIRST }).unwrap();
+        assert_eq!(during.total_bytes, before.total_bytes);
+        rig.post(MemFree { at });
+        rig.backend.drain();
+        let after = rig.call(MemGetInfo { context: ContextId::FIRST });
+        during.free_bytes + (4 << 20) <= before.free_bytes && after == Ok(before)
+    });
+    assert!(kept, "an allocation takes its bytes and gives them back");
 }
 
 pub(super) fn freeing_what_is_not_an_allocation_is_an_invalid_value(rig: &mut Rig) {
