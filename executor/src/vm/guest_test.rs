@@ -228,7 +228,7 @@ fn unplug(args: &GuestTestArgs) -> Result<(), Box<dyn Error>> {
     let end = Instant::now() + PATIENCE;
     let error = loop {
         let waited = session.client().wait_fence(0, u64::MAX, Some(Duration::from_millis(500)));
-        match waited.and_then(|()| Err(ChannelError::Closed)) {
+        match waited.and(Err::<(), _>(ChannelError::Closed)) {
             Err(ChannelError::Deadline { .. }) if Instant::now() < end => {}
             Err(error) => break error,
             Ok(()) => {}
