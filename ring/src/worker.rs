@@ -396,6 +396,11 @@ impl Completions {
         }
     }
 
+    /// Whether the client sleeps at this moment, or is about to.
+    pub fn client_sleeps(&self) -> bool {
+        self.inner.channel.header.load(line::CLIENT_SLEEP, 0, Ordering::Relaxed) & 1 == 1
+    }
+
     /// Wakes the client if it sleeps: after a device has raised a fence word by itself, which wakes nobody.
     pub fn fence_landed(&self) {
         self.wake_client();

@@ -69,6 +69,11 @@ pub trait Fences: Send + Sync {
         0
     }
 
+    /// Whether the client sleeps and has to be woken by [`Fences::landed`] when a fence lands: a hint of the moment.
+    fn is_slept_on(&self) -> bool {
+        true
+    }
+
     /// Says that a device has written a fence word by itself: wakes the client if it waits.
     fn landed(&self) {}
 }

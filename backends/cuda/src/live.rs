@@ -117,6 +117,8 @@ pub struct Live {
     watch: Option<Watch>,
     /// Whether work was given to the device since it was last found idle.
     busy: Cell<bool>,
+    /// Whether memory was freed in stream order since the driver last synchronised: until then it keeps that memory.
+    pub async_frees: Cell<bool>,
     /// The last command's.
     position: u64,
 }
@@ -155,6 +157,7 @@ impl Live {
             services: None,
             watch: None,
             busy: Cell::new(false),
+            async_frees: Cell::new(false),
             position: 0,
         }
     }
@@ -452,6 +455,11 @@ impl Live {
             }
         }
         self.busy.set(false);
+        if self.async_frees.replace(false) {
+            // Waits for nothing, since all is done, and has the driver give back what pools need not keep: a client
+            // synchronises by fences, of which the driver knows nothing.
+            self.api.cuCtxSynchronize()?;
+        }
         Ok(true)
     }
 

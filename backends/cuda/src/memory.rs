@@ -25,7 +25,9 @@ fn physical(device: i32, flags: u32) -> sys::CUmemAllocationProp {
 
 impl Live {
     fn allocated(&mut self, at: u64, bytes: u64, context: ContextId) -> DevicePtr {
-        self.allocations.insert(at, Allocation { bytes, context });
+        if at != 0 {
+            self.allocations.insert(at, Allocation { bytes, context });
+        }
         DevicePtr(at)
     }
 
@@ -72,6 +74,9 @@ impl Live {
         c: MemGetInfo,
     ) -> Result<MemGetInfoReply, Status> {
         self.enter(c.context)?;
+        if self.async_frees.get() {
+            self.is_idle()?;
+        }
         let (mut free, mut total) = (0, 0);
         self.api.cuMemGetInfo_v2(&mut free, &mut total)?;
         Ok(MemGetInfoReply { free_bytes: free as u64, total_bytes: total as u64 })
@@ -139,6 +144,7 @@ impl Live {
     pub fn mem_free_async(&mut self, _cx: &mut Context<'_>, c: MemFreeAsync) -> Result<(), Status> {
         let stream = self.stream(c.stream)?;
         self.api.cuMemFreeAsync(c.at.0, stream)?;
+        self.async_frees.set(true);
         self.allocations.remove(&c.at.0);
         Ok(())
     }
@@ -198,6 +204,7 @@ impl Live {
         _cx: &mut Context<'_>,
         c: PoolTrim,
     ) -> Result<PoolTrimReply, Status> {
+        self.is_idle()?;
         self.api.cuMemPoolTrimTo(self.pool(c.pool)?, c.keep_bytes as usize)?;
         Ok(PoolTrimReply {})
     }

@@ -2,8 +2,9 @@
 //!
 //! The device writes fence words and marks without anybody's help, but it wakes nobody: a client that polls sees its fence
 //! at once, one that sleeps has to be rung, and arena bytes that a copy used have to be given back. The watcher looks at
-//! the newest words while something is outstanding, more rarely the longer it takes (naps of a sixteenth of the time that
-//! passed, 20 us to 500 us), and sleeps for good while nothing is.
+//! the newest words while something is outstanding: often where somebody depends on it (a client that sleeps, arena bytes
+//! that are held), more rarely the longer it takes (naps of a 128th of the time that passed, 5 us to 200 us); every 50 us
+//! where the client polls by itself; and it sleeps for good while nothing is outstanding.
 
 use crate::api::{Api, Raw};
 use ringbar::sync::{AtomicU64, Ordering};
@@ -13,8 +14,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-const NAP_MIN: Duration = Duration::from_micros(20);
-const NAP_MAX: Duration = Duration::from_micros(500);
+const NAP_MIN: Duration = Duration::from_micros(5);
+const NAP_MAX: Duration = Duration::from_micros(200);
+/// Between two looks while the client polls fences by itself: it does so for at least as long before it sleeps.
+const NAP_UNNEEDED: Duration = Duration::from_micros(50);
 /// How long it goes on napping with nothing to watch, before it has to be woken.
 const REST_AFTER: Duration = Duration::from_millis(5);
 
@@ -99,7 +102,7 @@ impl Look for DeviceLook {
 struct Pending {
     landing: Landing,
     /// Dropped when it has landed.
-    _holds: Vec<Hold>,
+    holds: Vec<Hold>,
     since: Instant,
 }
 
@@ -142,7 +145,7 @@ impl Watch {
 
     /// Watches for a landing; `holds` are dropped when it has come.
     pub fn push(&self, landing: Landing, holds: Vec<Hold>) {
-        let pending = Pending { landing, _holds: holds, since: Instant::now() };
+        let pending = Pending { landing, holds, since: Instant::now() };
         let key = landing.key();
         let mut state = self.shared.lock();
         match state.queues.iter_mut().find(|(found, _)| *found == key) {
@@ -183,6 +186,8 @@ struct Found {
     done: Vec<Pending>,
     /// Since when the oldest that is outstanding is.
     oldest: Option<Instant>,
+    /// Whether arena bytes are held by what is outstanding.
+    holds: bool,
 }
 
 fn scan(state: &mut State, look: &mut impl Look) -> Found {
@@ -191,6 +196,7 @@ fn scan(state: &mut State, look: &mut impl Look) -> Found {
         while let Some(front) = queue.front() {
             if !look.landed(front.landing) {
                 found.oldest = Some(found.oldest.map_or(front.since, |at| at.min(front.since)));
+                found.holds |= !front.holds.is_empty();
                 break;
             }
             if let Landing::Mark { slot, last: true, .. } = front.landing {
@@ -206,7 +212,7 @@ fn scan(state: &mut State, look: &mut impl Look) -> Found {
 }
 
 fn nap(waited: Duration) -> Duration {
-    (waited / 16).clamp(NAP_MIN, NAP_MAX)
+    (waited / 128).clamp(NAP_MIN, NAP_MAX)
 }
 
 fn watch(shared: &Shared, services: &Services, mut look: impl Look) {
@@ -237,7 +243,10 @@ fn watch(shared: &Shared, services: &Services, mut look: impl Look) {
         if fences {
             services.fences.landed();
         }
-        std::thread::sleep(nap(found.oldest.map_or(now - quiet_since, |since| now - since)));
+        std::thread::sleep(match found.oldest {
+            Some(since) if found.holds || services.fences.is_slept_on() => nap(now - since),
+            _ => NAP_UNNEEDED,
+        });
     }
 }
 
@@ -305,10 +314,7 @@ mod tests {
     #[test]
     fn naps_grow_with_the_time_that_passed() {
         assert_eq!(nap(Duration::ZERO), NAP_MIN);
-        assert_eq!(
-            nap(Duration::from_millis(1)),
-            Duration::from_micros(62) + Duration::from_nanos(500)
-        );
+        assert_eq!(nap(Duration::from_micros(12_800)), Duration::from_micros(100));
         assert_eq!(nap(Duration::from_secs(9)), NAP_MAX);
     }
 }

@@ -149,6 +149,10 @@ impl Fences for Ring {
         self.completions.fence_value(index)
     }
 
+    fn is_slept_on(&self) -> bool {
+        self.completions.client_sleeps()
+    }
+
     fn landed(&self) {
         self.completions.fence_landed();
     }
