@@ -223,10 +223,10 @@ impl Vm {
                 self.answer_claims(context);
             }
             daemon::WORKER if channel < self.slots.len() => self.worker_ended(channel, context),
-            daemon::CONTROL if channel < self.slots.len() => {
-                if !self.slots[channel].take_reports() {
-                    context.unwatch(number, daemon::CONTROL);
-                }
+            daemon::CONTROL
+                if channel < self.slots.len() && !self.slots[channel].take_reports() =>
+            {
+                context.unwatch(number, daemon::CONTROL);
             }
             _ => {}
         }
