@@ -1,17 +1,18 @@
 //! Events. Whether one is complete is one look at the fence word of the stream that recorded it.
 
 use crate::arg::Out;
-use crate::context::Context;
+use crate::context::{Context, resolve_or_current};
 use crate::failure::{Failure, Outcome};
 use crate::handles::{Kind, Table};
 use crate::session::{self, Live};
 use crate::stream::{Working, unready, working};
-use crate::types::{CUevent, CUstream};
-use crate::{capturing, output, tls};
+use crate::types::{CUcontext, CUevent, CUstream};
+use crate::{capturing, output, stream, tls};
 use ringbar::sync::{AtomicU32, Ordering::*};
 use ringbar_session::FenceTicket;
 use ringbar_vocabulary::{
     EventCreate, EventDestroy, EventElapsed, EventId, EventRecord, NO_FENCE, Status,
+    StreamWaitEvent,
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -199,6 +200,44 @@ entry! {
     /// The same, as CUDA 2 spelled it.
     sync fn cuEventElapsedTime(milliseconds: Out<f32>, start: CUevent, end: CUevent) {
         elapsed(milliseconds, start, end)
+    }
+
+    /// Records an event behind all work of a context; null means the current one.
+    post fn cuCtxRecordEvent(context: CUcontext, event: CUevent) {
+        let (context, event) = (resolve_or_current(context)?, get(event)?);
+        refuse_captured(context)?;
+        let live = session::live()?;
+        let default = Working::default_of(context);
+        // The default stream waits for all streams but the non-blocking ones, so those are joined to it first.
+        for stream in stream::non_blocking(context) {
+            let helper = live.session.event_id()?;
+            let (flags, index) = (DISABLE_TIMING, NO_FENCE);
+            live.post(&EventCreate { context: context.id, event: helper, flags })?;
+            live.post(&EventRecord { event: helper, stream, flags: 0, index, value: 0 })?;
+            live.post(&StreamWaitEvent { stream: default.id, event: helper, flags: 0 })?;
+            live.post(&EventDestroy { event: helper })?;
+        }
+        event.record(&default, 0)
+    }
+
+    /// Makes all later work of a context's streams wait for an event; null means the current context.
+    post fn cuCtxWaitEvent(context: CUcontext, event: CUevent) {
+        let (context, event) = (resolve_or_current(context)?, get(event)?);
+        refuse_captured(context)?;
+        let live = session::live()?;
+        let default = context.id.default_stream();
+        for stream in stream::non_blocking(context).chain([default]) {
+            live.post(&StreamWaitEvent { stream, event: event.id, flags: 0 })?;
+        }
+        Ok(())
+    }
+}
+
+/// Work of a whole context can be no part of a graph.
+fn refuse_captured(context: &Context) -> Outcome {
+    match capturing::any_of(context) {
+        true => Err(capturing::UNSUPPORTED.into()),
+        false => Ok(()),
     }
 }
 

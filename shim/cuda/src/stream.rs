@@ -81,6 +81,21 @@ pub fn working(stream: CUstream, default: DefaultStream) -> Outcome<Working> {
     Ok(Working { id: found.id, context: found.context, stream: Some(found) })
 }
 
+impl Working {
+    /// The default stream of a context.
+    pub(crate) fn default_of(context: &'static Context) -> Self {
+        Self { id: context.id.default_stream(), context, stream: None }
+    }
+}
+
+/// The streams of a context that its default stream does not wait for.
+pub(crate) fn non_blocking(context: &'static Context) -> impl Iterator<Item = StreamId> {
+    let wanted = |stream: &&Stream| {
+        std::ptr::eq(stream.context, context) && stream.flags & NON_BLOCKING != 0
+    };
+    STREAMS.alive().map(|(_, stream)| stream).filter(wanted).map(|stream| stream.id)
+}
+
 /// The number of the stream that a handle means, for calls that give it no work.
 #[inline]
 pub fn resolve(stream: CUstream, default: DefaultStream) -> Outcome<StreamId> {

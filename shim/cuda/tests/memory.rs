@@ -228,6 +228,20 @@ fn an_event_is_complete_when_its_stream_got_there() {
 }
 
 #[test]
+fn an_event_of_a_context_is_behind_the_work_of_all_its_streams() {
+    start();
+    let (handle, at, mut event) = (stream(1), alloc(1 << 20), NONE);
+    assert_eq!(call!(cuEventCreate(Out::to(&mut event), 2)), 0);
+    assert_eq!(call!(cuMemsetD8Async(at, 7, 1 << 20, handle)), 0);
+    assert_eq!(call!(cuCtxRecordEvent(NONE, event)), 0);
+    assert_eq!(call!(cuCtxWaitEvent(NONE, event)), 0);
+    assert_eq!(call!(cuEventSynchronize(event)), 0);
+    assert_eq!(call!(cuStreamQuery(handle)), 0);
+    assert_eq!(call!(cuCtxRecordEvent(Handle(3), event)), 201);
+    assert_eq!(call!(cuMemFree_v2(at)), 0);
+}
+
+#[test]
 fn boxes_go_row_by_row_and_leave_the_gaps_alone() {
     start();
     let (width, height, pitch) = (100, 37, 128);
