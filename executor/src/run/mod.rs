@@ -217,7 +217,7 @@ const SESSIONS_MAX: usize = 1024;
 
 fn machine_memory_bytes() -> u64 {
     let info = rustix::system::sysinfo();
-    u64::from(info.totalram).saturating_mul(info.mem_unit.into())
+    info.totalram.saturating_mul(info.mem_unit.into())
 }
 
 fn device(args: &RunArgs) -> Result<Device, RunError> {

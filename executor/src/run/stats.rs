@@ -132,7 +132,8 @@ fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Dynamic);
+        // A console that does not know its width would break every word.
+        .set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header);
     table
 }
