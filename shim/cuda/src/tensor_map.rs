@@ -21,8 +21,10 @@ const MAP_BYTES: u64 = 128;
 /// Maps that are kept; then they are asked for anew.
 const KEPT_MAX: usize = 4096;
 
-static KNOWN: LazyLock<Mutex<HashMap<(u32, Box<[u64]>), CUtensorMap>>> =
-    LazyLock::new(Mutex::default);
+/// Maps by what they were made of.
+type Known = HashMap<(u32, Box<[u64]>), CUtensorMap>;
+
+static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
 
 fn encode(kind: u32, numbers: Vec<u64>) -> Outcome<CUtensorMap> {
     let key = (kind, numbers.into_boxed_slice());

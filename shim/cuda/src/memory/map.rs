@@ -152,7 +152,9 @@ impl Map {
 
     /// Removes the ranges of which `which` holds.
     pub fn take(&mut self, which: impl Fn(&Entry) -> bool) -> Vec<Entry> {
-        self.entries.extract_if(.., |_, entry| which(entry)).map(|(_, entry)| entry).collect()
+        let found: Vec<_> =
+            self.entries.iter().filter(|(_, entry)| which(entry)).map(|(&at, _)| at).collect();
+        found.into_iter().filter_map(|at| self.entries.remove(&at)).collect()
     }
 }
 

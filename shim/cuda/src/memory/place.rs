@@ -1,6 +1,6 @@
 //! What the two ends of a copy are: device memory, a pinned block, or memory of the program's own.
 
-use super::map::{Entry, Map};
+use super::map::Map;
 use crate::failure::Outcome;
 use ringbar::client::PinnedBlock;
 use ringbar_vocabulary::Status;
