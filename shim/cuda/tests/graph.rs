@@ -209,7 +209,9 @@ fn an_executable_graph_takes_new_parameters_and_its_graph_keeps_the_old() {
     c!(cuGraphKernelNodeGetParams_v2(kernel, Out::to(&mut found)));
     assert_eq!((found.first.function, found.first.grid), (rig.fill, [1; 3]));
     // SAFETY: the library answered a pointer to each of the three parameters.
-    let value = unsafe { found.first.params.add(1).read() }.cast::<u32>();
+    let second = unsafe { found.first.params.add(1) };
+    // SAFETY: as above.
+    let value = unsafe { second.read() }.cast::<u32>();
     // SAFETY: the second parameter is a 32-bit value.
     assert_eq!(unsafe { value.read() }, old);
 }

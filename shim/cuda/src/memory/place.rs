@@ -78,7 +78,7 @@ pub fn classify(map: &Map, at: u64, bytes: u64, declared: Declared) -> Outcome<P
 
 #[cfg(test)]
 mod tests {
-    use super::super::map::What;
+    use super::super::map::{Entry, What};
     use super::*;
     use crate::handles::Handle;
 
