@@ -142,6 +142,8 @@ static void memory_operations(void) {
     CALL(cuStreamCreate, &stream, CU_STREAM_NON_BLOCKING);
     cuMemAlloc(&block, 64);
     cuMemsetD8(block, 0, 64);
+    // The stream does not wait for the default one.
+    cuCtxSynchronize();
     CALL(cuStreamWriteValue32, stream, block, 17, 0);
     CALL(cuStreamWriteValue64, stream, block + 8, 1ull << 40, 0);
     CALL(cuStreamWaitValue32, stream, block, 17, CU_STREAM_WAIT_VALUE_EQ);

@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Every so many looks the worker is asked about the stream.
 const LOOKS_PER_QUESTION: u32 = 2;
+/// How long a query waits for the fence that it had to post: on an idle stream a device writes it within microseconds.
+const QUERY_PATIENCE: Duration = Duration::from_micros(100);
 /// Status codes that make a device unusable: after one of these no fence is written any more.
 const STICKY: std::ops::RangeInclusive<u32> = 700..=799;
 
@@ -177,13 +179,14 @@ impl Session {
             _ => {
                 let ticket =
                     self.mark(&word, stream, |index, value| Fence { stream, index, value })?;
-                Ok(self.is_reached(ticket) || self.is_idle(stream)?)
+                let (index, value) = (ticket.index, ticket.value);
+                let soon = shared.client.wait_fence(index, value, Some(QUERY_PATIENCE)).is_ok();
+                Ok(soon || self.is_idle(stream)?)
             }
         }
     }
 
-    /// Asks the worker whether a stream has nothing to do. A fence that was posted a moment ago is not reached yet even
-    /// where the stream was idle all the time.
+    /// Asks the worker whether a stream has nothing to do.
     fn is_idle(&self, stream: StreamId) -> Result<bool, SessionError> {
         match self.caller()?.call(&FenceStatus { stream }) {
             Ok(reply) => Ok(reply.status == 0),
