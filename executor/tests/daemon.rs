@@ -10,6 +10,7 @@ use ringbar::handshake::{
 };
 use ringbar::sync::Arc;
 use ringbar_executor::attach::{AttachError, Attachment, Wish, attach};
+use ringbar_executor::daemon::KEPT_VARIABLES;
 use ringbar_executor::embedded::Embedded;
 use ringbar_executor::status;
 use ringbar_vocabulary::{Init, Ping};
@@ -283,7 +284,12 @@ fn workers_inherit_nothing_but_what_their_job_needs() {
     at.call(Ping { token: 1 }).unwrap();
     let environment = std::fs::read(format!("/proc/{}/environ", at.worker_pid)).unwrap();
     let names: Vec<_> = environment.split(|&b| b == 0).filter(|v| !v.is_empty()).collect();
-    assert!(names.iter().all(|name| name.starts_with(b"RUST_LOG=")), "{names:?}");
+    let kept = |variable: &&[u8]| {
+        let name = variable.split(|&b| b == b'=').next().unwrap_or_default();
+        KEPT_VARIABLES.iter().any(|kept| kept.as_bytes() == name)
+    };
+    assert!(names.iter().all(kept), "{names:?}");
+    assert!(KEPT_VARIABLES.len() < 10, "few: {KEPT_VARIABLES:?}");
     let folder = format!("/proc/{}/fd", at.worker_pid);
     let open = std::fs::read_dir(folder).unwrap().flatten();
     let targets: Vec<_> = open.filter_map(|fd| std::fs::read_link(fd.path()).ok()).collect();

@@ -21,6 +21,8 @@
 mod guests;
 pub mod limits;
 pub(crate) mod process;
+
+pub use process::KEPT_VARIABLES;
 mod region;
 mod session;
 

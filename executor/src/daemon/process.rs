@@ -15,7 +15,7 @@ use std::time::Instant;
 
 /// Variables that a worker gets: what is logged, and what the driver reads. Which devices a program sees is its own
 /// variable and library's business. None through which a library could be put in the driver's place.
-const KEPT_VARIABLES: [&str; 8] = [
+pub const KEPT_VARIABLES: [&str; 8] = [
     "RUST_LOG",
     "HOME",
     "CUDA_DEVICE_ORDER",

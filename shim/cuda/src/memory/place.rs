@@ -106,8 +106,8 @@ mod tests {
     fn an_end_is_what_lies_there_and_not_what_the_function_hopes() {
         let map = map();
         let is = |at, bytes, declared| classify(&map, at, bytes, declared).ok();
-        assert_eq!(is(0x1010, 0x1f0, Declared::Device), Some(Place::Device(0x1010)));
-        assert_eq!(is(0x1010, 0x1f1, Declared::Any), None, "it ends behind the memory");
+        assert_eq!(is(0x1010, 0xf0, Declared::Device), Some(Place::Device(0x1010)));
+        assert_eq!(is(0x1010, 0xf1, Declared::Any), None, "it ends behind its allocation");
         assert_eq!(is(0x1010, 8, Declared::Host), None);
         assert_eq!(is(0x9000, 0x200, Declared::Any), Some(Place::Pageable(0x9000)));
         assert_eq!(is(0x9000, 8, Declared::Device), None);
