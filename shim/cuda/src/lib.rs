@@ -1,6 +1,6 @@
 //! `libcuda.so.1` for programs whose GPU is elsewhere: every driver call becomes a command in a ring.
 //!
-//! Each C function is a row of [`entry!`](entry), in the module of its subject. `exports.tsv` lists all names that the
+//! Each C function is a row of `entry!`, in the module of its subject. `exports.tsv` lists all names that the
 //! library exports; the build script makes a stub of every one that no row implements. A stub answers
 //! `CUDA_ERROR_NOT_SUPPORTED`, is logged once by name, and is counted.
 //!
