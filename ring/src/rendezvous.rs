@@ -1,6 +1,6 @@
 //! Two processes of one host meet: the short road from a socket to a channel.
 //!
-//! [`host`] is the executor's half and [`join`] the client's. Both only put [`handshake`] and
+//! [`host`] is the executor's half and [`join`] the client's. Both only put [`handshake`](crate::handshake) and
 //! [`link`] together; an executor with a policy of its own (workers in other processes, sessions that go on)
 //! uses those directly.
 
