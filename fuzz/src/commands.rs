@@ -137,7 +137,16 @@ fn command(input: &mut Input<'_>) -> Vec<u8> {
 
 fn fill(input: &mut Input<'_>, field: &FieldRow, into: &mut [u8]) {
     match field.ty {
-        "StreamId" | "EventId" | "ModuleId" | "FunctionId" => into[0] = input.byte() & 3,
+        "ContextId" => into[0] = u8::from(input.byte() >= 0xf0),
+        "NodeId" => into[0] = input.byte() & 7,
+        name if name.ends_with("Id") => into[0] = input.byte() & 3,
+        "Corner" => {
+            let at = DEVICE_BASE + u64::from(input.byte() & 7) * 256;
+            let (pitch, slice) = (u64::from(input.byte()), u64::from(input.byte()) * 16);
+            for (place, number) in into.chunks_exact_mut(8).zip([at, pitch, slice]) {
+                place.copy_from_slice(&number.to_le_bytes());
+            }
+        }
         "DevicePtr" => {
             let at = DEVICE_BASE + u64::from(input.byte() & 7) * 256 + u64::from(input.byte() & 15);
             into.copy_from_slice(&at.to_le_bytes());

@@ -255,19 +255,19 @@ fn session() -> Vec<u8> {
     [
         &[1, 1, 0][..],
         &plain("init", &[0]),
-        &plain("mem_alloc", &[1, 3, 0, 8]),
-        &plain("mem_alloc", &[1, 3, 0, 4]),
-        &plain("stream_create", &[1, 0, 0]),
+        &plain("mem_alloc", &[0, 1, 3, 0, 8]),
+        &plain("mem_alloc", &[0, 1, 3, 0, 4]),
+        &plain("stream_create", &[0, 1, 0, 0]),
         // A tail comes before the fields.
-        &[row("module_load"), 0, 1, 0],
+        &[row("module_load"), 0, 0, 1, 0],
         &[row("function_lookup"), 2, 1, 1, 0, 0, 8, 0, 0],
         &[row("function_lookup"), 2 | 4 << 4, 1, 2, 0, 0, 8, 0, 0],
         &[row("memcpy_htod"), 6, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 1, 0],
         &plain("memset_d32", &[0, 0, 16, 0, 14]),
         &plain("memcpy_dtod", &[1, 0, 0, 0, 32, 0]),
         &[row("launch_kernel"), 5, 5, 0, 0, 9, 9, 9, 0, 2, 0, 0, 0],
-        &plain("event_create", &[1, 0]),
-        &plain("event_record", &[1, 1]),
+        &plain("event_create", &[0, 1, 0]),
+        &plain("event_record", &[1, 1, 0, 4, 2]),
         &plain("stream_wait_event", &[0, 1, 0]),
         &plain("fence", &[1, 2, 2]),
         &plain("memcpy_dtoh", &[0, 0, 4, 0, 0, 0, 0]),
@@ -275,7 +275,7 @@ fn session() -> Vec<u8> {
         &plain("memory_digest", &[]),
         &plain("stats", &[]),
         &plain("mem_free", &[0, 0]),
-        &plain("mem_get_info", &[]),
+        &plain("mem_get_info", &[0]),
     ]
     .concat()
 }
