@@ -155,9 +155,11 @@ fn fill(input: &mut Input<'_>, field: &FieldRow, into: &mut [u8]) {
         // Grid and block of a launch, which one of a thousand values would fit.
         "[u32; 3]" => into.copy_from_slice(&[1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0]),
         _ => {
-            let how = input.byte();
-            let raw = if how & 1 == 0 { u64::from(how >> 1) } else { input.near(DEVICE_BYTES) };
-            into.copy_from_slice(&raw.to_le_bytes()[..into.len()]);
+            for place in into.chunks_mut(8) {
+                let how = input.byte();
+                let raw = if how & 1 == 0 { u64::from(how >> 1) } else { input.near(DEVICE_BYTES) };
+                place.copy_from_slice(&raw.to_le_bytes()[..place.len()]);
+            }
         }
     }
 }

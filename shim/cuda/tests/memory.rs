@@ -236,7 +236,10 @@ fn an_event_of_a_context_is_behind_the_work_of_all_its_streams() {
     assert_eq!(call!(cuCtxRecordEvent(NONE, event)), 0);
     assert_eq!(call!(cuCtxWaitEvent(NONE, event)), 0);
     assert_eq!(call!(cuEventSynchronize(event)), 0);
-    assert_eq!(call!(cuStreamQuery(handle)), 0);
+    let mut bytes = [0_u8; 16];
+    assert_eq!(call!(cuMemcpyDtoH_v2(address_mut(&mut bytes), at, 16)), 0);
+    assert_eq!(bytes, [7; 16], "the event was behind the fill of the other stream");
+    assert_eq!(call!(cuStreamSynchronize(handle)), 0);
     assert_eq!(call!(cuCtxRecordEvent(Handle(3), event)), 201);
     assert_eq!(call!(cuMemFree_v2(at)), 0);
 }
