@@ -118,7 +118,7 @@ static void measure(const char *kind, uint64_t bytes, int to_device, int rounds)
     }
     for (int which = 0; which < CASES; which++) {
         double took = median(whole[which], rounds);
-        char size[16];
+        char size[32];
         if (bytes >= MIB) snprintf(size, sizeof size, "%lluMiB", (unsigned long long)(bytes / MIB));
         else snprintf(size, sizeof size, "%lluKiB", (unsigned long long)(bytes / KIB));
         printf("copies %s %s_%s %s %.3f GB/s %.2f us %.2f us\n", kind, to_device ? "h2d" : "d2h", size, names[which],
