@@ -116,7 +116,7 @@ pub struct ServeArgs {
     /// End a worker whose command, or device work that nobody adds to, takes longer [default: never].
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     command_timeout: Option<Duration>,
-    /// Longest poll of a worker before it sleeps [default: 200us, nothing on a single core].
+    /// Longest poll of a worker before it sleeps [default: 200us, nothing on a single core]; a hundred times that, 20ms at most, while a client waits for the device.
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     spin_max: Option<Duration>,
     /// Log lines of one class that are written in a second.

@@ -170,7 +170,7 @@ impl<B: Block> Server<B> {
     ) -> Result<End, ServeError> {
         loop {
             failpoints::hit(Point::BeforePop);
-            let record = match self.worker.next()? {
+            let record = match self.worker.next_while(&mut || backend.is_waited_for())? {
                 Next::Command(record) => record,
                 Next::ClientGone => return Ok(End::ClientLeft),
                 Next::Idle => {

@@ -86,6 +86,12 @@ impl<L: Lines, P: Park> Hub<L, P> {
         self.block(&mut || ready().or_else(&mut broken))
     }
 
+    /// Polls for something that a device does, longer than [`Hub::wait`] would, see [`SpinBudget::poll_device`].
+    #[inline]
+    pub fn poll_device<T>(&self, mut ready: impl FnMut() -> Option<T>) -> Option<T> {
+        self.spin.poll(&mut ready).or_else(|| self.spin.poll_device(&mut ready, &mut || true))
+    }
+
     #[cold]
     fn block<T>(&self, look: &mut dyn FnMut() -> Option<T>) -> T {
         loop {

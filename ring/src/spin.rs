@@ -10,6 +10,13 @@ pub const SPIN_MAX: Duration = Duration::from_micros(200);
 const SPIN_MIN_NS: u64 = 50_000;
 /// Every so many waits the longest poll is tried again, whatever the last ones needed.
 const RETRY_EVERY: u64 = 32;
+/// How much longer than for a peer it pays to poll for a device: its work takes longer than a peer's answer, and each of
+/// two sleepers on the way costs 50 to 200 us more than the work, in a virtual machine.
+const DEVICE_FACTOR: u64 = 100;
+/// Longest poll for a device, unless a peer is polled for longer.
+const DEVICE_NS_MAX: u64 = 20_000_000;
+/// With fewer processors nobody polls for a device: those that work for it need them.
+const DEVICE_PROCESSORS_MIN: usize = 4;
 /// Looks between two readings of the clock.
 const LOOKS_PER_CLOCK: u32 = 32;
 
@@ -18,6 +25,8 @@ const LOOKS_PER_CLOCK: u32 = 32;
 /// an idle one costs little.
 pub struct SpinBudget {
     max_ns: u64,
+    /// Longest poll for a device; 0 for none.
+    device_ns: u64,
     /// Waits that were not met since the last one that was.
     misses: AtomicU64,
     waits: AtomicU64,
@@ -34,8 +43,14 @@ impl Default for SpinBudget {
 impl SpinBudget {
     /// Polls for at most `max` before blocking; zero never polls.
     pub fn new(max: Duration) -> Self {
+        Self::on_processors(max, std::thread::available_parallelism().map_or(1, usize::from))
+    }
+
+    fn on_processors(max: Duration, processors: usize) -> Self {
         let max_ns = max.as_nanos() as u64;
-        Self { max_ns, misses: AtomicU64::new(0), waits: AtomicU64::new(0) }
+        let for_device = max_ns.saturating_mul(DEVICE_FACTOR).min(DEVICE_NS_MAX).max(max_ns);
+        let device_ns = if processors < DEVICE_PROCESSORS_MIN { 0 } else { for_device };
+        Self { max_ns, device_ns, misses: AtomicU64::new(0), waits: AtomicU64::new(0) }
     }
 
     /// Polls `look` for as long as recent waits make it worth while.
@@ -64,6 +79,20 @@ impl SpinBudget {
         let found = poll_until(Duration::from_nanos(budget), look);
         self.learn(found.is_some());
         found
+    }
+
+    /// Polls `look` for the end of device work: up to a hundred times the longest poll, 20 ms at most, as long as `worth`
+    /// answers true, and letting other threads run. Not at all with fewer than four processors.
+    #[cold]
+    pub fn poll_device<T>(
+        &self,
+        look: &mut dyn FnMut() -> Option<T>,
+        worth: &mut dyn FnMut() -> bool,
+    ) -> Option<T> {
+        if self.device_ns == 0 {
+            return None;
+        }
+        poll_yielding(Duration::from_nanos(self.device_ns), look, worth)
     }
 
     fn budget_ns(&self) -> u64 {
@@ -98,6 +127,38 @@ fn poll_until<T>(time: Duration, look: &mut dyn FnMut() -> Option<T>) -> Option<
     }
 }
 
+/// Looks between two offers of the processor to others.
+#[cfg(not(ringbar_loom))]
+const LOOKS_PER_YIELD: u32 = 64;
+
+#[cfg(not(ringbar_loom))]
+fn poll_yielding<T>(
+    time: Duration,
+    look: &mut dyn FnMut() -> Option<T>,
+    worth: &mut dyn FnMut() -> bool,
+) -> Option<T> {
+    let start = std::time::Instant::now();
+    while start.elapsed() < time && worth() {
+        for _ in 0..LOOKS_PER_YIELD {
+            if let Some(found) = look() {
+                return Some(found);
+            }
+            spin_loop();
+        }
+        std::thread::yield_now();
+    }
+    None
+}
+
+#[cfg(ringbar_loom)]
+fn poll_yielding<T>(
+    _: Duration,
+    look: &mut dyn FnMut() -> Option<T>,
+    worth: &mut dyn FnMut() -> bool,
+) -> Option<T> {
+    worth().then(look).flatten()
+}
+
 /// A model has no clock: one look stands for any number.
 #[cfg(ringbar_loom)]
 fn poll_until<T>(_: Duration, look: &mut dyn FnMut() -> Option<T>) -> Option<T> {
@@ -116,6 +177,34 @@ mod tests {
             None
         });
         assert_eq!((none, looks), (None, 1));
+    }
+
+    #[test]
+    fn a_device_is_polled_for_as_long_as_it_is_worth_it_and_with_few_processors_never() {
+        let looks = |processors: usize, worth: u32| {
+            let (mut looks, mut left) = (0, worth);
+            let none: Option<()> = SpinBudget::on_processors(Duration::from_secs(60), processors)
+                .poll_device(
+                    &mut || {
+                        looks += 1;
+                        None
+                    },
+                    &mut || {
+                        left = left.saturating_sub(1);
+                        left > 0
+                    },
+                );
+            assert_eq!(none, None);
+            looks
+        };
+        assert_eq!(looks(DEVICE_PROCESSORS_MIN, 3), 2 * LOOKS_PER_YIELD);
+        assert_eq!(looks(DEVICE_PROCESSORS_MIN - 1, 3), 0);
+    }
+
+    #[test]
+    fn who_never_polls_for_a_peer_never_polls_for_a_device() {
+        let never = SpinBudget::on_processors(Duration::ZERO, 64);
+        assert_eq!(never.poll_device(&mut || Some(1), &mut || true), None);
     }
 
     #[test]

@@ -24,6 +24,12 @@ pub trait Backend: Send + for<'c> Handler<Context<'c>> {
     /// Whether no device work is outstanding.
     fn is_idle(&self) -> bool;
 
+    /// Whether a fence is outstanding that the device will write by itself: somebody waits for it, and may post more right
+    /// after it. Asked often.
+    fn is_waited_for(&self) -> bool {
+        false
+    }
+
     /// Called when the ring was found empty: the time for what is to be done once a burst.
     fn rest(&mut self) {}
 

@@ -164,6 +164,10 @@ impl Backend for CudaGpu {
         }
     }
 
+    fn is_waited_for(&self) -> bool {
+        self.live.as_deref().is_some_and(Live::is_waited_for)
+    }
+
     fn rest(&mut self) {
         if let Some(live) = self.live.as_deref_mut().filter(|_| self.lost.get().is_none()) {
             live.rest();

@@ -438,6 +438,11 @@ impl Live {
         }
     }
 
+    /// Whether a fence of the client's is outstanding.
+    pub fn is_waited_for(&self) -> bool {
+        self.watch.as_ref().is_some_and(Watch::is_waited_for)
+    }
+
     /// Whether the device has nothing to do, and its failure if it failed.
     pub fn is_idle(&self) -> Result<bool, Status> {
         if !self.busy.get() {

@@ -163,6 +163,13 @@ impl Watch {
         self.shared.lock().free_slots.pop()
     }
 
+    /// Whether a fence of the client's has not landed, as far as the thread has looked.
+    pub fn is_waited_for(&self) -> bool {
+        let of_client = |landing: Landing| !matches!(landing, Landing::Mark { .. });
+        let state = self.shared.lock();
+        state.queues.iter().any(|(_, queue)| queue.iter().any(|one| of_client(one.landing)))
+    }
+
     /// Whether everything has landed.
     pub fn is_idle(&self) -> bool {
         self.shared.lock().queues.iter().all(|(_, queue)| queue.is_empty())
@@ -294,6 +301,7 @@ mod tests {
         tell.send(2).unwrap();
         std::thread::sleep(Duration::from_millis(20));
         assert!(!watch.is_idle());
+        assert!(!watch.is_waited_for(), "marks are nobody's but ours");
         assert_eq!(watch.take_free_slot(), None);
         tell.send(3).unwrap();
         until(|| watch.is_idle());
@@ -306,8 +314,9 @@ mod tests {
         let (tell, told) = mpsc::channel();
         let watch = Watch::start(worker.services().clone(), Told(told, 0)).unwrap();
         until(|| watch.shared.lock().resting);
-        tell.send(1).unwrap();
         watch.push(Landing::Fence { index: 1, value: 1 }, Vec::new());
+        assert!(watch.is_waited_for());
+        tell.send(1).unwrap();
         until(|| watch.is_idle());
     }
 

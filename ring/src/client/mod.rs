@@ -244,16 +244,24 @@ impl Client {
         value: u64,
         deadline: Option<Duration>,
     ) -> Result<(), ChannelError> {
-        let inner = &*self.inner;
-        let limit = inner.channel.place.identity.fence_words;
-        if index >= limit {
-            let start = u64::from(index);
-            return Err(
-                Violation::Range { what: "fence", start, len: 1, limit: limit.into() }.into()
-            );
+        let reached = self.inner.reached(index, value)?;
+        self.inner.wait(reached, deadline)
+    }
+
+    /// The same for a fence that a device writes at the end of its work, which may take longer than a peer's answer: polls up
+    /// to 20 ms (a hundred times the longest poll of other waits) before it blocks, where there are processors for it. The
+    /// deadline is looked at only then.
+    pub fn wait_device_fence(
+        &self,
+        index: u32,
+        value: u64,
+        deadline: Option<Duration>,
+    ) -> Result<(), ChannelError> {
+        let reached = self.inner.reached(index, value)?;
+        match self.inner.hub.poll_device(&reached) {
+            Some(found) => found,
+            None => self.inner.wait(reached, deadline),
         }
-        let reached = || (inner.fence(index)? >= value).then_some(Ok(()));
-        inner.wait(reached, deadline)
     }
 
     /// Position after the last command that the worker executed.
@@ -458,6 +466,22 @@ impl Inner {
             return None;
         }
         Some(progress::fence(&self.channel.fences, index))
+    }
+
+    /// Looks whether a fence is at least `value`.
+    fn reached(
+        &self,
+        index: u32,
+        value: u64,
+    ) -> Result<impl Fn() -> Option<Result<(), ChannelError>>, ChannelError> {
+        let limit = self.channel.place.identity.fence_words;
+        if index >= limit {
+            let start = u64::from(index);
+            return Err(
+                Violation::Range { what: "fence", start, len: 1, limit: limit.into() }.into()
+            );
+        }
+        Ok(move || (self.fence(index)? >= value).then_some(Ok(())))
     }
 
     /// A progress position of the worker's, accepted only up to what was submitted.

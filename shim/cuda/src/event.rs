@@ -20,6 +20,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const DISABLE_TIMING: u32 = 2;
 /// `CU_EVENT_INTERPROCESS`.
 const INTERPROCESS: u32 = 4;
+/// `CU_EVENT_BLOCKING_SYNC`.
+const BLOCKING_SYNC: u32 = 1;
 /// `CU_EVENT_BLOCKING_SYNC`, `DISABLE_TIMING`, `INTERPROCESS`.
 const FLAGS: u32 = 7;
 /// `CU_EVENT_RECORD_EXTERNAL`.
@@ -186,7 +188,10 @@ entry! {
         let event = get(event)?;
         let live = session::live()?;
         let Some(ticket) = event.ticket()? else { return Ok(()) };
-        live.session.wait(ticket)?;
+        match event.flags & BLOCKING_SYNC != 0 || event.context.waits_asleep() {
+            true => live.session.wait_asleep(ticket)?,
+            false => live.session.wait(ticket)?,
+        }
         event.unready.store(0, Relaxed);
         output::flush(event.context)?;
         Ok(())

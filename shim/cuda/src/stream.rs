@@ -8,6 +8,7 @@ use crate::session::{self, Live};
 use crate::types::{CUcontext, CUevent, CUstream, DefaultStream};
 use crate::{capturing, event, fork, memory, output, tls};
 use ringbar::sync::{AtomicBool, AtomicU32, Ordering::*};
+use ringbar_session::FenceTicket;
 use ringbar_vocabulary::{
     FenceStatus, Status, StreamCopyAttributes, StreamGetAttribute, StreamId, StreamSetAttribute,
     StreamWaitEvent,
@@ -167,9 +168,17 @@ pub(crate) fn synchronise(live: &Live, stream: &Working) -> Outcome {
     if capturing::is_capturing(stream)? {
         return Err(capturing::UNSUPPORTED.into());
     }
-    live.session.synchronise(stream.id)?;
+    await_ticket(live, stream.context, live.session.fence(stream.id)?)?;
     output::flush(stream.context)?;
     Ok(())
+}
+
+/// Waits as the context is set to: polling, or asleep.
+fn await_ticket(live: &Live, context: &Context, ticket: FenceTicket) -> Outcome {
+    match context.waits_asleep() {
+        true => Ok(live.session.wait_asleep(ticket)?),
+        false => Ok(live.session.wait(ticket)?),
+    }
 }
 
 /// Waits for all work of a context: its default stream waits for all streams but the non-blocking ones.
@@ -185,7 +194,7 @@ pub(crate) fn synchronise_context(context: &'static Context) -> Outcome {
         }
     }
     for ticket in tickets {
-        live.session.wait(ticket)?;
+        await_ticket(live, context, ticket)?;
     }
     output::flush(context)?;
     Ok(())

@@ -224,7 +224,8 @@ impl Session {
         self.shared.client.fence(ticket.index) >= Some(ticket.value)
     }
 
-    /// Waits until the fence is reached, then reports failures of posts that were not reported yet.
+    /// Waits until the fence is reached, then reports failures of posts that were not reported yet. Polls for up to 20 ms
+    /// before it sleeps, where there are processors for it.
     ///
     /// Ends as well when the worker is gone, and with the first failure if that made the device unusable or is the
     /// fence's own.
@@ -242,6 +243,12 @@ impl Session {
         self.check()
     }
 
+    /// As [`Session::wait`], but sleeps as soon as it can: for callers who asked for that.
+    pub fn wait_asleep(&self, ticket: FenceTicket) -> Result<(), SessionError> {
+        self.reach_by(ticket, None, Client::wait_fence)?;
+        self.check()
+    }
+
     /// Waits until all work posted to `stream` so far is done, then reports failures of posts.
     pub fn synchronise(&self, stream: StreamId) -> Result<(), SessionError> {
         self.wait(self.fence(stream)?)
@@ -252,17 +259,29 @@ impl Session {
         ticket: FenceTicket,
         limit: Option<Duration>,
     ) -> Result<(), SessionError> {
+        self.reach_by(ticket, limit, Client::wait_device_fence)
+    }
+
+    /// `first` is how it waits at first.
+    fn reach_by(
+        &self,
+        ticket: FenceTicket,
+        limit: Option<Duration>,
+        first: WaitFence,
+    ) -> Result<(), SessionError> {
         if self.is_reached(ticket) {
             return Ok(());
         }
+        let mut wait = first;
         let end = limit.map(|limit| (Instant::now() + limit, limit));
         let mut looks = 0_u32;
         loop {
             let left = end.map(|(end, _)| end.saturating_duration_since(Instant::now()));
             let slice = left.map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY));
-            match self.shared.client.wait_fence(ticket.index, ticket.value, Some(slice)) {
+            match wait(&self.shared.client, ticket.index, ticket.value, Some(slice)) {
                 Ok(()) => return Ok(()),
                 Err(ChannelError::Deadline { .. }) => {
+                    wait = Client::wait_fence;
                     looks = looks.wrapping_add(1);
                     if self.is_over(ticket, looks.is_multiple_of(LOOKS_PER_QUESTION))? {
                         return Ok(());
@@ -312,6 +331,9 @@ impl Session {
         SessionError::PostFailed { position, status }
     }
 }
+
+/// How a client waits for the value of a fence word.
+type WaitFence = fn(&Client, u32, u64, Option<Duration>) -> Result<(), ChannelError>;
 
 fn is_sticky(status: Status) -> bool {
     STICKY.contains(&status.0)

@@ -47,7 +47,15 @@ pub const CONTEXT_IS_DESTROYED: Status = Status(709);
 /// operations.
 const CONTEXT_FLAGS: u32 = 0xff;
 
+/// `CU_CTX_SCHED_MASK`, `CU_CTX_SCHED_BLOCKING_SYNC`.
+const SCHED: (u32, u32) = (7, 4);
+
 impl Context {
+    /// Whether a thread that waits for its work is to sleep and not to poll.
+    pub fn waits_asleep(&self) -> bool {
+        self.flags.load(Relaxed) & SCHED.0 == SCHED.1
+    }
+
     fn new(handle: Handle, id: ContextId, device: &Device, flags: u32) -> Self {
         Self {
             handle,
