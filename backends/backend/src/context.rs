@@ -1,7 +1,7 @@
 //! What a backend may do on behalf of one command.
 
 use crate::{ArenaFault, Hold, HostMemory, Services, Violation};
-use ringbar_vocabulary::{ArenaRef, Status, Tail};
+use ringbar_vocabulary::{ArenaRef, FailureStatus, FailureStatusReply, Status, Tail};
 use std::sync::Arc;
 
 /// What the worker hands to a backend with each command.
@@ -116,6 +116,13 @@ impl<'a> Context<'a> {
     /// Latches a failure of this command now: for work that failed after it was taken.
     pub fn latch(&self, status: Status) {
         self.services.errors.latch(self.position, status);
+    }
+
+    /// The failure of a number, as far as it is remembered.
+    pub fn failure(&self, command: FailureStatus) -> FailureStatusReply {
+        let found = self.services.errors.failure(command.number);
+        let (position, status) = found.unwrap_or((0, Status::SUCCESS));
+        FailureStatusReply { position, status: status.0 }
     }
 
     #[inline]

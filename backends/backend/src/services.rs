@@ -83,6 +83,12 @@ pub trait ErrorLatch: Send + Sync {
     /// Publishes the failure of the command at `position` unless one was published before.
     /// Later ones are only counted.
     fn latch(&self, position: u64, status: Status);
+
+    /// The failure of that number among all, the first being 0: position and status. `None` if there are not so many, or
+    /// it is no longer remembered.
+    fn failure(&self, _number: u64) -> Option<(u64, Status)> {
+        None
+    }
 }
 
 /// Who still uses the arena bytes of which command.

@@ -144,27 +144,29 @@ impl Fences for FakeFences {
     }
 }
 
-/// A latch that remembers the first failure and counts all.
+/// A latch that remembers all failures.
 #[derive(Default)]
-pub struct FakeLatch(Mutex<(Option<(u64, Status)>, u64)>);
+pub struct FakeLatch(Mutex<Vec<(u64, Status)>>);
 
 impl FakeLatch {
     /// The first failure: position and status.
     pub fn first(&self) -> Option<(u64, Status)> {
-        lock(&self.0).0
+        self.failure(0)
     }
 
     /// How many failures there were.
     pub fn count(&self) -> u64 {
-        lock(&self.0).1
+        lock(&self.0).len() as u64
     }
 }
 
 impl ErrorLatch for FakeLatch {
     fn latch(&self, position: u64, status: Status) {
-        let mut state = lock(&self.0);
-        state.0.get_or_insert((position, status));
-        state.1 += 1;
+        lock(&self.0).push((position, status));
+    }
+
+    fn failure(&self, number: u64) -> Option<(u64, Status)> {
+        lock(&self.0).get(number as usize).copied()
     }
 }
 

@@ -138,6 +138,7 @@ api! {
         cuDeviceGetAttribute(value: &mut c_int, attribute: u32, device: c_int);
         cuDeviceGetUuid_v2(uuid: &mut [u8; 16], device: c_int);
         cuDeviceCanAccessPeer(can: &mut c_int, device: c_int, peer: c_int);
+        cuDeviceGetTexture1DLinearMaxWidth(elements: &mut usize, format: u32, channels: u32, device: c_int);
         cuDeviceGetP2PAttribute(value: &mut c_int, attribute: u32, device: c_int, peer: c_int);
         cuDevicePrimaryCtxRetain(context: &mut Raw, device: c_int);
         cuDevicePrimaryCtxReset_v2(device: c_int);
@@ -147,6 +148,7 @@ api! {
         cuCtxSynchronize();
         cuCtxGetLimit(value: &mut usize, limit: u32);
         cuCtxSetLimit(limit: u32, value: usize);
+        cuCtxResetPersistingL2Cache();
         cuCtxGetStreamPriorityRange(least: &mut c_int, greatest: &mut c_int);
         cuCtxEnablePeerAccess(peer: Raw, flags: u32);
         cuCtxDisablePeerAccess(peer: Raw);
@@ -217,6 +219,16 @@ api! {
         cuGraphClone(copy: &mut Raw, graph: Raw);
         cuGraphNodeGetType(node: Raw, kind: &mut u32);
         cuGraphDestroyNode(node: Raw);
+        cuGraphNodeFindInClone(copy: &mut Raw, node: Raw, graph: Raw);
+        cuGraphChildGraphNodeGetGraph(node: Raw, graph: &mut Raw);
+        cuGraphExecChildGraphNodeSetParams(exec: Raw, node: Raw, child: Raw);
+        cuGraphEventRecordNodeGetEvent(node: Raw, event: &mut Raw);
+        cuGraphEventWaitNodeGetEvent(node: Raw, event: &mut Raw);
+        cuGraphEventRecordNodeSetEvent(node: Raw, event: Raw);
+        cuGraphEventWaitNodeSetEvent(node: Raw, event: Raw);
+        cuGraphExecEventRecordNodeSetEvent(exec: Raw, node: Raw, event: Raw);
+        cuGraphExecEventWaitNodeSetEvent(exec: Raw, node: Raw, event: Raw);
+        cuGraphMemsetNodeGetParams(node: Raw, params: &mut sys::CUDA_MEMSET_NODE_PARAMS);
         cuGraphMemsetNodeSetParams(node: Raw, params: &sys::CUDA_MEMSET_NODE_PARAMS);
         cuGraphExecMemsetNodeSetParams(exec: Raw, node: Raw, params: &sys::CUDA_MEMSET_NODE_PARAMS, context: Raw);
         cuGraphInstantiateWithParams(exec: &mut Raw, graph: Raw, params: &mut InstantiateParams);
@@ -275,6 +287,10 @@ api! {
         cuGraphKernelNodeGetParams_v2(node: Raw, params: *mut sys::CUDA_KERNEL_NODE_PARAMS_v2);
         cuGraphKernelNodeSetParams_v2(node: Raw, params: *const sys::CUDA_KERNEL_NODE_PARAMS_v2);
         cuGraphExecKernelNodeSetParams_v2(exec: Raw, node: Raw, params: *const sys::CUDA_KERNEL_NODE_PARAMS_v2);
+        cuGraphHostNodeGetParams(node: Raw, params: *mut sys::CUDA_HOST_NODE_PARAMS);
+        cuGraphHostNodeSetParams(node: Raw, params: *const sys::CUDA_HOST_NODE_PARAMS);
+        cuGraphExecHostNodeSetParams(exec: Raw, node: Raw, params: *const sys::CUDA_HOST_NODE_PARAMS);
+        cuGraphMemcpyNodeGetParams(node: Raw, params: *mut Copy3D);
         cuGraphMemcpyNodeSetParams(node: Raw, params: *const sys::CUDA_MEMCPY3D);
         cuGraphExecMemcpyNodeSetParams(exec: Raw, node: Raw, params: *const sys::CUDA_MEMCPY3D, context: Raw);
         cuGraphDebugDotPrint(graph: Raw, path: *const c_char, flags: u32);
@@ -283,6 +299,36 @@ api! {
         cuTensorMapReplaceAddress(map: *mut sys::CUtensorMap, at: *mut c_void);
     }
 }
+
+/// One end of a [`Copy3D`].
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct CopyEnd {
+    pub x_bytes: usize,
+    pub y: usize,
+    pub z: usize,
+    pub lod: usize,
+    pub memory_type: u32,
+    pub host: usize,
+    pub device: u64,
+    pub array: usize,
+    pub reserved: usize,
+    pub pitch: usize,
+    pub height: usize,
+}
+
+/// `CUDA_MEMCPY3D` with types of memory that may be any number.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Copy3D {
+    pub src: CopyEnd,
+    pub dst: CopyEnd,
+    pub width_bytes: usize,
+    pub height: usize,
+    pub depth: usize,
+}
+
+const _: () = assert!(size_of::<Copy3D>() == size_of::<sys::CUDA_MEMCPY3D>());
 
 /// `CUmemAccessDesc` with flags that may be any number.
 #[repr(C)]

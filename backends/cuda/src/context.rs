@@ -207,6 +207,28 @@ impl Live {
         Ok(ContextSetLimitReply {})
     }
 
+    pub fn context_reset_l2(
+        &mut self,
+        _cx: &mut Context<'_>,
+        c: ContextResetL2,
+    ) -> Result<ContextResetL2Reply, Status> {
+        self.enter(c.context)?;
+        self.api.cuCtxResetPersistingL2Cache()?;
+        Ok(ContextResetL2Reply {})
+    }
+
+    pub fn device_texture_width(
+        &mut self,
+        _cx: &mut Context<'_>,
+        c: DeviceTextureWidth,
+    ) -> Result<DeviceTextureWidthReply, Status> {
+        let device = self.device(c.device)?;
+        let mut elements = 0;
+        let (format, channels) = (c.format, c.channels);
+        self.api.cuDeviceGetTexture1DLinearMaxWidth(&mut elements, format, channels, device)?;
+        Ok(DeviceTextureWidthReply { elements: elements as u64 })
+    }
+
     pub fn context_peer_access(
         &mut self,
         _cx: &mut Context<'_>,

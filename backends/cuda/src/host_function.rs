@@ -3,6 +3,7 @@
 //! One function runs at a time, as in CUDA. The stream stalls meanwhile; the worker's thread does not.
 
 use crate::live::Live;
+use crate::table::IdMap;
 use ringbar::sync::{AtomicBool, Ordering};
 use ringbar_backend::{Context, Services};
 use ringbar_vocabulary::*;
@@ -69,19 +70,26 @@ pub struct Call {
 #[derive(Default)]
 pub struct HostFunctions {
     mailbox: Option<Arc<Mailbox>>,
-    /// How many are kept. They are never freed before the process ends: a graph may run them at any time.
-    kept: usize,
+    /// The tokens of calls that are kept, by their addresses. The calls are never freed before the process ends: a graph
+    /// may run them at any time.
+    kept: IdMap<usize, u64>,
 }
 
 impl HostFunctions {
     /// A call that the driver may make any number of times.
     pub fn keep(&mut self, token: u64) -> Result<*mut c_void, Status> {
         let mailbox = self.mailbox.clone().ok_or(Status::INVALID_VALUE)?;
-        if self.kept >= KEPT_MAX {
+        if self.kept.len() >= KEPT_MAX {
             return Err(Status::OUT_OF_MEMORY);
         }
-        self.kept += 1;
-        Ok(Box::into_raw(Box::new(Call { mailbox, token })).cast())
+        let call: *mut c_void = Box::into_raw(Box::new(Call { mailbox, token })).cast();
+        self.kept.insert(call.addr(), token);
+        Ok(call)
+    }
+
+    /// The token of a kept call.
+    pub fn token_of(&self, call: *mut c_void) -> Option<u64> {
+        self.kept.get(&call.addr()).copied()
     }
 }
 
@@ -180,7 +188,7 @@ mod tests {
         let theirs = mailbox.clone();
         let thread = std::thread::spawn(move || theirs.run(1));
         assert!(worker.fences.wait(3, 1, Duration::from_secs(30)));
-        drop(HostFunctions { mailbox: Some(mailbox), kept: 0 });
+        drop(HostFunctions { mailbox: Some(mailbox), kept: IdMap::default() });
         thread.join().unwrap();
     }
 

@@ -270,6 +270,20 @@ impl Live {
         }
     }
 
+    /// A query of a capturing stream is refused, and breaks its capture.
+    pub fn stream_capture_invalidate(
+        &mut self,
+        _cx: &mut Context<'_>,
+        c: StreamCaptureInvalidate,
+    ) -> Result<StreamCaptureInvalidateReply, Status> {
+        let stream = self.stream(c.stream)?;
+        if self.captures(stream) {
+            let refused = self.api.cuStreamQuery(stream);
+            debug_assert!(refused.is_err(), "no stream that captures can be asked");
+        }
+        Ok(StreamCaptureInvalidateReply {})
+    }
+
     pub fn stream_capture_dependencies(
         &mut self,
         cx: &mut Context<'_>,

@@ -13,6 +13,8 @@ const FLAGS: u32 = 0x7f;
 /// `CUlimit`: stack, print buffer, heap, two of the device runtime, second-level fetch,
 /// persisting cache.
 const LIMITS: [u64; 7] = [1024, 1 << 20, 8 << 20, 2, 2048, 128, 0];
+/// Elements of a texture over memory in a row, as an H200 says for 16-byte ones.
+const TEXTURE_WIDTH: u64 = 1 << 28;
 const PEER_ACCESS_ALREADY_ENABLED: Status = Status(704);
 const PEER_ACCESS_NOT_ENABLED: Status = Status(705);
 const PEER_ACCESS_UNSUPPORTED: Status = Status(217);
@@ -138,6 +140,29 @@ impl MockGpu {
         let limit = state.limits.get_mut(command.limit as usize).ok_or(Status::INVALID_VALUE)?;
         *limit = command.value;
         Ok(ContextSetLimitReply {})
+    }
+
+    /// No line of the mock's cache persists.
+    pub(crate) fn context_reset_l2(
+        &mut self,
+        _cx: &mut Context<'_>,
+        command: ContextResetL2,
+    ) -> Result<ContextResetL2Reply, Status> {
+        self.context(command.context)?;
+        Ok(ContextResetL2Reply {})
+    }
+
+    pub(crate) fn device_texture_width(
+        &mut self,
+        _cx: &mut Context<'_>,
+        command: DeviceTextureWidth,
+    ) -> Result<DeviceTextureWidthReply, Status> {
+        self.check_device(command.device)?;
+        let known = matches!(command.format, 1..=3 | 8..=10 | 0x10 | 0x20);
+        if !known || !matches!(command.channels, 1 | 2 | 4) {
+            return Err(Status::INVALID_VALUE);
+        }
+        Ok(DeviceTextureWidthReply { elements: TEXTURE_WIDTH })
     }
 
     pub(crate) fn context_peer_access(

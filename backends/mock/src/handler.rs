@@ -107,6 +107,14 @@ impl Handler<Context<'_>> for MockGpu {
         self.engine.digest()
     }
 
+    fn failure_status(
+        &mut self,
+        cx: &mut Context<'_>,
+        command: FailureStatus,
+    ) -> Result<FailureStatusReply, Status> {
+        Ok(cx.failure(command))
+    }
+
     fn stats(&mut self, _cx: &mut Context<'_>, _command: Stats) -> Result<StatsReply, Status> {
         let counts = &self.counts;
         Ok(StatsReply {
@@ -220,5 +228,15 @@ impl Handler<Context<'_>> for MockGpu {
         graph_launch(GraphLaunch);
         graph_exec_destroy(GraphExecDestroy);
         graph_dot(GraphDot) -> GraphDotReply;
+        stream_capture_invalidate(StreamCaptureInvalidate) -> StreamCaptureInvalidateReply;
+        context_reset_l2(ContextResetL2) -> ContextResetL2Reply;
+        device_texture_width(DeviceTextureWidth) -> DeviceTextureWidthReply;
+        graph_node_find_in_clone(GraphNodeFindInClone) -> GraphNodeFindInCloneReply;
+        graph_set_host(GraphSetHost) -> GraphSetHostReply;
+        graph_set_event(GraphSetEvent) -> GraphSetEventReply;
+        graph_set_child(GraphSetChild) -> GraphSetChildReply;
+        graph_memset_params(GraphMemsetParams) -> GraphMemsetParamsReply;
+        graph_memcpy_params(GraphMemcpyParams) -> GraphMemcpyParamsReply;
+        graph_node_object(GraphNodeObject) -> GraphNodeObjectReply;
     }
 }

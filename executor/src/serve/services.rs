@@ -9,10 +9,14 @@ use ringbar_backend::{
     ArenaFault, ErrorLatch, FenceFault, Fences, Holds, HostMemory, Mapped, Services,
 };
 use ringbar_vocabulary::{ArenaRef, Status};
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Blocks of at least this many bytes are pieces of a bulk transfer: they go past the cache on their way to the device.
 const STREAMING_BLOCK_BYTES_MIN: usize = 256 << 10;
+
+/// Failures that are remembered: a client that asks so late for one is told of the first only.
+const FAILURES_MAX: usize = 256;
 
 /// Whether the arena was used since it was last asked.
 #[derive(Clone, Default)]
@@ -40,7 +44,9 @@ pub(super) fn services(
     fence_words: u32,
     arena_use: ArenaUse,
 ) -> Arc<Services> {
-    let ring = Arc::new(Ring { completions: completions.clone(), fence_words, arena_use });
+    let completions = completions.clone();
+    let failures = Mutex::default();
+    let ring = Arc::new(Ring { completions, fence_words, arena_use, failures });
     Arc::new(Services {
         arena: ring.clone(),
         fences: ring.clone(),
@@ -53,6 +59,30 @@ struct Ring {
     completions: Completions,
     fence_words: u32,
     arena_use: ArenaUse,
+    failures: Mutex<Failures>,
+}
+
+/// The latest failures of posted commands.
+#[derive(Default)]
+struct Failures {
+    /// How many there were before these.
+    before: u64,
+    latest: VecDeque<(u64, Status)>,
+}
+
+impl Failures {
+    fn push(&mut self, position: u64, status: Status) {
+        if self.latest.len() == FAILURES_MAX {
+            self.latest.pop_front();
+            self.before += 1;
+        }
+        self.latest.push_back((position, status));
+    }
+
+    fn get(&self, number: u64) -> Option<(u64, Status)> {
+        let at = number.checked_sub(self.before)?;
+        self.latest.get(at as usize).copied()
+    }
 }
 
 impl Ring {
@@ -175,7 +205,14 @@ impl Fences for Ring {
 impl ErrorLatch for Ring {
     fn latch(&self, position: u64, status: Status) {
         failpoints::hit(Point::BeforeLatch);
+        // Remembered under the same lock that counts it, so that numbers agree with the client's count.
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.push(position, status);
         self.completions.post_failed(position, status.0);
+    }
+
+    fn failure(&self, number: u64) -> Option<(u64, Status)> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).get(number)
     }
 }
 
@@ -188,5 +225,24 @@ impl Holds for Ring {
     fn end(&self, position: u64) {
         failpoints::hit(Point::BeforeRelease);
         self.completions.end_hold(position);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_failures_are_told_by_their_numbers() {
+        let mut failures = Failures::default();
+        assert_eq!(failures.get(0), None);
+        for number in 0..FAILURES_MAX as u64 + 3 {
+            failures.push(2 * number, Status(number as u32));
+        }
+        assert_eq!(failures.get(2), None, "too long ago");
+        assert_eq!(failures.get(3), Some((6, Status(3))));
+        let last = FAILURES_MAX as u64 + 2;
+        assert_eq!(failures.get(last), Some((2 * last, Status(last as u32))));
+        assert_eq!(failures.get(last + 1), None);
     }
 }

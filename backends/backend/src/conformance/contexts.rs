@@ -60,3 +60,13 @@ pub(super) fn limits_are_read_and_set(rig: &mut Rig) {
     let unknown = ContextGetLimit { context, limit: 999 };
     assert!(rig.call(unknown).is_err(), "no such limit");
 }
+
+pub(super) fn the_cache_of_a_context_is_reset_and_textures_have_a_width(rig: &mut Rig) {
+    rig.init();
+    rig.call(ContextResetL2 { context: ContextId::FIRST }).expect("it is reset");
+    assert!(rig.call(ContextResetL2 { context: ContextId(900) }).is_err());
+    // Floats, four of them.
+    let ask = DeviceTextureWidth { device: 0, format: 0x20, channels: 4 };
+    assert!(rig.call(ask).expect("a width").elements >= 1 << 16);
+    assert!(rig.call(DeviceTextureWidth { device: 900, ..ask }).is_err());
+}

@@ -74,6 +74,19 @@ pub(super) fn the_first_failure_is_latched_with_its_position(rig: &mut Rig) {
     rig.alloc(64);
 }
 
+pub(super) fn failures_are_told_by_their_numbers(rig: &mut Rig) {
+    rig.init();
+    let position = rig.worker.position();
+    rig.post(EventDestroy { event: EventId(77) });
+    rig.post(StreamDestroy { stream: StreamId(78) });
+    rig.backend.drain();
+    for number in [0, 1] {
+        let told = rig.call(FailureStatus { number }).expect("an answer");
+        assert_eq!((told.position, told.status), (position + number, Status::INVALID_HANDLE.0));
+    }
+    assert_eq!(rig.call(FailureStatus { number: 2 }).expect("an answer").status, 0);
+}
+
 pub(super) fn malformed_bytes_are_a_violation(rig: &mut Rig) {
     rig.init();
     let unknown = [&0xfff0u16.to_le_bytes()[..], &[0; 6]].concat();

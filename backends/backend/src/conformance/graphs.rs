@@ -6,12 +6,15 @@ use ringbar_vocabulary::*;
 const RELAXED: u32 = 2;
 const BYTES: u64 = 64 << 10;
 const UNSUPPORTED_IN_CAPTURE: Status = Status(900);
+const INVALIDATED: Status = Status(901);
 const UNJOINED: Status = Status(904);
 const KERNEL: u32 = 0;
 const COPY: u32 = 1;
 const FILL: u32 = 2;
 const GRAPH: u32 = 4;
 const EMPTY: u32 = 5;
+const WAIT_EVENT: u32 = 6;
+const RECORD_EVENT: u32 = 7;
 
 fn begin(rig: &mut Rig, stream: StreamId) {
     rig.call(StreamBeginCapture { stream, mode: RELAXED }).expect("a capture");
@@ -306,4 +309,112 @@ pub(super) fn a_graph_is_described_in_dot(rig: &mut Rig) {
     let graph = GraphId(4711);
     let text = ArenaRef::new(0, 0, 64).unwrap();
     assert_eq!(rig.call(GraphDot { graph, flags: 0, text }), Err(Status::INVALID_HANDLE));
+}
+
+pub(super) fn a_broken_capture_stays_broken_until_its_end(rig: &mut Rig) {
+    rig.init();
+    let stream = rig.stream();
+    let at = rig.alloc(BYTES);
+    rig.call(StreamCaptureInvalidate { stream }).expect("nothing to break");
+    begin(rig, stream);
+    fill(rig, at, stream, 1);
+    rig.call(StreamCaptureInvalidate { stream }).expect("it is broken");
+    let nodes = ArenaRef::new(0, 0, 64).unwrap();
+    let ask = StreamCaptureInfo { stream, graph: GraphId(0), nodes };
+    assert_eq!(rig.call(ask).expect("an answer").status, 2);
+    let graph = GraphId(rig.id());
+    assert_eq!(rig.call(StreamEndCapture { stream, graph }), Err(INVALIDATED));
+    assert_eq!(rig.call(ask).expect("an answer").status, 0);
+    fill(rig, at, stream, 7);
+    assert_eq!(rig.download(at, 64, stream), [7; 64], "the stream works again");
+    rig.no_failure();
+}
+
+pub(super) fn what_a_node_fills_and_copies_can_be_asked(rig: &mut Rig) {
+    rig.init();
+    let (a, b) = (rig.alloc(64), rig.alloc(64));
+    let stream = rig.stream();
+    begin(rig, stream);
+    rig.post(MemsetD32 { dst: a, count: 16, stream, value: 5 });
+    rig.post(MemcpyDtoD { dst: b, src: a, bytes: 64, stream });
+    let graph = end(rig, stream);
+    let found = nodes(rig, graph, 0);
+    let of = |rig: &mut Rig, wanted: u32| {
+        found.iter().copied().find(|&node| kind(rig, node) == wanted).expect("such a node")
+    };
+    let (fill, copy) = (of(rig, FILL), of(rig, COPY));
+    let params = rig.call(GraphMemsetParams { node: fill }).expect("a fill");
+    assert_eq!((params.dst, params.value, params.element_bytes), (a, 5, 4));
+    assert_eq!((params.width, params.height), (16, 1));
+    assert!(rig.call(GraphMemsetParams { node: copy }).is_err());
+    let place = ArenaRef::new(0, 0, 72).unwrap();
+    rig.call(GraphMemcpyParams { node: copy, copy: place }).expect("a copy");
+    let bytes = rig.read_arena(place);
+    let words: Vec<u64> =
+        bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
+    assert_eq!((words[0], words[3], &words[6..]), (b.0, a.0, &[64, 1, 1][..]));
+    assert!(rig.call(GraphMemcpyParams { node: fill, copy: place }).is_err());
+}
+
+pub(super) fn a_copys_nodes_are_found_by_the_originals(rig: &mut Rig) {
+    rig.init();
+    let (a, b) = (rig.alloc(64), rig.alloc(64));
+    let (original, fill, copied) = build(rig, a, b, 7);
+    let graph = GraphId(rig.id());
+    rig.call(GraphClone { graph, original }).expect("a copy");
+    let mut found = [fill, copied]
+        .map(|node| rig.call(GraphNodeFindInClone { node, graph }).expect("its copy").node);
+    assert_eq!(found.map(|node| kind(rig, node)), [FILL, COPY]);
+    let mut all = nodes(rig, graph, 0);
+    all.sort_unstable_by_key(|node| node.0);
+    found.sort_unstable_by_key(|node| node.0);
+    assert_eq!(all, found);
+    let other = GraphId(rig.id());
+    rig.call(GraphCreate { graph: other }).expect("a graph");
+    assert!(rig.call(GraphNodeFindInClone { node: fill, graph: other }).is_err());
+}
+
+pub(super) fn the_event_of_a_node_is_asked_and_changed(rig: &mut Rig) {
+    rig.init();
+    let (one, two, stream) = (rig.event(), rig.event(), rig.stream());
+    let graph = GraphId(rig.id());
+    rig.call(GraphCreate { graph }).expect("a graph");
+    let nodes = Tail::Inline(&[]);
+    let add = GraphAddEvent { graph, event: one, wait: 0, nodes };
+    let record = rig.call(add).expect("a node").node;
+    let none = GraphId(0);
+    let ask = |kind| GraphNodeObject { node: record, kind, graph: none };
+    assert_eq!(rig.call(ask(RECORD_EVENT)).expect("an event").object, one.0.into());
+    assert!(rig.call(ask(WAIT_EVENT)).is_err(), "it does not wait");
+    let exec = GraphExecId(0);
+    let set = GraphSetEvent { node: record, exec, event: two, wait: 0 };
+    rig.call(set).expect("it is changed");
+    assert_eq!(rig.call(ask(RECORD_EVENT)).expect("an event").object, two.0.into());
+    assert!(rig.call(GraphSetEvent { wait: 1, ..set }).is_err());
+    let exec = instantiate(rig, graph);
+    rig.call(GraphSetEvent { exec, event: one, ..set }).expect("it is changed");
+    rig.post(GraphLaunch { exec, stream });
+    rig.wait(stream);
+    rig.no_failure();
+}
+
+pub(super) fn a_graph_inside_a_node_is_given_out_and_changed(rig: &mut Rig) {
+    rig.init();
+    let (a, b) = (rig.alloc(64), rig.alloc(64));
+    let (child, ..) = build(rig, a, b, 7);
+    let (other, ..) = build(rig, a, b, 8);
+    let (graph, number) = (GraphId(rig.id()), GraphId(rig.id()));
+    rig.call(GraphCreate { graph }).expect("a graph");
+    let node = rig.call(GraphAddChild { graph, child, nodes: Tail::Inline(&[]) }).expect("a node").node;
+    let ask = GraphNodeObject { node, kind: GRAPH, graph: number };
+    let inside = GraphId(rig.call(ask).expect("a graph").object as u32);
+    assert_eq!(nodes(rig, inside, 0).len(), 2);
+    let exec = instantiate(rig, graph);
+    rig.call(GraphSetChild { node, exec, child: other }).expect("it is changed");
+    rig.post(GraphLaunch { exec, stream: DEFAULT });
+    assert_eq!(rig.download(b, 64, DEFAULT), [8; 64]);
+    let empty = GraphId(rig.id());
+    rig.call(GraphCreate { graph: empty }).expect("a graph");
+    assert!(rig.call(GraphSetChild { node, exec, child: empty }).is_err(), "another shape");
+    rig.no_failure();
 }

@@ -118,6 +118,7 @@ checks! { $
     errors::facts_are_not_written_into_too_small_a_block
     errors::facts_of_no_device_are_refused
     errors::the_first_failure_is_latched_with_its_position
+    errors::failures_are_told_by_their_numbers
     errors::malformed_bytes_are_a_violation
     errors::a_block_outside_the_arena_is_a_violation
     errors::a_fence_that_does_not_exist_is_a_violation
@@ -133,6 +134,7 @@ checks! { $
     contexts::a_context_that_does_not_exist_is_refused
     contexts::resetting_a_primary_context_ends_what_it_had_and_it_lives_on
     contexts::limits_are_read_and_set
+    contexts::the_cache_of_a_context_is_reset_and_textures_have_a_width
     functions::a_modules_kernels_are_listed_by_name
     functions::a_variable_that_a_module_does_not_have_is_not_found
     functions::attributes_of_a_function_are_read_and_set
@@ -148,6 +150,7 @@ checks! { $
     waits::a_stream_waits_for_a_value_without_holding_up_others
     waits::a_host_function_stalls_its_stream_until_the_client_ran_it
     waits::host_functions_run_one_at_a_time
+    waits::the_host_function_of_a_node_is_asked_and_changed
     waits::a_host_function_without_a_mailbox_is_refused
     waits::a_record_writes_its_fence_when_it_is_complete
     waits::time_passes_between_events
@@ -161,4 +164,9 @@ checks! { $
     graphs::a_graph_inside_a_graph_is_one_node_and_a_copy_is_apart
     graphs::edges_are_added_and_removed_and_circles_refused
     graphs::a_graph_is_described_in_dot
+    graphs::a_broken_capture_stays_broken_until_its_end
+    graphs::what_a_node_fills_and_copies_can_be_asked
+    graphs::a_copys_nodes_are_found_by_the_originals
+    graphs::the_event_of_a_node_is_asked_and_changed
+    graphs::a_graph_inside_a_node_is_given_out_and_changed
 }

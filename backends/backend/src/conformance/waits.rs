@@ -5,6 +5,8 @@ use crate::HostMemory;
 use ringbar_vocabulary::*;
 use std::time::{Duration, Instant};
 
+/// `CU_GRAPH_NODE_TYPE_HOST`.
+const HOST_NODE: u32 = 3;
 const NOT_READY: u32 = Status::NOT_READY.0;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Waits until a value is there, exactly.
@@ -103,6 +105,28 @@ pub(super) fn host_functions_run_one_at_a_time(rig: &mut Rig) {
     tokens.sort_unstable();
     assert_eq!(tokens, [100, 101, 102]);
     streams.iter().for_each(|&stream| until_done(rig, stream));
+    rig.no_failure();
+}
+
+pub(super) fn the_host_function_of_a_node_is_asked_and_changed(rig: &mut Rig) {
+    let mailbox = mailbox(rig);
+    let (stream, graph, exec) = (rig.stream(), GraphId(rig.id()), GraphExecId(rig.id()));
+    rig.call(GraphCreate { graph }).expect("a graph");
+    let add = GraphAddHost { graph, token: 100, nodes: Tail::Inline(&[]) };
+    let node = rig.call(add).expect("a node").node;
+    let ask = GraphNodeObject { node, kind: HOST_NODE, graph: GraphId(0) };
+    assert_eq!(rig.call(ask).expect("a token").object, 100);
+    rig.call(GraphSetHost { node, exec: GraphExecId(0), token: 101 }).expect("it is changed");
+    assert_eq!(rig.call(ask).expect("a token").object, 101);
+    rig.call(GraphInstantiate { graph, exec, flags: 0 }).expect("an executable graph");
+    rig.post(GraphLaunch { exec, stream });
+    assert_eq!(run_announced(rig, mailbox, 1), 101);
+    until_done(rig, stream);
+    rig.call(GraphSetHost { node, exec, token: 102 }).expect("it is changed");
+    rig.post(GraphLaunch { exec, stream });
+    assert_eq!(run_announced(rig, mailbox, 2), 102);
+    until_done(rig, stream);
+    assert_eq!(rig.call(ask).expect("a token").object, 101, "in the graph it stayed");
     rig.no_failure();
 }
 

@@ -1,5 +1,6 @@
 //! Graphs: numbers for graphs (the client's) and nodes (this side's), and the rows that ask about them.
 
+mod ask;
 mod exec;
 mod nodes;
 
@@ -18,8 +19,11 @@ const NODES_MAX_BYTES: usize = 16 << 20;
 
 struct Graph {
     raw: Raw,
-    /// Whether it is destroyed with its number: a graph that is still being captured is the stream's.
+    /// Whether it is destroyed with its number: a graph that is still being captured is the stream's, one inside a node
+    /// is the node's.
     owned: bool,
+    /// The node that it is inside of, and that node's graph.
+    inside: Option<(NodeId, Raw)>,
 }
 
 struct Node {
@@ -48,7 +52,28 @@ impl Graphs {
 
     /// Gives a graph its number.
     pub fn insert(&mut self, graph: GraphId, raw: Raw, owned: bool) {
-        self.graphs.insert(graph.0, Graph { raw, owned });
+        self.graphs.insert(graph.0, Graph { raw, owned, inside: None });
+    }
+
+    /// Gives a graph inside a node a number.
+    fn insert_inside(&mut self, graph: GraphId, raw: Raw, node: NodeId) {
+        let around = self.nodes.get(&node.0).map_or(0, |node| node.graph);
+        self.graphs.insert(graph.0, Graph { raw, owned: false, inside: Some((node, around)) });
+    }
+
+    /// A graph is gone, or one of its nodes is: so is what was inside, and every number of it.
+    fn forget_inside(&mut self, graph: Raw, node: Option<NodeId>) {
+        let gone = |(within, around): (NodeId, Raw)| {
+            around == graph && node.is_none_or(|node| node == within)
+        };
+        let found = self.graphs.iter().filter(|(_, graph)| graph.inside.is_some_and(gone));
+        let found: Vec<(u32, Raw)> = found.map(|(id, graph)| (id, graph.raw)).collect();
+        for (id, raw) in found {
+            // Listed just now.
+            let _ = self.graphs.remove(id);
+            self.forget_nodes_of(raw);
+            self.forget_inside(raw, None);
+        }
     }
 
     /// The number of a graph, if it has one.
@@ -169,6 +194,7 @@ impl Live {
             return Ok(());
         }
         self.graphs.forget_nodes_of(graph.raw);
+        self.graphs.forget_inside(graph.raw, None);
         self.api.cuGraphDestroy(graph.raw)
     }
 
@@ -352,6 +378,8 @@ impl Live {
         c: GraphNodeDestroy,
     ) -> Result<GraphNodeDestroyReply, Status> {
         self.api.cuGraphDestroyNode(self.graphs.node(c.node)?)?;
+        let around = self.graphs.nodes.get(&c.node.0).map_or(0, |node| node.graph);
+        self.graphs.forget_inside(around, Some(c.node));
         self.graphs.forget_node(c.node);
         Ok(GraphNodeDestroyReply {})
     }
@@ -417,6 +445,22 @@ mod tests {
         );
         graphs.forget_node(NodeId(3));
         assert_eq!(graphs.known_number(0x20), NodeId(0));
+    }
+
+    #[test]
+    fn a_graph_inside_a_node_goes_with_the_node_and_with_the_graph_around_it() {
+        let mut graphs = Graphs::default();
+        graphs.insert(GraphId(1), 0xa0, true);
+        graphs.number_nodes(&[0x10, 0x20], 0xa0).unwrap();
+        graphs.insert_inside(GraphId(2), 0xb0, NodeId(1));
+        graphs.number_nodes(&[0x30], 0xb0).unwrap();
+        graphs.insert_inside(GraphId(3), 0xc0, NodeId(3));
+        graphs.insert_inside(GraphId(4), 0xd0, NodeId(2));
+        graphs.forget_inside(0xa0, Some(NodeId(1)));
+        assert_eq!([1, 2, 3, 4].map(|id| graphs.graph(GraphId(id)).is_ok()), [true, false, false, true]);
+        assert_eq!(graphs.node(NodeId(3)), Err(Status::INVALID_HANDLE));
+        graphs.forget_inside(0xa0, None);
+        assert!(graphs.graph(GraphId(4)).is_err() && graphs.graph(GraphId(1)).is_ok());
     }
 
     #[test]

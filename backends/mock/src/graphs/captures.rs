@@ -314,6 +314,16 @@ impl MockGpu {
         Ok(StreamCaptureInfoReply { id, status: ACTIVE, graph, nodes: tips.len() as u32 })
     }
 
+    pub(crate) fn stream_capture_invalidate(
+        &mut self,
+        _cx: &mut Context<'_>,
+        command: StreamCaptureInvalidate,
+    ) -> Result<StreamCaptureInvalidateReply, Status> {
+        self.stream(command.stream)?;
+        self.captures.invalidate(command.stream);
+        Ok(StreamCaptureInvalidateReply {})
+    }
+
     pub(crate) fn stream_capture_dependencies(
         &mut self,
         cx: &mut Context<'_>,

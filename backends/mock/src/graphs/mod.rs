@@ -1,5 +1,6 @@
 //! Graphs: tasks and what each comes after.
 
+mod ask;
 mod captures;
 mod exec;
 mod nodes;
@@ -101,6 +102,8 @@ pub(crate) struct Graph {
     nodes: BTreeMap<u64, Node>,
     /// How many nodes its children have.
     inner: usize,
+    /// In a copy: which of its nodes is the copy of a node of the original.
+    copies: BTreeMap<u64, u64>,
 }
 
 impl Graph {
@@ -204,7 +207,14 @@ impl Graph {
             let after = node.after.iter().filter_map(|before| places.get(before).copied());
             (places[old], Node { task: node.task.clone(), after: after.collect() })
         });
-        Graph { nodes: nodes.collect(), inner: self.inner }
+        let nodes = nodes.collect();
+        Graph { nodes, inner: self.inner, copies: places }
+    }
+
+    /// The copy of a node of the graph that this one was copied from.
+    fn copy_of(&self, original: u64) -> Option<u64> {
+        let copy = self.copies.get(&original).copied();
+        copy.filter(|node| self.nodes.contains_key(node))
     }
 
     /// Takes over the tasks of a graph of the same shape: as many nodes of the same kinds, added

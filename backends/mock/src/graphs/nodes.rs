@@ -60,7 +60,7 @@ impl MockGpu {
     }
 
     /// The task of a node, in its graph or in an executable one.
-    fn task(&mut self, node: NodeId, exec: GraphExecId) -> Result<&mut Task, Status> {
+    pub(super) fn task(&mut self, node: NodeId, exec: GraphExecId) -> Result<&mut Task, Status> {
         let graph = match exec.0 {
             0 => self.graph_with(node)?,
             exec => Arc::make_mut(&mut self.execs.get_mut(exec)?.graph),
@@ -98,7 +98,7 @@ impl MockGpu {
         Ok(GraphCreateReply {})
     }
 
-    fn new_graph(&mut self, id: GraphId, graph: Graph) -> Result<(), Status> {
+    pub(super) fn new_graph(&mut self, id: GraphId, graph: Graph) -> Result<(), Status> {
         if id.0 == 0 {
             return Err(Status::INVALID_HANDLE);
         }
