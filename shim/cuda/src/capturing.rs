@@ -1,4 +1,8 @@
-//! Which streams capture, as far as the calls that record no graph must know.
+//! Captures: which streams record into graphs, what they forbid, and whom.
+//!
+//! The executor begins every capture in the relaxed mode, since one thread of it serves all threads of a program: what a
+//! stricter mode forbids, and which thread, is decided here. A call that is refused for it breaks the captures that
+//! forbade it, as CUDA says, and so does a call that can never be made on a capturing stream.
 //!
 //! Captures begin and end by calls of this process, but a stream can also join one by waiting for an event of a capturing
 //! stream; so while any capture is active, the executor is asked.
@@ -7,52 +11,104 @@ use crate::arg::Out;
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::session;
-use crate::stream::{STREAMS, Working};
-use ringbar::sync::{AtomicUsize, Ordering::*};
-use ringbar_vocabulary::{ArenaRef, GraphId, Status, StreamCaptureInfo, StreamId};
+use crate::stream::Working;
+use ringbar::sync::{AtomicU64, AtomicUsize, Ordering::*};
+use ringbar_vocabulary::{
+    ArenaRef, GraphId, Status, StreamBeginCapture, StreamCaptureInfo, StreamCaptureInfoReply,
+    StreamCaptureInvalidate, StreamId,
+};
 use std::cell::Cell;
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// `CU_STREAM_CAPTURE_MODE_RELAXED`: how every capture runs in the executor. One thread of it serves all threads of a
-/// program, so a stricter mode would forbid a thread what another thread's capture forbids itself, and would know nothing
-/// of the mode that a thread chose for the moment.
-pub const RELAXED: u32 = 2;
+/// `CU_STREAM_CAPTURE_MODE_GLOBAL`: forbids unsafe calls in all threads.
+const GLOBAL: u32 = 0;
+/// `CU_STREAM_CAPTURE_MODE_RELAXED`: forbids no call that could be allowed.
+const RELAXED: u32 = 2;
 
 /// `CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED`.
 pub const UNSUPPORTED: Status = Status(900);
+/// `CUDA_ERROR_STREAM_CAPTURE_INVALIDATED`.
+const INVALIDATED: Status = Status(901);
+/// `CUDA_ERROR_STREAM_CAPTURE_IMPLICIT`.
+const IMPLICIT: Status = Status(906);
+/// `CUDA_ERROR_CAPTURED_EVENT`.
+pub const CAPTURED_EVENT: Status = Status(907);
+/// `CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD`.
+const WRONG_THREAD: Status = Status(908);
+/// `CU_STREAM_CAPTURE_STATUS_INVALIDATED`.
+const STATUS_INVALIDATED: u32 = 2;
+
+/// A capture that was begun and not ended.
+struct Capture {
+    /// The stream that began it.
+    origin: StreamId,
+    /// Its number for the executor's driver.
+    id: u64,
+    context: &'static Context,
+    /// Whether the legacy default stream waits for the stream that began it.
+    blocking: bool,
+    mode: u32,
+    thread: u64,
+}
 
 static ACTIVE: AtomicUsize = AtomicUsize::new(0);
-static ORIGINS: Mutex<Option<HashSet<u32>>> = Mutex::new(None);
+static CAPTURES: Mutex<Vec<Capture>> = Mutex::new(Vec::new());
 
-/// A stream began to capture, or ended it.
-pub fn note_capture(stream: StreamId, captures: bool) {
-    let mut origins = ORIGINS.lock().unwrap_or_else(PoisonError::into_inner);
-    let origins = origins.get_or_insert_default();
-    match captures {
-        true => origins.insert(stream.0),
-        false => origins.remove(&stream.0),
-    };
-    ACTIVE.store(origins.len(), Release);
+thread_local! {
+    /// `CUstreamCaptureMode` of the calling thread; global at first.
+    static MODE: Cell<u32> = const { Cell::new(GLOBAL) };
+    /// The calling thread's number; 0 before it was asked for.
+    static THREAD: Cell<u64> = const { Cell::new(0) };
+}
+
+fn thread() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    if THREAD.get() == 0 {
+        THREAD.set(NEXT.fetch_add(1, Relaxed));
+    }
+    THREAD.get()
+}
+
+fn captures() -> MutexGuard<'static, Vec<Capture>> {
+    CAPTURES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Begins a capture, which forbids what its mode says.
+pub fn begin(stream: &Working, mode: u32) -> Outcome {
+    if mode > RELAXED {
+        return Err(Status::INVALID_VALUE.into());
+    }
+    session::live()?.call(&StreamBeginCapture { stream: stream.id, mode: RELAXED })?;
+    let id = info(stream.id)?.id;
+    let (origin, context, blocking) = (stream.id, stream.context, stream.is_blocking());
+    let mut captures = captures();
+    captures.push(Capture { origin, id, context, blocking, mode, thread: thread() });
+    ACTIVE.store(captures.len(), Release);
+    Ok(())
+}
+
+/// The capture that a stream began is over.
+pub fn ended(stream: StreamId) {
+    let mut captures = captures();
+    captures.retain(|capture| capture.origin != stream);
+    ACTIVE.store(captures.len(), Release);
+}
+
+/// WRONG_THREAD if only another thread may end the stream's capture.
+pub fn check_thread(stream: StreamId) -> Outcome {
+    let anothers =
+        |c: &Capture| c.origin == stream && c.mode != RELAXED && c.thread != thread();
+    if captures().iter().any(anothers) { Err(WRONG_THREAD.into()) } else { Ok(()) }
 }
 
 fn is_origin(stream: StreamId) -> bool {
-    let origins = ORIGINS.lock().unwrap_or_else(PoisonError::into_inner);
-    origins.as_ref().is_some_and(|origins| origins.contains(&stream.0))
+    captures().iter().any(|capture| capture.origin == stream)
 }
 
 /// Whether any stream captures.
 #[inline]
 pub fn any() -> bool {
     ACTIVE.load(Acquire) > 0
-}
-
-/// Whether a stream of that context began a capture.
-pub fn any_of(context: &Context) -> bool {
-    let of_context = |stream: &crate::stream::Stream| {
-        std::ptr::eq(stream.context, context) && is_origin(stream.id)
-    };
-    any() && STREAMS.alive().any(|(_, stream)| of_context(stream))
 }
 
 /// Whether the stream captures, itself or by having joined a capture.
@@ -63,21 +119,121 @@ pub fn is_capturing(stream: &Working) -> Outcome<bool> {
 
 #[cold]
 fn ask(stream: StreamId) -> Outcome<bool> {
-    if is_origin(stream) {
-        return Ok(true);
-    }
-    let nodes = ArenaRef::default();
-    let question = StreamCaptureInfo { stream, graph: GraphId(0), nodes };
-    Ok(session::live()?.call(&question)?.status != 0)
+    Ok(is_origin(stream) || info(stream)?.status != 0)
 }
 
-thread_local! {
-    /// `CUstreamCaptureMode` of the calling thread; global at first.
-    static MODE: Cell<u32> = const { Cell::new(0) };
+/// What the executor says about a stream's capture.
+pub fn info(stream: StreamId) -> Outcome<StreamCaptureInfoReply> {
+    let nodes = ArenaRef::default();
+    session::live()?.call(&StreamCaptureInfo { stream, graph: GraphId(0), nodes })
+}
+
+/// The number of the capture that the stream takes part in.
+pub fn id_of(stream: StreamId) -> Outcome<u64> {
+    Ok(info(stream)?.id)
+}
+
+fn invalidate(stream: StreamId) -> Outcome {
+    session::live()?.call(&StreamCaptureInvalidate { stream })?;
+    Ok(())
+}
+
+/// Breaks the captures that are meant.
+fn invalidate_all(which: impl Fn(&Capture) -> bool) -> Outcome<bool> {
+    let captures = captures();
+    let origins: Vec<StreamId> =
+        captures.iter().filter(|capture| which(capture)).map(|capture| capture.origin).collect();
+    drop(captures);
+    origins.iter().try_for_each(|&origin| invalidate(origin))?;
+    Ok(!origins.is_empty())
+}
+
+/// Breaks the capture of that number, if it goes on.
+pub fn invalidate_capture(id: u64) -> Outcome {
+    invalidate_all(|capture| capture.id == id).map(drop)
+}
+
+/// Refuses a call that would wait for work: UNSUPPORTED on a stream that captures, which breaks the capture, and
+/// INVALIDATED once it is broken.
+#[inline]
+pub fn refuse(stream: &Working) -> Outcome {
+    if any() { refuse_on(stream.id) } else { Ok(()) }
+}
+
+#[cold]
+fn refuse_on(stream: StreamId) -> Outcome {
+    match info(stream)?.status {
+        0 => Ok(()),
+        STATUS_INVALIDATED => Err(INVALIDATED.into()),
+        _ => {
+            invalidate(stream)?;
+            Err(UNSUPPORTED.into())
+        }
+    }
+}
+
+/// Refuses work of a whole context in which a stream captures.
+pub fn refuse_in(context: &Context) -> Outcome {
+    if !any() {
+        return Ok(());
+    }
+    match invalidate_all(|capture| std::ptr::eq(capture.context, context))? {
+        true => Err(UNSUPPORTED.into()),
+        false => Ok(()),
+    }
+}
+
+/// Refuses what a capture forbids that this thread or, with the global mode, any thread began, unless this thread chose
+/// the relaxed mode: calls that may wait for the device, or change it for all streams.
+#[inline]
+pub fn unsafe_call() -> Outcome {
+    if any() { forbid() } else { Ok(()) }
+}
+
+#[cold]
+fn forbid() -> Outcome {
+    let (mode, thread) = (MODE.get(), thread());
+    let forbids = |capture: &Capture| match mode {
+        RELAXED => false,
+        _ if capture.thread == thread => capture.mode != RELAXED,
+        GLOBAL => capture.mode == GLOBAL,
+        _ => false,
+    };
+    if invalidate_all(forbids)? { Err(UNSUPPORTED.into()) } else { Ok(()) }
+}
+
+/// Refuses a use of the legacy default stream of a context in which a stream captures that it waits for.
+#[inline]
+pub fn legacy_use(context: &Context) -> Outcome {
+    if any() { refuse_legacy(context) } else { Ok(()) }
+}
+
+#[cold]
+fn refuse_legacy(context: &Context) -> Outcome {
+    match invalidate_all(|c| c.blocking && std::ptr::eq(c.context, context))? {
+        true => Err(IMPLICIT.into()),
+        false => Ok(()),
+    }
+}
+
+/// The same for a question, which breaks no capture.
+pub fn legacy_question(stream: &Working) -> Outcome {
+    let waits = |c: &Capture| c.blocking && std::ptr::eq(c.context, stream.context);
+    match any() && stream.is_legacy() && captures().iter().any(waits) {
+        true => Err(IMPLICIT.into()),
+        false => Ok(()),
+    }
+}
+
+/// A context's captures are gone with its streams.
+pub fn forget_context(context: &Context) {
+    let mut captures = captures();
+    captures.retain(|capture| !std::ptr::eq(capture.context, context));
+    ACTIVE.store(captures.len(), Release);
 }
 
 entry! {
-    /// Exchanges the calling thread's capture mode. Captures forbid no call here, see [`RELAXED`].
+    /// Exchanges the calling thread's capture mode.
     local fn cuThreadExchangeStreamCaptureMode(mode: Out<u32>) {
         let new = mode.get()?;
         if new > RELAXED {

@@ -46,8 +46,8 @@ enum Record {
     None,
     /// Complete when the ticket's point is reached.
     Posted(FenceTicket),
-    /// Part of a graph: nobody can wait for it from here.
-    Captured,
+    /// Part of the capture of that number: nobody can wait for it from here.
+    Captured(u64),
 }
 
 /// All events by handle.
@@ -74,7 +74,7 @@ impl Event {
         match *self.latest() {
             Record::None => true,
             Record::Posted(ticket) => live.session.is_reached(ticket),
-            Record::Captured => false,
+            Record::Captured(_) => false,
         }
     }
 
@@ -92,7 +92,7 @@ impl Event {
         if capturing::is_capturing(stream)? {
             let (event, stream, index) = (self.id, stream.id, NO_FENCE);
             live.post(&EventRecord { event, stream, flags, index, value: 0 })?;
-            *latest = Record::Captured;
+            *latest = Record::Captured(capturing::id_of(stream)?);
         } else {
             *latest = Record::Posted(live.session.record_event(self.id, stream.id, flags)?);
         }
@@ -101,10 +101,15 @@ impl Event {
 
     /// The point that its latest record is; `None` if there is nothing to wait for.
     fn ticket(&self) -> Outcome<Option<FenceTicket>> {
-        match *self.latest() {
-            Record::None => Ok(None),
+        let latest = *self.latest();
+        if let Record::Captured(capture) = latest {
+            capturing::invalidate_capture(capture)?;
+            return Err(capturing::CAPTURED_EVENT.into());
+        }
+        capturing::unsafe_call()?;
+        match latest {
             Record::Posted(ticket) => Ok(Some(ticket)),
-            Record::Captured => Err(capturing::UNSUPPORTED.into()),
+            _ => Ok(None),
         }
     }
 }
@@ -134,6 +139,9 @@ fn elapsed(place: Out<f32>, start: CUevent, end: CUevent) -> Outcome {
         return Err(Status::INVALID_HANDLE.into());
     }
     let live = session::live()?;
+    if [start, end].iter().any(|event| matches!(*event.latest(), Record::Captured(_))) {
+        return Err(capturing::CAPTURED_EVENT.into());
+    }
     for event in [start, end] {
         if matches!(*event.latest(), Record::Posted(ticket) if !live.session.is_reached(ticket)) {
             return Err(Status::NOT_READY.into());
@@ -210,7 +218,7 @@ entry! {
     /// Records an event behind all work of a context; null means the current one.
     post fn cuCtxRecordEvent(context: CUcontext, event: CUevent) {
         let (context, event) = (resolve_or_current(context)?, get(event)?);
-        refuse_captured(context)?;
+        capturing::refuse_in(context)?;
         let live = session::live()?;
         let default = Working::default_of(context);
         // The default stream waits for all streams but the non-blocking ones, so those are joined to it first.
@@ -228,21 +236,13 @@ entry! {
     /// Makes all later work of a context's streams wait for an event; null means the current context.
     post fn cuCtxWaitEvent(context: CUcontext, event: CUevent) {
         let (context, event) = (resolve_or_current(context)?, get(event)?);
-        refuse_captured(context)?;
+        capturing::refuse_in(context)?;
         let live = session::live()?;
         let default = context.id.default_stream();
         for stream in stream::non_blocking(context).chain([default]) {
             live.post(&StreamWaitEvent { stream, event: event.id, flags: 0 })?;
         }
         Ok(())
-    }
-}
-
-/// Work of a whole context can be no part of a graph.
-fn refuse_captured(context: &Context) -> Outcome {
-    match capturing::any_of(context) {
-        true => Err(capturing::UNSUPPORTED.into()),
-        false => Ok(()),
     }
 }
 

@@ -7,8 +7,9 @@ use crate::types::{CUhostFn, CUstream};
 use crate::{capturing, types};
 use ringbar_session::{HostFunction, HostFunctionToken};
 use ringbar_vocabulary::{LaunchHostFunction, Status};
+use std::collections::BTreeMap;
 use std::ffi::c_void;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// `CUstreamCallback`: called with the stream, the status of the work before, and the program's own data.
 pub type CUstreamCallback = Option<unsafe extern "C" fn(types::CUstream, u32, *mut c_void)>;
@@ -28,26 +29,58 @@ fn closure(function: CUhostFn, data: *mut c_void) -> Outcome<HostFunction> {
     }))
 }
 
+/// The function of the program and its data that a token stands for, if a graph or a capture may hold it.
+static PROGRAM: Mutex<BTreeMap<u64, (usize, usize)>> = Mutex::new(BTreeMap::new());
+
+fn program() -> MutexGuard<'static, BTreeMap<u64, (usize, usize)>> {
+    PROGRAM.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Makes a host function known for nodes of graphs; it stays until [`forget`].
 pub fn register_for_graph(function: CUhostFn, data: *mut c_void) -> Outcome<u64> {
-    let function = closure(function, data)?;
-    Ok(session::live()?.session.register_host_function(function, false)?.0)
+    let run = closure(function, data)?;
+    let token = session::live()?.session.register_host_function(run, false)?;
+    keep(token, function, data);
+    Ok(token.0)
+}
+
+fn keep(token: HostFunctionToken, function: CUhostFn, data: *mut c_void) {
+    let address = function.map_or(0, |function| (function as *const ()).expose_provenance());
+    program().insert(token.0, (address, data.expose_provenance()));
+}
+
+/// The function of the program and its data that a node's token stands for.
+pub fn program_of(token: u64) -> Option<(CUhostFn, *mut c_void)> {
+    let (function, data) = program().get(&token).copied()?;
+    let function = std::ptr::with_exposed_provenance::<()>(function);
+    // SAFETY: the address of a function of this type, or null, which is none.
+    let function = unsafe { std::mem::transmute::<*const (), CUhostFn>(function) };
+    Some((function, std::ptr::with_exposed_provenance_mut(data)))
 }
 
 /// No graph holds the function any more.
 pub fn forget(token: u64) {
+    program().remove(&token);
     if let Ok(live) = session::live() {
         live.session.forget_host_function(HostFunctionToken(token));
     }
 }
 
 /// Runs it when the stream gets there. What is captured may run any number of times.
-fn launch(live: &Live, stream: &Working, function: HostFunction) -> Outcome {
+fn launch(
+    live: &Live,
+    stream: &Working,
+    function: HostFunction,
+    named: Option<(CUhostFn, *mut c_void)>,
+) -> Outcome {
     let once = !capturing::is_capturing(stream)?;
     let token = live.session.register_host_function(function, once)?;
+    if let Some((function, data)) = named.filter(|_| !once) {
+        keep(token, function, data);
+    }
     let posted = live.post(&LaunchHostFunction { stream: stream.id, token: token.0 });
     if posted.is_err() {
-        live.session.forget_host_function(token);
+        forget(token.0);
     }
     posted.map(drop)
 }
@@ -56,7 +89,7 @@ stream_entry! {
     /// Runs a function of the program when the stream gets there.
     post fn cuLaunchHostFunc | cuLaunchHostFunc_ptsz[flavour](stream: CUstream, function: CUhostFn, data: *mut c_void) {
         let stream = working(stream, flavour)?;
-        launch(session::live()?, &stream, closure(function, data)?)
+        launch(session::live()?, &stream, closure(function, data)?, Some((function, data)))
     }
 
     /// The same with a function that is told the stream and how the work before it ended.
@@ -67,15 +100,13 @@ stream_entry! {
         }
         let handle = stream;
         let stream = working(stream, flavour)?;
-        if capturing::is_capturing(&stream)? {
-            return Err(capturing::UNSUPPORTED.into());
-        }
+        capturing::refuse(&stream)?;
         let data = Passed(data.expose_provenance());
         let function = Arc::new(move || {
             let data = std::ptr::with_exposed_provenance_mut(data.0);
             // SAFETY: the program gave this function to be called with this data, on any thread.
             unsafe { callback(handle, Status::SUCCESS.0, data) }
         });
-        launch(session::live()?, &stream, function)
+        launch(session::live()?, &stream, function, None)
     }
 }

@@ -92,18 +92,8 @@ stream_entry! {
         write(session::live()?, &working(stream, flavour)?, at, value.into(), flags, 32)
     }
 
-    /// The same, as CUDA 8 spelled it.
-    post fn cuStreamWriteValue32 | cuStreamWriteValue32_ptsz[flavour](stream: CUstream, at: CUdeviceptr, value: u32, flags: u32) {
-        write(session::live()?, &working(stream, flavour)?, at, value.into(), flags, 32)
-    }
-
     /// Writes a 64-bit value when the stream gets there.
     post fn cuStreamWriteValue64_v2 | cuStreamWriteValue64_v2_ptsz[flavour](stream: CUstream, at: CUdeviceptr, value: u64, flags: u32) {
-        write(session::live()?, &working(stream, flavour)?, at, value, flags, 64)
-    }
-
-    /// The same, as CUDA 9 spelled it.
-    post fn cuStreamWriteValue64 | cuStreamWriteValue64_ptsz[flavour](stream: CUstream, at: CUdeviceptr, value: u64, flags: u32) {
         write(session::live()?, &working(stream, flavour)?, at, value, flags, 64)
     }
 
@@ -112,28 +102,13 @@ stream_entry! {
         wait(session::live()?, &working(stream, flavour)?, at, value.into(), flags, 32)
     }
 
-    /// The same, as CUDA 8 spelled it.
-    post fn cuStreamWaitValue32 | cuStreamWaitValue32_ptsz[flavour](stream: CUstream, at: CUdeviceptr, value: u32, flags: u32) {
-        wait(session::live()?, &working(stream, flavour)?, at, value.into(), flags, 32)
-    }
-
     /// Makes later work of the stream wait for a 64-bit value.
     post fn cuStreamWaitValue64_v2 | cuStreamWaitValue64_v2_ptsz[flavour](stream: CUstream, at: CUdeviceptr, value: u64, flags: u32) {
         wait(session::live()?, &working(stream, flavour)?, at, value, flags, 64)
     }
 
-    /// The same, as CUDA 9 spelled it.
-    post fn cuStreamWaitValue64 | cuStreamWaitValue64_ptsz[flavour](stream: CUstream, at: CUdeviceptr, value: u64, flags: u32) {
-        wait(session::live()?, &working(stream, flavour)?, at, value, flags, 64)
-    }
-
     /// Several of these, in order.
     post fn cuStreamBatchMemOp_v2 | cuStreamBatchMemOp_v2_ptsz[flavour](stream: CUstream, count: u32, operations: In<CUstreamBatchMemOpParams>, flags: u32) {
-        batch(session::live()?, &working(stream, flavour)?, count, operations, flags)
-    }
-
-    /// The same, as CUDA 8 spelled it.
-    post fn cuStreamBatchMemOp | cuStreamBatchMemOp_ptsz[flavour](stream: CUstream, count: u32, operations: In<CUstreamBatchMemOpParams>, flags: u32) {
         batch(session::live()?, &working(stream, flavour)?, count, operations, flags)
     }
 }

@@ -72,7 +72,7 @@ fn look_up(
     version: i32,
     flags: u64,
     status: Out<u32>,
-) -> Outcome {
+) -> Outcome<bool> {
     let place = place.required()?;
     let name = name.str()?;
     if flags > PER_THREAD {
@@ -85,22 +85,22 @@ fn look_up(
     };
     status.set_if_wanted(code);
     place.set(found)?;
-    // Who asks for the reason is not told of it by the code as well.
-    if found.is_null() && status.is_null() {
-        return Err(Status::NOT_FOUND.into());
-    }
-    Ok(())
+    Ok(!found.is_null())
 }
 
 entry! {
     /// A function by name and version; NOT_FOUND if that version has none.
     free fn cuGetProcAddress(name: Text, place: Out<*const c_void>, version: i32, flags: u64) {
-        look_up(name, place, version, flags, Out::null())
+        match look_up(name, place, version, flags, Out::null())? {
+            true => Ok(()),
+            false => Err(Status::NOT_FOUND.into()),
+        }
     }
 
-    /// The same; says also whether the name or only the version was unknown, and then succeeds in either case.
+    /// The same, but succeeds in any case: what was not found is null. Says also whether the name or only the version was
+    /// unknown.
     free fn cuGetProcAddress_v2(name: Text, place: Out<*const c_void>, version: i32, flags: u64, status: Out<u32>) {
-        look_up(name, place, version, flags, status)
+        look_up(name, place, version, flags, status).map(drop)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The one session of the process, its threads' synchronous calls, and how it ends.
 
+use crate::capturing;
 use crate::failure::{Failure, Outcome};
 use ringbar::error::ChannelError;
 use ringbar::sync::{AtomicU32, Ordering::*};
@@ -86,9 +87,16 @@ pub(crate) fn is_sticky(status: Status) -> bool {
 
 impl Live {
     /// Posts a command; returns its position. Waits only while the ring is full.
+    ///
+    /// While any stream captures it waits until the command was executed, and answers with its failure: whether work can
+    /// be part of a graph is told by the call that brings it.
     #[inline]
     pub fn post<C: PostCommand>(&self, command: &C) -> Outcome<u64> {
-        Ok(self.session.post(command)?)
+        let position = self.session.post(command)?;
+        if capturing::any() {
+            self.session.wait_executed(position)?;
+        }
+        Ok(position)
     }
 
     /// Calls and waits for the answer.

@@ -68,8 +68,20 @@ impl Drop for Working {
 
 /// The stream that a handle means in the current context: null by the function's own spelling, 1 the legacy default
 /// stream, 2 the thread's own. INVALID_CONTEXT without a current context, INVALID_HANDLE for what is no stream.
+///
+/// The legacy default stream is refused while a stream captures that it waits for.
 #[inline]
 pub fn working(stream: CUstream, default: DefaultStream) -> Outcome<Working> {
+    let found = find(stream, default)?;
+    if found.is_legacy() {
+        capturing::legacy_use(found.context)?;
+    }
+    Ok(found)
+}
+
+/// The same for calls that give it no work.
+#[inline]
+pub fn find(stream: CUstream, default: DefaultStream) -> Outcome<Working> {
     let current = tls::current()?;
     let found = match (stream.0, default) {
         (0, DefaultStream::Legacy) | (LEGACY, _) => {
@@ -87,6 +99,17 @@ impl Working {
     pub(crate) fn default_of(context: &'static Context) -> Self {
         Self { id: context.id.default_stream(), context, stream: None }
     }
+
+    /// Whether it is the legacy default stream of its context.
+    #[inline]
+    pub(crate) fn is_legacy(&self) -> bool {
+        self.stream.is_none()
+    }
+
+    /// Whether the legacy default stream waits for it.
+    pub(crate) fn is_blocking(&self) -> bool {
+        self.stream.is_none_or(|stream| stream.flags & NON_BLOCKING == 0)
+    }
 }
 
 /// The streams of a context that its default stream does not wait for.
@@ -100,7 +123,7 @@ pub(crate) fn non_blocking(context: &'static Context) -> impl Iterator<Item = St
 /// The number of the stream that a handle means, for calls that give it no work.
 #[inline]
 pub fn resolve(stream: CUstream, default: DefaultStream) -> Outcome<StreamId> {
-    Ok(working(stream, default)?.id)
+    Ok(find(stream, default)?.id)
 }
 
 /// The streams that are threads' own default streams, one a context.
@@ -155,6 +178,7 @@ fn create(
 /// A context is destroyed with everything in it.
 pub fn forget_context(context: &Context) {
     let Ok(live) = session::live() else { return };
+    capturing::forget_context(context);
     live.session.forget_stream(context.id.default_stream());
     for (handle, stream) in STREAMS.alive() {
         if std::ptr::eq(stream.context, context) && STREAMS.remove(handle).is_some() {
@@ -165,9 +189,8 @@ pub fn forget_context(context: &Context) {
 
 /// Waits for all work of a stream, and reports what failed before.
 pub(crate) fn synchronise(live: &Live, stream: &Working) -> Outcome {
-    if capturing::is_capturing(stream)? {
-        return Err(capturing::UNSUPPORTED.into());
-    }
+    capturing::refuse(stream)?;
+    capturing::unsafe_call()?;
     await_ticket(live, stream.context, live.session.fence(stream.id)?)?;
     output::flush(stream.context)?;
     Ok(())
@@ -184,9 +207,8 @@ fn await_ticket(live: &Live, context: &Context, ticket: FenceTicket) -> Outcome 
 /// Waits for all work of a context: its default stream waits for all streams but the non-blocking ones.
 pub(crate) fn synchronise_context(context: &'static Context) -> Outcome {
     let live = session::live()?;
-    if capturing::any_of(context) {
-        return Err(capturing::UNSUPPORTED.into());
-    }
+    capturing::refuse_in(context)?;
+    capturing::unsafe_call()?;
     let mut tickets = vec![live.session.fence(context.id.default_stream())?];
     for (_, stream) in STREAMS.alive().filter(|(_, s)| std::ptr::eq(s.context, context)) {
         if stream.flags & NON_BLOCKING != 0 && stream.dirty.swap(false, AcqRel) {
@@ -250,6 +272,7 @@ fn destroy(handle: CUstream) -> Outcome {
     let stream = STREAMS.remove(handle).ok_or(Failure(Status::INVALID_HANDLE))?;
     stream.context.usable()?;
     session::live()?.session.destroy_stream(stream.id)?;
+    capturing::ended(stream.id);
     Ok(())
 }
 
@@ -301,9 +324,8 @@ stream_entry! {
     local fn cuStreamQuery | cuStreamQuery_ptsz[flavour](stream: CUstream) {
         let stream = working(stream, flavour)?;
         let live = session::live()?;
-        if capturing::is_capturing(&stream)? {
-            return Err(capturing::UNSUPPORTED.into());
-        }
+        capturing::refuse(&stream)?;
+        capturing::unsafe_call()?;
         if !live.session.query(stream.id)? {
             return Err(unready(live, stream.id, stream.unready()));
         }
@@ -328,27 +350,27 @@ stream_entry! {
 
     /// The flags that a stream was created with.
     local fn cuStreamGetFlags | cuStreamGetFlags_ptsz[flavour](stream: CUstream, flags: Out<u32>) {
-        flags.set(working(stream, flavour)?.flags())
+        flags.set(find(stream, flavour)?.flags())
     }
 
     /// The priority of a stream.
     local fn cuStreamGetPriority | cuStreamGetPriority_ptsz[flavour](stream: CUstream, priority: Out<i32>) {
-        priority.set(working(stream, flavour)?.priority())
+        priority.set(find(stream, flavour)?.priority())
     }
 
     /// A number that no other stream of this process has.
     local fn cuStreamGetId | cuStreamGetId_ptsz[flavour](stream: CUstream, id: Out<u64>) {
-        id.set(working(stream, flavour)?.id.0.into())
+        id.set(find(stream, flavour)?.id.0.into())
     }
 
     /// The context of a stream.
     local fn cuStreamGetCtx | cuStreamGetCtx_ptsz[flavour](stream: CUstream, context: Out<CUcontext>) {
-        context.set(working(stream, flavour)?.context.handle)
+        context.set(find(stream, flavour)?.context.handle)
     }
 
     /// The context of a stream; no stream belongs to a green context here.
     local fn cuStreamGetCtx_v2 | cuStreamGetCtx_v2_ptsz[flavour](stream: CUstream, context: Out<CUcontext>, green: Out<usize>) {
-        let stream = working(stream, flavour)?;
+        let stream = find(stream, flavour)?;
         context.set_if_wanted(stream.context.handle);
         green.set_if_wanted(0);
         Ok(())
@@ -356,13 +378,13 @@ stream_entry! {
 
     /// The device of a stream.
     local fn cuStreamGetDevice | cuStreamGetDevice_ptsz[flavour](stream: CUstream, device: Out<i32>) {
-        let stream = working(stream, flavour)?;
+        let stream = find(stream, flavour)?;
         device.set(stream.context.visible)
     }
 
     /// An attribute of a stream.
     sync fn cuStreamGetAttribute | cuStreamGetAttribute_ptsz[flavour](stream: CUstream, attribute: u32, value: Out<[u64; 4]>) {
-        let (stream, value) = (working(stream, flavour)?, value.required()?);
+        let (stream, value) = (find(stream, flavour)?, value.required()?);
         let reply = session::live()?.call(&StreamGetAttribute { stream: stream.id, attribute })?;
         value.set(reply.value)
     }

@@ -11,13 +11,16 @@ entries! {
     fn cudaEventCreateWithFlags(event: Out<'_, usize>, flags: u32) {
         driver::bind()?.cuEventCreate(event.present()?, flags)
     }
+
+    fn cudaEventElapsedTime(milliseconds: Out<'_, f32>, start: usize, end: usize) {
+        driver::bind()?.cuEventElapsedTime(milliseconds.present()?, start, end)
+    }
 }
 
 passed! {
     fn cudaEventQuery(event: usize) = cuEventQuery;
     fn cudaEventSynchronize(event: usize) = cuEventSynchronize;
     fn cudaEventDestroy(event: usize) = cuEventDestroy_v2;
-    fn cudaEventElapsedTime(milliseconds: Out<'_, f32>, start: usize, end: usize) = cuEventElapsedTime;
 }
 
 passed_streamed! {

@@ -33,16 +33,16 @@ fn driver_kernel(node: KernelNode) -> Outcome<DriverKernelNode> {
 }
 
 /// The program's form of a launch.
-fn program_kernel(node: DriverKernelNode) -> KernelNode {
+fn program_kernel(node: DriverKernelNode) -> Outcome<KernelNode> {
     let kernel = if node.kernel == 0 { node.function } else { node.kernel };
-    KernelNode {
-        function: module::host_function(kernel),
+    Ok(KernelNode {
+        function: module::host_function(kernel)?,
         grid: node.grid,
         block: node.block,
         shared_bytes: node.shared_bytes,
         parameters: node.parameters,
         extra: node.extra,
-    }
+    })
 }
 
 /// A copy that a node shall do: an empty one is none.
@@ -134,7 +134,7 @@ entries! {
         let kernel = kernel.present()?;
         let mut found = DriverKernelNode::default();
         driver::bind()?.cuGraphKernelNodeGetParams_v2(node, Out::to(&mut found))?;
-        kernel.set(program_kernel(found))
+        kernel.set(program_kernel(found)?)
     }
 
     fn cudaGraphKernelNodeSetParams(node: usize, kernel: In<'_, KernelNode>) {

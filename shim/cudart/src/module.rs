@@ -188,9 +188,9 @@ pub(crate) fn kernel(host: usize) -> Outcome<usize> {
     }
 }
 
-/// The host function of a kernel of the driver's, or else the kernel itself.
-pub(crate) fn host_function(kernel: usize) -> usize {
-    HOST_FUNCTIONS.get(kernel).copied().unwrap_or(kernel)
+/// The host function of a kernel of the driver's; INVALID_DEVICE_FUNCTION for one that the program did not register.
+pub(crate) fn host_function(kernel: usize) -> Outcome<usize> {
+    HOST_FUNCTIONS.get(kernel).copied().ok_or(Error::INVALID_DEVICE_FUNCTION)
 }
 
 /// The variable that a program knows by its host copy.

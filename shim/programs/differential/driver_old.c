@@ -2,6 +2,18 @@
 #define __CUDA_API_VERSION_INTERNAL
 #include "driver.h"
 
+// Spellings of a thread's own default stream that no header declares any more.
+CUresult cuStreamWriteValue32_ptsz(CUstream, CUdeviceptr, cuuint32_t, unsigned);
+CUresult cuStreamWriteValue64_ptsz(CUstream, CUdeviceptr, cuuint64_t, unsigned);
+CUresult cuStreamWaitValue32_ptsz(CUstream, CUdeviceptr, cuuint32_t, unsigned);
+CUresult cuStreamWaitValue64_ptsz(CUstream, CUdeviceptr, cuuint64_t, unsigned);
+CUresult cuStreamBatchMemOp_ptsz(CUstream, unsigned, CUstreamBatchMemOpParams *, unsigned);
+CUresult cuStreamBeginCapture_ptsz(CUstream);
+CUresult cuStreamGetCaptureInfo_ptsz(CUstream, CUstreamCaptureStatus *, cuuint64_t *);
+CUresult cuStreamGetCaptureInfo_v2_ptsz(CUstream, CUstreamCaptureStatus *, cuuint64_t *, CUgraph *, const CUgraphNode **, size_t *);
+CUresult cuStreamUpdateCaptureDependencies_ptsz(CUstream, CUgraphNode *, size_t, unsigned);
+CUresult cuStreamGetCtx_v2_ptsz(CUstream, CUcontext *, CUgreenCtx *);
+
 static void contexts(void) {
     CUcontext made = NULL;
     CUuuid uuid;
@@ -57,10 +69,61 @@ static void streams(void) {
     CALL(cuStreamWaitValue32, stream, block, 5, 0);
     CALL(cuStreamWriteValue64, stream, block + 8, 6, 0);
     CALL(cuStreamWaitValue64, stream, block + 8, 6, 0);
+    CALL(cuStreamWriteValue32_ptsz, stream, block, 5, 0);
+    CALL(cuStreamWaitValue32_ptsz, stream, block, 5, 0);
+    CALL(cuStreamWriteValue64_ptsz, stream, block + 8, 6, 0);
+    CALL(cuStreamWaitValue64_ptsz, stream, block + 8, 6, 0);
+    CUstreamBatchMemOpParams batch[1];
+    memset(batch, 0, sizeof batch);
+    batch[0].writeValue.operation = CU_STREAM_MEM_OP_WRITE_VALUE_32;
+    batch[0].writeValue.address = block;
+    batch[0].writeValue.value = 9;
+    CALL(cuStreamBatchMemOp, stream, 1, batch, 0);
+    CALL(cuStreamBatchMemOp_ptsz, stream, 1, batch, 0);
     CALL(cuStreamSynchronize, stream);
     CALL(cuMemcpyDtoH_v2, back, block, 16);
     SHOW("%llu %llu", (unsigned long long)back[0], (unsigned long long)back[1]);
+    CALL(cuStreamGetCtx_v2_ptsz, stream, &owner, &green);
+    SHOW("%d %d", owner == context, green == NULL);
     CALL(cuStreamDestroy, stream);
+}
+
+static void own_captures(void) {
+    CUstream stream = NULL;
+    CUgraph graph = NULL, under = NULL;
+    const CUgraphNode *dependencies = NULL;
+    CUgraphNode first = NULL;
+    CUstreamCaptureStatus status = (CUstreamCaptureStatus)9;
+    CUdeviceptr block = 0;
+    cuuint64_t id = 0;
+    size_t count = 0;
+    begin();
+    CALL(cuMemAlloc_v2, &block, 64);
+    CALL(cuStreamCreate, &stream, CU_STREAM_NON_BLOCKING);
+    CALL(cuStreamBeginCapture_ptsz, stream);
+    CALL(cuMemsetD32Async, block, 1, 4, stream);
+    CALL(cuStreamGetCaptureInfo_ptsz, stream, &status, &id);
+    SHOW("%d %d", (int)status, id != 0);
+    CALL(cuStreamGetCaptureInfo_v2_ptsz, stream, &status, &id, &under, &dependencies, &count);
+    SHOW("%d %zu", (int)status, count);
+    if (count > 0) first = dependencies[0];
+    CALL(cuStreamUpdateCaptureDependencies, stream, &first, 1, CU_STREAM_SET_CAPTURE_DEPENDENCIES);
+    CALL(cuStreamUpdateCaptureDependencies_ptsz, stream, &first, 1, CU_STREAM_SET_CAPTURE_DEPENDENCIES);
+    CALL(cuStreamEndCapture, stream, &graph);
+    CALL(cuGraphDestroy, graph);
+}
+
+static void old_nodes(void) {
+    CUgraph graph = NULL;
+    CUgraphNode node = NULL;
+    CUgraphNodeParams params;
+    begin();
+    CALL(cuGraphCreate, &graph, 0);
+    memset(&params, 0, sizeof params);
+    params.type = CU_GRAPH_NODE_TYPE_EMPTY;
+    CALL(cuGraphAddNode, &node, graph, NULL, 0, &params);
+    CALL(cuGraphAddNode, NULL, graph, NULL, 0, &params);
+    CALL(cuGraphDestroy, graph);
 }
 
 static void graphs(void) {
@@ -192,7 +255,7 @@ static void several(void) {
 int main(int count, char **arguments) {
     static const struct section sections[] = {
         {"contexts", contexts}, {"streams", streams}, {"graphs", graphs}, {"entry_points", entry_points},
-        {"several", several},
+        {"several", several}, {"own_captures", own_captures}, {"old_nodes", old_nodes},
     };
     return run_sections(sections, sizeof sections / sizeof *sections, count, arguments);
 }

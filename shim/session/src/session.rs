@@ -20,7 +20,7 @@ use ringbar::rendezvous::{self, Joined};
 use ringbar::spsc::Violation;
 use ringbar::sync::{AtomicU64, Ordering::Relaxed};
 use ringbar_vocabulary::{
-    Command, ContextId, EventId, FunctionId, GraphExecId, GraphId, HEADER_BYTES, INLINE_MAX_BYTES,
+    Command, ContextId, EventId, FailureStatus, FunctionId, GraphExecId, GraphId, HEADER_BYTES, INLINE_MAX_BYTES,
     MemoryId, ModuleId, PoolId, PostCommand, Status, StreamCreate, StreamDestroy, StreamId,
     VOCABULARY_HASH,
 };
@@ -285,7 +285,8 @@ impl Session {
         }
     }
 
-    /// Reports failures of posts that were not reported yet: the first with its position, later ones as a count.
+    /// Reports failures of posts that were not reported yet: the first of them with its position and status, or as a count
+    /// if the worker no longer knows it.
     pub fn check(&self) -> Result<(), SessionError> {
         let reported = self.shared.failures_reported.load(Relaxed);
         let Some((position, status)) = self.shared.client.first_post_error() else {
@@ -301,8 +302,17 @@ impl Session {
         match (mine && count > 0, reported) {
             (false, _) => Ok(()),
             (true, 0) => Err(SessionError::PostFailed { position, status: Status(status) }),
-            (true, _) => Err(SessionError::MorePostsFailed { count }),
+            (true, _) => Err(self.failure(reported).unwrap_or(SessionError::MorePostsFailed { count })),
         }
+    }
+
+    /// The failure of that number among all, if the worker still knows it.
+    #[cold]
+    fn failure(&self, number: u64) -> Option<SessionError> {
+        let told = self.caller().ok()?.call(&FailureStatus { number }).ok()?;
+        let status = Status(told.status);
+        (!status.is_success())
+            .then_some(SessionError::PostFailed { position: told.position, status })
     }
 
     /// The first posted command that failed, reported or not, also after the worker is gone: its position and status.

@@ -131,7 +131,7 @@ fn a_module_image_larger_than_the_staging_area_is_pinned_for_the_call() {
 }
 
 #[test]
-fn the_first_failed_post_surfaces_once_with_its_position_and_later_ones_as_a_count() {
+fn failed_posts_surface_once_each_time_with_position_and_status() {
     let rig = Rig::new();
     let bad = MemFree { at: DevicePtr(7) };
     rig.session.synchronise(StreamId::DEFAULT).expect("nothing failed yet");
@@ -141,7 +141,8 @@ fn the_first_failed_post_surfaces_once_with_its_position_and_later_ones_as_a_cou
     let SessionError::PostFailed { position: found, status } = error else { panic!("{error}") };
     assert_eq!((found, status), (position, Status::INVALID_VALUE));
     let error = rig.session.synchronise(StreamId::DEFAULT).expect_err("the second one");
-    assert!(matches!(error, SessionError::MorePostsFailed { count: 1 }), "{error}");
+    let SessionError::PostFailed { position: found, status } = error else { panic!("{error}") };
+    assert_eq!((found, status), (position + 1, Status::INVALID_VALUE));
     rig.session.synchronise(StreamId::DEFAULT).expect("all were reported");
     assert_eq!(rig.session.first_failure(), Some((position, Status::INVALID_VALUE)));
     rig.finish();

@@ -10,6 +10,9 @@ use ringbar::sync::Ordering::*;
 use ringbar_vocabulary::{ContextId, PrimaryContextReset, PrimaryContextRetain, Status};
 use std::sync::{MutexGuard, PoisonError};
 
+/// `CUDA_ERROR_PRIMARY_CONTEXT_ACTIVE`.
+const PRIMARY_CONTEXT_ACTIVE: Status = Status(708);
+
 impl Device {
     /// The device's primary context, live or not.
     pub(crate) fn primary(&'static self) -> Outcome<&'static Context> {
@@ -106,8 +109,11 @@ entry! {
         set_flags(device, flags)
     }
 
-    /// As `cuDevicePrimaryCtxSetFlags_v2`, under its first name.
+    /// The same under its first name: only while the primary context is not live.
     local fn cuDevicePrimaryCtxSetFlags(device: CUdevice, flags: u32) {
+        if *resolve_device(device)?.retained() > 0 {
+            return Err(PRIMARY_CONTEXT_ACTIVE.into());
+        }
         set_flags(device, flags)
     }
 

@@ -7,7 +7,9 @@ use crate::session::live;
 use crate::tls;
 use crate::types::CUcontext;
 use ringbar::sync::Ordering::*;
-use ringbar_vocabulary::{ContextGetLimit, ContextPeerAccess, ContextSetLimit, Status};
+use ringbar_vocabulary::{
+    ContextGetLimit, ContextPeerAccess, ContextResetL2, ContextSetLimit, Status,
+};
 
 /// `CU_LIMIT_MAX` of CUDA 13.0.
 const LIMITS: u32 = 0xb;
@@ -76,6 +78,13 @@ entry! {
         tls::current()?;
         least.set_if_wanted(0);
         greatest.set_if_wanted(GREATEST_PRIORITY);
+        Ok(())
+    }
+
+    /// Makes lines of the second-level cache that persist normal ones again.
+    sync fn cuCtxResetPersistingL2Cache() {
+        let context = tls::current()?.id;
+        live()?.call(&ContextResetL2 { context })?;
         Ok(())
     }
 

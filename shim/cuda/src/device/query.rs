@@ -5,7 +5,7 @@ use crate::arg::{Out, Text};
 use crate::failure::{Failure, Outcome};
 use crate::session::live;
 use crate::types::{CUdevice, CUuuid};
-use ringbar_vocabulary::{CAN_ACCESS_PEER, DevicePeerQuery, Status};
+use ringbar_vocabulary::{CAN_ACCESS_PEER, DevicePeerQuery, DeviceTextureWidth, Status};
 use std::ffi::c_char;
 
 /// `CUdevprop`.
@@ -148,6 +148,13 @@ entry! {
         value.set(0)
     }
 
+    /// How many elements of a format a texture over memory in a row may have.
+    sync fn cuDeviceGetTexture1DLinearMaxWidth(elements: Out<usize>, format: u32, channels: u32, device: CUdevice) {
+        let elements = elements.required()?;
+        let device = resolve(device)?.ordinal;
+        elements.set(live()?.call(&DeviceTextureWidth { device, format, channels })?.elements as usize)
+    }
+
     /// Whether one device can reach the memory of another.
     sync fn cuDeviceCanAccessPeer(value: Out<i32>, device: CUdevice, peer: CUdevice) {
         let value = value.required()?;
@@ -157,8 +164,11 @@ entry! {
     /// What two devices can do with each other.
     sync fn cuDeviceGetP2PAttribute(value: Out<i32>, attribute: u32, device: CUdevice, peer: CUdevice) {
         let value = value.required()?;
-        if attribute == 0 || attribute > 5 || device == peer {
+        if attribute == 0 || attribute > 5 {
             return Err(Status::INVALID_VALUE.into());
+        }
+        if device == peer {
+            return Err(Status::INVALID_DEVICE.into());
         }
         value.set(peer_query(device, peer, attribute)?)
     }

@@ -60,9 +60,7 @@ impl Spot {
         params: CUDA_MEMSET_NODE_PARAMS_v1,
         context: CUcontext,
     ) -> Outcome<NodeId> {
-        let node = live()?.call(&params.command(self.graph, context, &self.nodes)?)?.node;
-        remember(node, Remembered::Memset(params));
-        Ok(node)
+        Ok(live()?.call(&params.command(self.graph, context, &self.nodes)?)?.node)
     }
 
     pub(super) fn memcpy(&self, copy: CUDA_MEMCPY3D, context: CUcontext) -> Outcome<NodeId> {
@@ -90,11 +88,8 @@ impl Spot {
 
     pub(super) fn event(&self, handle: CUevent, wait: u32) -> Outcome<NodeId> {
         let event = event::resolve(handle)?;
-        let node = live()?
-            .call(&GraphAddEvent { graph: self.graph, event, wait, nodes: self.tail() })?
-            .node;
-        remember(node, Remembered::Event(handle));
-        Ok(node)
+        let add = GraphAddEvent { graph: self.graph, event, wait, nodes: self.tail() };
+        Ok(live()?.call(&add)?.node)
     }
 
     pub(super) fn child(&self, child: CUgraph) -> Outcome<NodeId> {

@@ -9,7 +9,7 @@ use crate::session::live;
 use crate::stream;
 use crate::types::{CUgraph, CUgraphNode, CUstream, DefaultStream};
 use ringbar_vocabulary::{
-    ArenaRef, GraphId, NodeId, Status, StreamBeginCapture, StreamCaptureDependencies,
+    ArenaRef, GraphId, NodeId, Status, StreamCaptureDependencies,
     StreamCaptureInfo, StreamCaptureInfoReply, StreamEndCapture, StreamId, Tail,
 };
 use std::cell::RefCell;
@@ -21,6 +21,8 @@ use super::params::CUgraphEdgeData;
 static CAPTURED: Mutex<Vec<&'static Graph>> = Mutex::new(Vec::new());
 /// `CU_STREAM_CAPTURE_STATUS_ACTIVE`.
 const ACTIVE: u32 = 1;
+/// `CUDA_ERROR_ILLEGAL_STATE`.
+const ILLEGAL_STATE: Status = Status(401);
 
 thread_local! {
     /// What the latest answer of dependencies points to, as CUDA's own list: valid until the thread asks again.
@@ -28,28 +30,33 @@ thread_local! {
     static EDGES: RefCell<Vec<CUgraphEdgeData>> = const { RefCell::new(Vec::new()) };
 }
 
+/// The number of a stream that is asked about.
+fn asked(stream: CUstream, default: DefaultStream) -> Outcome<StreamId> {
+    let stream = stream::find(stream, default)?;
+    capturing::legacy_question(&stream)?;
+    Ok(stream.id)
+}
+
 fn begin(stream: CUstream, default: DefaultStream, mode: u32) -> Outcome {
-    let stream = stream::resolve(stream, default)?;
-    if mode > 2 {
-        return Err(Status::INVALID_VALUE.into());
-    }
-    live()?.call(&StreamBeginCapture { stream, mode: capturing::RELAXED })?;
-    capturing::note_capture(stream, true);
-    Ok(())
+    capturing::begin(&stream::find(stream, default)?, mode)
 }
 
 fn end(stream: CUstream, default: DefaultStream, place: Out<CUgraph>) -> Outcome {
-    let place = place.required()?;
     let stream = stream::resolve(stream, default)?;
+    if !capturing::any() || capturing::info(stream)?.status == 0 {
+        return Err(ILLEGAL_STATE.into());
+    }
+    let place = place.required()?;
+    capturing::check_thread(stream)?;
     let live = live()?;
     let known = known_graph(stream)?;
     let id = live.session.graph_id()?;
     let ended = live.call(&StreamEndCapture { stream, graph: id });
     // A capture that failed is over as well, unless it was not this stream's to end.
     let goes_on = ended.is_err()
-        && ask(stream, GraphId(0), ArenaRef::default()).is_ok_and(|info| info.status != 0);
+        && capturing::info(stream).is_ok_and(|info| info.status != 0);
     if !goes_on {
-        capturing::note_capture(stream, false);
+        capturing::ended(stream);
     }
     if let Err(failure) = ended {
         place.set(Handle::NULL)?;
@@ -71,7 +78,7 @@ fn known_graph(stream: StreamId) -> Outcome<Option<&'static Graph>> {
     if empty {
         return Ok(None);
     }
-    let number = ask(stream, GraphId(0), ArenaRef::default())?.graph;
+    let number = capturing::info(stream)?.graph;
     let mut captured = CAPTURED.lock().unwrap_or_else(PoisonError::into_inner);
     let at = captured.iter().position(|graph| graph.id() == number);
     Ok(at.map(|at| captured.swap_remove(at)))
@@ -104,10 +111,10 @@ struct Places {
 
 fn info(stream: CUstream, default: DefaultStream, to: &Places) -> Outcome {
     let status = to.status.required()?;
-    let stream = stream::resolve(stream, default)?;
+    let stream = asked(stream, default)?;
     let wants_graph = !to.graph.is_null() || !to.nodes.is_null() || !to.count.is_null();
     if !wants_graph {
-        let reply = ask(stream, GraphId(0), ArenaRef::default())?;
+        let reply = capturing::info(stream)?;
         status.set(reply.status)?;
         if reply.status == ACTIVE {
             to.id.set_if_wanted(reply.id);
@@ -183,11 +190,11 @@ stream_entry! {
     /// Whether a stream captures.
     sync fn cuStreamIsCapturing | cuStreamIsCapturing_ptsz[default](stream: CUstream, status: Out<u32>) {
         let status = status.required()?;
-        let stream = stream::resolve(stream, default)?;
+        let stream = asked(stream, default)?;
         if !capturing::any() {
             return status.set(0);
         }
-        status.set(ask(stream, GraphId(0), ArenaRef::default())?.status)
+        status.set(capturing::info(stream)?.status)
     }
 
     /// Whether a stream captures, and the capture's number.

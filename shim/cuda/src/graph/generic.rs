@@ -2,6 +2,7 @@
 
 use super::add::Spot;
 use super::node::{set_kernel, set_memcpy, set_memset};
+use super::refer::{set_child, set_event, set_host};
 use super::params::{CUgraphEdgeData, CUgraphNodeParams, only_default};
 use super::{Exec, node_handle, resolve_exec, resolve_node};
 use crate::arg::{In, Out};
@@ -58,7 +59,14 @@ fn set(node: CUgraphNode, exec: Option<&Exec>, params: &CUgraphNodeParams) -> Ou
             let memset = part!(params.memset);
             set_memset(node, exec, memset.first, memset.context)
         }
-        3..=13 => Err(Status::NOT_SUPPORTED.into()),
+        3 => set_host(node, exec, part!(params.host)),
+        4 => match exec {
+            Some(exec) => set_child(node, exec, part!(params.child).graph),
+            None => Err(Status::NOT_SUPPORTED.into()),
+        },
+        6 => set_event(node, exec, part!(params.event), 1),
+        7 => set_event(node, exec, part!(params.event), 0),
+        5 | 8..=13 => Err(Status::NOT_SUPPORTED.into()),
         _ => Err(Status::INVALID_VALUE.into()),
     }
 }

@@ -1,7 +1,7 @@
 //! Graphs: captured from streams or built node by node, made executable, launched.
 //!
-//! The executor holds them. What a program may ask about a node that it added itself (its fill, copy, host function or
-//! event) is remembered here; a node that a capture made answers its kind, its edges, and a kernel's parameters.
+//! The executor holds them, and is asked what nodes are. Copies and host functions that the program added itself are
+//! remembered here as it said them.
 
 pub mod add;
 pub mod capture;
@@ -11,6 +11,7 @@ pub mod exec;
 pub mod generic;
 pub mod node;
 pub mod params;
+pub mod refer;
 
 use crate::failure::{Failure, Outcome};
 use crate::handles::{Handle, Kind, Table};

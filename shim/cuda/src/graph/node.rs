@@ -1,30 +1,36 @@
 //! What nodes are, and changing it.
 
 use super::params::*;
-use super::{Exec, resolve_exec, resolve_node};
+use super::{Exec, GRAPHS, resolve_exec, resolve_node};
 use crate::arg::{In, Out};
 use crate::failure::{Failure, Outcome};
 use crate::function::{FUNCTIONS, Function};
-use crate::memory::plan::CUDA_MEMCPY3D;
+use crate::handles::Handle;
+use crate::memory;
+use crate::memory::plan::{CUDA_MEMCPY3D, Side3D};
 use crate::session::live;
-use crate::types::{CUcontext, CUevent, CUgraphExec, CUgraphNode, CUhostFn, CUkernel};
+use crate::types::{CUcontext, CUgraphExec, CUgraphNode, CUhostFn, CUkernel};
 use ringbar_vocabulary::{
     ArenaRef, FunctionId, GraphExecId, GraphId, GraphKernelParams, GraphKernelParamsReply,
-    GraphNodeDestroy, GraphNodeType, GraphSetKernelParams, GraphSetMemcpy, GraphSetMemset, NodeId,
+    GraphMemcpyParams, GraphMemsetParams, GraphNodeDestroy, GraphNodeType, GraphSetKernelParams, GraphSetMemcpy, GraphSetMemset, NodeId,
     PARAM_BLOCK_MAX_BYTES, Status, Tail,
 };
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-/// What the program said about a node that the executor cannot be asked for.
+/// `CU_MEMORYTYPE_HOST` and `CU_MEMORYTYPE_DEVICE`.
+const MEMORY_HOST: u32 = 1;
+const MEMORY_DEVICE: u32 = 2;
+/// What the executor tells of a copy: 9 words.
+const COPY_BYTES: usize = 72;
+
+/// What the program said about a node, as it said it.
 #[derive(Clone, Copy)]
 pub(super) enum Remembered {
-    Memset(CUDA_MEMSET_NODE_PARAMS_v1),
     Memcpy(CUDA_MEMCPY3D),
     /// The function, and the address it is called with.
     Host(CUhostFn, usize),
-    Event(CUevent),
 }
 
 /// A kernel node's parameters as the program was given them: the block, and a pointer to each parameter in it.
@@ -37,6 +43,8 @@ struct Lent {
 struct Nodes {
     remembered: HashMap<u64, Remembered>,
     lent: HashMap<u64, Lent>,
+    /// Graphs inside nodes that the program asked for.
+    inside: HashMap<u64, Handle>,
 }
 
 static NODES: LazyLock<Mutex<Nodes>> = LazyLock::new(Mutex::default);
@@ -49,8 +57,65 @@ pub(super) fn remember(node: NodeId, what: Remembered) {
     nodes().remembered.insert(node.0, what);
 }
 
-fn remembered(node: NodeId) -> Outcome<Remembered> {
-    nodes().remembered.get(&node.0).copied().ok_or(Failure(Status::NOT_SUPPORTED))
+pub(super) fn remembered(node: NodeId) -> Option<Remembered> {
+    nodes().remembered.get(&node.0).copied()
+}
+
+/// The graph inside a node, under the handle that the program was given before or is given now.
+pub(super) fn graph_inside(
+    node: NodeId,
+    ask: impl FnOnce() -> Outcome<Handle>,
+) -> Outcome<Handle> {
+    if let Some(known) = nodes().inside.get(&node.0).copied() {
+        return Ok(known);
+    }
+    let graph = ask()?;
+    nodes().inside.insert(node.0, graph);
+    Ok(graph)
+}
+
+fn memset_params(node: NodeId) -> Outcome<CUDA_MEMSET_NODE_PARAMS_v1> {
+    let found = live()?.call(&GraphMemsetParams { node })?;
+    Ok(CUDA_MEMSET_NODE_PARAMS_v1 {
+        dst: found.dst.0,
+        pitch: found.pitch as usize,
+        value: found.value,
+        element_bytes: found.element_bytes,
+        width: found.width as usize,
+        height: found.height as usize,
+    })
+}
+
+/// As the program gave it, or as the executor tells of a captured one.
+fn memcpy_params(node: NodeId) -> Outcome<CUDA_MEMCPY3D> {
+    match remembered(node) {
+        Some(Remembered::Memcpy(copy)) => return Ok(copy),
+        Some(_) => return Err(Status::INVALID_VALUE.into()),
+        None => {}
+    }
+    let live = live()?;
+    let block = live.session.client().stage(COPY_BYTES as u64)?;
+    let copy = ArenaRef { addr: block.address(), len: block.len() };
+    live.call(&GraphMemcpyParams { node, copy })?;
+    let mut bytes = [0; COPY_BYTES];
+    block.read(0, &mut bytes).map_err(ringbar::Error::from)?;
+    let (words, _) = bytes.as_chunks::<8>();
+    let words: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
+    Ok(described(&words))
+}
+
+/// A copy from the words that the executor tells.
+fn described(words: &[u64]) -> CUDA_MEMCPY3D {
+    let side = |at: usize| {
+        let (address, pitch, slice) = (words[at], words[at + 1], words[at + 2]);
+        let is_host = memory::find(address).is_some_and(|entry| !entry.is_device());
+        let (host, device) = if is_host { (address as usize, 0) } else { (0, address) };
+        let height = slice.checked_div(pitch).unwrap_or(0) as usize;
+        let memory_type = if is_host { MEMORY_HOST } else { MEMORY_DEVICE };
+        Side3D { memory_type, host, device, pitch: pitch as usize, height, ..Side3D::default() }
+    };
+    let [width_bytes, height, depth] = [6, 7, 8].map(|at| words[at] as usize);
+    CUDA_MEMCPY3D { dst: side(0), src: side(3), width_bytes, height, depth }
 }
 
 /// `CUgraphNodeType` of a node.
@@ -63,6 +128,9 @@ fn destroy(node: NodeId) -> Outcome {
     let mut nodes = nodes();
     nodes.remembered.remove(&node.0);
     nodes.lent.remove(&node.0);
+    if let Some(graph) = nodes.inside.remove(&node.0) {
+        GRAPHS.remove(graph);
+    }
     Ok(())
 }
 
@@ -81,6 +149,12 @@ fn ask_kernel(node: NodeId) -> Outcome<(GraphKernelParamsReply, Box<[u64]>)> {
     block.read(0, &mut bytes).map_err(ringbar::Error::from)?;
     let words = bytes.as_chunks::<8>().0.iter();
     Ok((reply, words.map(|word| u64::from_ne_bytes(*word)).collect()))
+}
+
+/// The kernel of a library that a function is; null for a function of a module.
+fn kernel_of(function: &Function) -> CUkernel {
+    let found = KERNELS.alive().find(|(_, kernel)| kernel.is(function));
+    found.map_or(CUkernel::NULL, |(handle, _)| handle)
 }
 
 /// A kernel node's parameters; the pointers in them are valid until the node is asked again or destroyed.
@@ -102,13 +176,13 @@ fn kernel_params(node: NodeId) -> Outcome<CUDA_KERNEL_NODE_PARAMS_v2> {
     };
     Ok(CUDA_KERNEL_NODE_PARAMS_v2 {
         first,
-        kernel: CUkernel::NULL,
+        kernel: kernel_of(function),
         context: function.module.context.handle,
     })
 }
 
 /// The number of an executable graph for commands; 0 stands for the node's own graph.
-fn number(exec: Option<&Exec>) -> GraphExecId {
+pub(super) fn number(exec: Option<&Exec>) -> GraphExecId {
     exec.map_or(GraphExecId(0), |exec| exec.id)
 }
 
@@ -150,9 +224,6 @@ pub(super) fn set_memset(
         value: c.value,
         element_bytes: c.element_bytes,
     })?;
-    if exec.is_none() {
-        remember(node, Remembered::Memset(params));
-    }
     Ok(())
 }
 
@@ -178,13 +249,6 @@ pub(super) fn set_memcpy(
         remember(node, Remembered::Memcpy(copy));
     }
     Ok(())
-}
-
-fn event_of(node: CUgraphNode) -> Outcome<CUevent> {
-    match remembered(resolve_node(node)?)? {
-        Remembered::Event(event) => Ok(event),
-        _ => Err(Status::INVALID_VALUE.into()),
-    }
 }
 
 entry! {
@@ -231,13 +295,10 @@ entry! {
         set_kernel(resolve_node(node)?, Some(resolve_exec(exec)?), &params.get()?)
     }
 
-    /// What a memset node fills, if the program added it itself.
-    local fn cuGraphMemsetNodeGetParams(node: CUgraphNode, params: Out<CUDA_MEMSET_NODE_PARAMS_v1>) {
+    /// What a memset node fills.
+    sync fn cuGraphMemsetNodeGetParams(node: CUgraphNode, params: Out<CUDA_MEMSET_NODE_PARAMS_v1>) {
         let params = params.required()?;
-        match remembered(resolve_node(node)?)? {
-            Remembered::Memset(found) => params.set(found),
-            _ => Err(Status::INVALID_VALUE.into()),
-        }
+        params.set(memset_params(resolve_node(node)?)?)
     }
 
     /// Changes what a memset node fills, in the current context.
@@ -250,13 +311,10 @@ entry! {
         set_memset(resolve_node(node)?, Some(resolve_exec(exec)?), params.get()?, context)
     }
 
-    /// What a copy node copies, if the program added it itself.
-    local fn cuGraphMemcpyNodeGetParams(node: CUgraphNode, copy: Out<CUDA_MEMCPY3D>) {
+    /// What a copy node copies.
+    sync fn cuGraphMemcpyNodeGetParams(node: CUgraphNode, copy: Out<CUDA_MEMCPY3D>) {
         let copy = copy.required()?;
-        match remembered(resolve_node(node)?)? {
-            Remembered::Memcpy(found) => copy.set(found),
-            _ => Err(Status::INVALID_VALUE.into()),
-        }
+        copy.set(memcpy_params(resolve_node(node)?)?)
     }
 
     /// Changes what a copy node copies, in the current context.
@@ -267,28 +325,5 @@ entry! {
     /// Changes what a copy node of an executable graph copies.
     sync fn cuGraphExecMemcpyNodeSetParams(exec: CUgraphExec, node: CUgraphNode, copy: In<CUDA_MEMCPY3D>, context: CUcontext) {
         set_memcpy(resolve_node(node)?, Some(resolve_exec(exec)?), copy.get()?, context)
-    }
-
-    /// What a host node calls, if the program added it itself.
-    local fn cuGraphHostNodeGetParams(node: CUgraphNode, params: Out<CUDA_HOST_NODE_PARAMS>) {
-        let params = params.required()?;
-        match remembered(resolve_node(node)?)? {
-            Remembered::Host(function, data) => {
-                params.set(CUDA_HOST_NODE_PARAMS { function, data: std::ptr::with_exposed_provenance_mut(data) })
-            }
-            _ => Err(Status::INVALID_VALUE.into()),
-        }
-    }
-
-    /// The event that a node records, if the program added it itself.
-    local fn cuGraphEventRecordNodeGetEvent(node: CUgraphNode, event: Out<CUevent>) {
-        let event = event.required()?;
-        event.set(event_of(node)?)
-    }
-
-    /// The event that a node waits for, if the program added it itself.
-    local fn cuGraphEventWaitNodeGetEvent(node: CUgraphNode, event: Out<CUevent>) {
-        let event = event.required()?;
-        event.set(event_of(node)?)
     }
 }

@@ -4,7 +4,7 @@ use super::map::{Entry, What};
 use crate::arg::Out;
 use crate::failure::Outcome;
 use crate::types::CUdeviceptr;
-use crate::{session, tls};
+use crate::{capturing, session, tls};
 use ringbar_vocabulary::{DevicePtr, MemAlloc, MemAllocPitch, MemFree, MemGetInfo, Status};
 
 /// `CU_MEM_ATTACH_GLOBAL` and `CU_MEM_ATTACH_HOST`.
@@ -12,10 +12,11 @@ const ATTACH: [u32; 2] = [1, 2];
 
 /// Frees what `cuMemFree` may free. Nothing at address 0.
 fn free(at: CUdeviceptr) -> Outcome {
-    tls::current()?;
     if at == 0 {
+        tls::current()?;
         return Ok(());
     }
+    capturing::unsafe_call()?;
     let live = session::live()?;
     let freed =
         |entry: &Entry| matches!(entry.what, What::Device | What::Pool(_) | What::Managed(_));
@@ -35,6 +36,7 @@ entry! {
         if bytes == 0 {
             return Err(Status::INVALID_VALUE.into());
         }
+        capturing::unsafe_call()?;
         let bytes = bytes as u64;
         let at = session::live()?.call(&MemAlloc { context: context.id, bytes })?.at.0;
         super::remember(at, bytes, What::Device, context);
@@ -53,6 +55,7 @@ entry! {
         if width_bytes == 0 || height == 0 || !matches!(element_bytes, 4 | 8 | 16) {
             return Err(Status::INVALID_VALUE.into());
         }
+        capturing::unsafe_call()?;
         let (width_bytes, height) = (width_bytes as u64, height as u64);
         let reply = session::live()?.call(&MemAllocPitch { context: context.id, width_bytes, height, element_bytes })?;
         super::remember(reply.at.0, reply.pitch.saturating_mul(height), What::Device, context);
@@ -67,6 +70,7 @@ entry! {
         if bytes == 0 || !ATTACH.contains(&flags) {
             return Err(Status::INVALID_VALUE.into());
         }
+        capturing::unsafe_call()?;
         let block = session::live()?.session.pin_shared(bytes as u64, 0)?;
         let at = block.pointer as u64;
         super::remember(at, bytes as u64, What::Managed(block), context);

@@ -4,7 +4,7 @@ use super::map::{Entry, What};
 use crate::arg::Out;
 use crate::failure::Outcome;
 use crate::types::CUdeviceptr;
-use crate::{session, tls};
+use crate::{capturing, session, tls};
 use ringbar_vocabulary::Status;
 
 /// `CU_MEMHOSTALLOC_PORTABLE`, `DEVICEMAP`, `WRITECOMBINED`.
@@ -29,6 +29,7 @@ fn alloc(place: Out<usize>, bytes: usize, flags: u32) -> Outcome {
     if bytes == 0 {
         return place.set(0);
     }
+    capturing::unsafe_call()?;
     let block = session::live()?.session.pin_shared(bytes as u64, flags)?;
     let what = What::Pinned { block, flags };
     super::remember(block.pointer as u64, bytes as u64, what, context);
@@ -42,6 +43,7 @@ fn register(at: usize, bytes: usize, flags: u32) -> Outcome {
     if at == 0 || bytes == 0 || flags & !REGISTER_FLAGS != 0 || start.checked_add(len).is_none() {
         return Err(Status::INVALID_VALUE.into());
     }
+    capturing::unsafe_call()?;
     let mut map = super::write();
     if map.overlapping(start, len).is_some() {
         return Err(ALREADY_REGISTERED.into());
@@ -74,6 +76,7 @@ entry! {
         if at == 0 {
             return Ok(());
         }
+        capturing::unsafe_call()?;
         let live = session::live()?;
         let pinned = |entry: &Entry| matches!(entry.what, What::Pinned { .. });
         let entry = super::write().remove_if(at as u64, pinned).ok_or(Status::INVALID_VALUE)?;
@@ -118,6 +121,7 @@ entry! {
     /// Takes back a registration.
     local fn cuMemHostUnregister(at: usize) {
         tls::current()?;
+        capturing::unsafe_call()?;
         let registered = |entry: &Entry| matches!(entry.what, What::Registered { .. });
         super::write().remove_if(at as u64, registered).ok_or(NOT_REGISTERED)?;
         Ok(())

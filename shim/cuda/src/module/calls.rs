@@ -3,7 +3,7 @@
 use super::{Module, accept, resolve};
 use crate::arg::{Out, Text};
 use crate::failure::{Failure, Outcome};
-use crate::image;
+use crate::{capturing, image};
 use crate::tls;
 use crate::types::{CUdeviceptr, CUfunction, CUmodule};
 use ringbar_vocabulary::Status;
@@ -19,6 +19,7 @@ const FILE_NOT_FOUND: Status = Status(301);
 fn load(place: Out<CUmodule>, address: *const c_void) -> Outcome {
     let place = place.required()?;
     let context = tls::current()?;
+    capturing::unsafe_call()?;
     // SAFETY: the caller of the C function vouches for a whole image.
     let image = unsafe { image::at(address) }?;
     place.set(Module::load(context, image)?.handle)
@@ -79,6 +80,9 @@ entry! {
     /// A variable of a module by name: first byte and size, whichever is wanted.
     sync fn cuModuleGetGlobal_v2(address: Out<CUdeviceptr>, bytes: Out<usize>, module: CUmodule, name: Text) {
         let name = name.bytes()?;
+        if address.is_null() && bytes.is_null() {
+            return Err(Status::INVALID_VALUE.into());
+        }
         let (at, size) = resolve(module)?.global(name)?;
         address.set_if_wanted(at);
         bytes.set_if_wanted(size as usize);

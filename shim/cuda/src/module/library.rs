@@ -159,6 +159,11 @@ impl Library {
 }
 
 impl Kernel {
+    /// Whether the function is this kernel in the context that asked for it first.
+    pub fn is(&self, function: &Function) -> bool {
+        self.first.get().is_some_and(|(_, first)| std::ptr::eq(*first, function))
+    }
+
     /// The function that it is in a context.
     #[inline]
     pub fn function_in(&'static self, context: &'static Context) -> Outcome<&'static Function> {
