@@ -96,8 +96,7 @@ pub fn ended(stream: StreamId) {
 
 /// WRONG_THREAD if only another thread may end the stream's capture.
 pub fn check_thread(stream: StreamId) -> Outcome {
-    let anothers =
-        |c: &Capture| c.origin == stream && c.mode != RELAXED && c.thread != thread();
+    let anothers = |c: &Capture| c.origin == stream && c.mode != RELAXED && c.thread != thread();
     if captures().iter().any(anothers) { Err(WRONG_THREAD.into()) } else { Ok(()) }
 }
 

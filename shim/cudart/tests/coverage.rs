@@ -8,7 +8,7 @@ use std::path::Path;
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/COVERAGE.md");
 const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../programs");
 
-/// Every word of the programs' sources.
+/// Every word of the programs' sources, and what the differential programs call.
 fn words_of_programs() -> BTreeSet<String> {
     let mut words = BTreeSet::new();
     for file in std::fs::read_dir(PROGRAMS).expect("the programs are there") {
@@ -19,6 +19,8 @@ fn words_of_programs() -> BTreeSet<String> {
             words.extend(text.split(|c| !is_word(c)).map(str::to_owned));
         }
     }
+    let compared = std::fs::read_to_string(format!("{PROGRAMS}/differential/called.txt"));
+    words.extend(compared.expect("the list is there").lines().map(str::to_owned));
     // What the compiler's own code calls in each of them.
     let compiler = "__cudaRegisterFatBinary __cudaRegisterFatBinaryEnd __cudaUnregisterFatBinary \
         __cudaRegisterFunction __cudaRegisterVar __cudaGetKernel __cudaLaunchKernel \

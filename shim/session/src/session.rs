@@ -20,9 +20,9 @@ use ringbar::rendezvous::{self, Joined};
 use ringbar::spsc::Violation;
 use ringbar::sync::{AtomicU64, Ordering::Relaxed};
 use ringbar_vocabulary::{
-    Command, ContextId, EventId, FailureStatus, FunctionId, GraphExecId, GraphId, HEADER_BYTES, INLINE_MAX_BYTES,
-    MemoryId, ModuleId, PoolId, PostCommand, Status, StreamCreate, StreamDestroy, StreamId,
-    VOCABULARY_HASH,
+    Command, ContextId, EventId, FailureStatus, FunctionId, GraphExecId, GraphId, HEADER_BYTES,
+    INLINE_MAX_BYTES, MemoryId, ModuleId, PoolId, PostCommand, Status, StreamCreate, StreamDestroy,
+    StreamId, VOCABULARY_HASH,
 };
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -302,7 +302,9 @@ impl Session {
         match (mine && count > 0, reported) {
             (false, _) => Ok(()),
             (true, 0) => Err(SessionError::PostFailed { position, status: Status(status) }),
-            (true, _) => Err(self.failure(reported).unwrap_or(SessionError::MorePostsFailed { count })),
+            (true, _) => {
+                Err(self.failure(reported).unwrap_or(SessionError::MorePostsFailed { count }))
+            }
         }
     }
 

@@ -405,7 +405,8 @@ pub(super) fn a_graph_inside_a_node_is_given_out_and_changed(rig: &mut Rig) {
     let (other, ..) = build(rig, a, b, 8);
     let (graph, number) = (GraphId(rig.id()), GraphId(rig.id()));
     rig.call(GraphCreate { graph }).expect("a graph");
-    let node = rig.call(GraphAddChild { graph, child, nodes: Tail::Inline(&[]) }).expect("a node").node;
+    let node =
+        rig.call(GraphAddChild { graph, child, nodes: Tail::Inline(&[]) }).expect("a node").node;
     let ask = GraphNodeObject { node, kind: GRAPH, graph: number };
     let inside = GraphId(rig.call(ask).expect("a graph").object as u32);
     assert_eq!(nodes(rig, inside, 0).len(), 2);

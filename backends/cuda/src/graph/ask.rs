@@ -1,6 +1,6 @@
 //! What nodes refer to: asked, and changed.
 
-use crate::api::{Copy3D, CopyEnd};
+use crate::api::{Copy3D, CopyEnd, Raw};
 use crate::host_function::run_kept;
 use crate::live::Live;
 use cudarc::driver::sys::{CUDA_HOST_NODE_PARAMS, CUDA_MEMSET_NODE_PARAMS};
@@ -145,14 +145,14 @@ impl Live {
         Ok(GraphNodeObjectReply { object })
     }
 
-    fn token_of_node(&self, node: crate::api::Raw) -> Result<u64, Status> {
+    fn token_of_node(&self, node: Raw) -> Result<u64, Status> {
         let mut found = CUDA_HOST_NODE_PARAMS { fn_: None, userData: std::ptr::null_mut() };
         // SAFETY: a place of this frame.
         unsafe { self.api.cuGraphHostNodeGetParams(node, &mut found) }?;
         self.host_functions.token_of(found.userData).ok_or(Status::INVALID_HANDLE)
     }
 
-    fn graph_inside(&mut self, c: GraphNodeObject, node: crate::api::Raw) -> Result<u64, Status> {
+    fn graph_inside(&mut self, c: GraphNodeObject, node: Raw) -> Result<u64, Status> {
         let mut graph = 0;
         self.api.cuGraphChildGraphNodeGetGraph(node, &mut graph)?;
         if let Some(known) = self.graphs.number_of(graph) {
@@ -163,7 +163,7 @@ impl Live {
         Ok(c.graph.0.into())
     }
 
-    fn event_of_node(&self, kind: u32, node: crate::api::Raw) -> Result<u64, Status> {
+    fn event_of_node(&self, kind: u32, node: Raw) -> Result<u64, Status> {
         let mut raw = 0;
         match kind {
             WAIT_EVENT => self.api.cuGraphEventWaitNodeGetEvent(node, &mut raw),
@@ -180,7 +180,8 @@ mod tests {
 
     #[test]
     fn an_end_is_told_by_the_address_of_its_first_byte() {
-        let end = CopyEnd { memory_type: 2, device: 1000, pitch: 10, height: 4, ..CopyEnd::default() };
+        let end =
+            CopyEnd { memory_type: 2, device: 1000, pitch: 10, height: 4, ..CopyEnd::default() };
         assert_eq!(corner(&end), Ok([1000, 10, 40]));
         let end = CopyEnd { memory_type: 1, host: 5000, x_bytes: 3, y: 2, z: 1, ..end };
         assert_eq!(corner(&end), Ok([5000 + 40 + 20 + 3, 10, 40]));

@@ -457,7 +457,10 @@ mod tests {
         graphs.insert_inside(GraphId(3), 0xc0, NodeId(3));
         graphs.insert_inside(GraphId(4), 0xd0, NodeId(2));
         graphs.forget_inside(0xa0, Some(NodeId(1)));
-        assert_eq!([1, 2, 3, 4].map(|id| graphs.graph(GraphId(id)).is_ok()), [true, false, false, true]);
+        assert_eq!(
+            [1, 2, 3, 4].map(|id| graphs.graph(GraphId(id)).is_ok()),
+            [true, false, false, true]
+        );
         assert_eq!(graphs.node(NodeId(3)), Err(Status::INVALID_HANDLE));
         graphs.forget_inside(0xa0, None);
         assert!(graphs.graph(GraphId(4)).is_err() && graphs.graph(GraphId(1)).is_ok());

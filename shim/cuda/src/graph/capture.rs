@@ -9,8 +9,8 @@ use crate::session::live;
 use crate::stream;
 use crate::types::{CUgraph, CUgraphNode, CUstream, DefaultStream};
 use ringbar_vocabulary::{
-    ArenaRef, GraphId, NodeId, Status, StreamCaptureDependencies,
-    StreamCaptureInfo, StreamCaptureInfoReply, StreamEndCapture, StreamId, Tail,
+    ArenaRef, GraphId, NodeId, Status, StreamCaptureDependencies, StreamCaptureInfo,
+    StreamCaptureInfoReply, StreamEndCapture, StreamId, Tail,
 };
 use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};
@@ -53,8 +53,7 @@ fn end(stream: CUstream, default: DefaultStream, place: Out<CUgraph>) -> Outcome
     let id = live.session.graph_id()?;
     let ended = live.call(&StreamEndCapture { stream, graph: id });
     // A capture that failed is over as well, unless it was not this stream's to end.
-    let goes_on = ended.is_err()
-        && capturing::info(stream).is_ok_and(|info| info.status != 0);
+    let goes_on = ended.is_err() && capturing::info(stream).is_ok_and(|info| info.status != 0);
     if !goes_on {
         capturing::ended(stream);
     }

@@ -2,8 +2,8 @@
 
 use super::add::Spot;
 use super::node::{set_kernel, set_memcpy, set_memset};
-use super::refer::{set_child, set_event, set_host};
 use super::params::{CUgraphEdgeData, CUgraphNodeParams, only_default};
+use super::refer::{set_child, set_event, set_host};
 use super::{Exec, node_handle, resolve_exec, resolve_node};
 use crate::arg::{In, Out};
 use crate::failure::Outcome;

@@ -8,12 +8,13 @@ use crate::function::{FUNCTIONS, Function};
 use crate::handles::Handle;
 use crate::memory;
 use crate::memory::plan::{CUDA_MEMCPY3D, Side3D};
+use crate::module::KERNELS;
 use crate::session::live;
 use crate::types::{CUcontext, CUgraphExec, CUgraphNode, CUhostFn, CUkernel};
 use ringbar_vocabulary::{
     ArenaRef, FunctionId, GraphExecId, GraphId, GraphKernelParams, GraphKernelParamsReply,
-    GraphMemcpyParams, GraphMemsetParams, GraphNodeDestroy, GraphNodeType, GraphSetKernelParams, GraphSetMemcpy, GraphSetMemset, NodeId,
-    PARAM_BLOCK_MAX_BYTES, Status, Tail,
+    GraphMemcpyParams, GraphMemsetParams, GraphNodeDestroy, GraphNodeType, GraphSetKernelParams,
+    GraphSetMemcpy, GraphSetMemset, NodeId, PARAM_BLOCK_MAX_BYTES, Status, Tail,
 };
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -62,10 +63,7 @@ pub(super) fn remembered(node: NodeId) -> Option<Remembered> {
 }
 
 /// The graph inside a node, under the handle that the program was given before or is given now.
-pub(super) fn graph_inside(
-    node: NodeId,
-    ask: impl FnOnce() -> Outcome<Handle>,
-) -> Outcome<Handle> {
+pub(super) fn graph_inside(node: NodeId, ask: impl FnOnce() -> Outcome<Handle>) -> Outcome<Handle> {
     if let Some(known) = nodes().inside.get(&node.0).copied() {
         return Ok(known);
     }

@@ -60,12 +60,7 @@ fn event_of(node: CUgraphNode, kind: u32) -> Outcome<CUevent> {
     found.map(|(handle, _)| handle).ok_or(Failure(Status::INVALID_VALUE))
 }
 
-pub(super) fn set_event(
-    node: NodeId,
-    exec: Option<&Exec>,
-    event: CUevent,
-    wait: u32,
-) -> Outcome {
+pub(super) fn set_event(node: NodeId, exec: Option<&Exec>, event: CUevent, wait: u32) -> Outcome {
     let event = event::resolve(event)?;
     live()?.call(&GraphSetEvent { node, exec: number(exec), event, wait })?;
     Ok(())

@@ -3,9 +3,9 @@
 use super::{Module, accept, resolve};
 use crate::arg::{Out, Text};
 use crate::failure::{Failure, Outcome};
-use crate::{capturing, image};
 use crate::tls;
 use crate::types::{CUdeviceptr, CUfunction, CUmodule};
+use crate::{capturing, image};
 use ringbar_vocabulary::Status;
 use std::ffi::{OsStr, c_void};
 use std::os::unix::ffi::OsStrExt;
