@@ -22,8 +22,6 @@ use std::time::{Duration, Instant};
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Every so many looks the worker is asked about the stream.
 const LOOKS_PER_QUESTION: u32 = 2;
-/// How long a query waits for the fence that it had to post: on an idle stream a device writes it within microseconds.
-const QUERY_PATIENCE: Duration = Duration::from_micros(100);
 /// Status codes that make a device unusable: after one of these no fence is written any more.
 const STICKY: std::ops::RangeInclusive<u32> = 700..=799;
 
@@ -67,6 +65,8 @@ struct Word {
     covers: AtomicU64,
     /// Position of the command that writes it.
     position: AtomicU64,
+    /// What the session had posted when the stream was last found idle.
+    idle_at: AtomicU64,
 }
 
 impl Word {
@@ -100,6 +100,7 @@ impl FenceWords {
         let word = words.take(self.limit, client)?;
         // What it covered was another stream's work.
         word.covers.store(u64::MAX, Release);
+        word.idle_at.store(u64::MAX, Release);
         words.by_stream.insert(stream.0, Arc::clone(&word));
         Ok(word)
     }
@@ -141,7 +142,7 @@ impl Words {
         let index = self.fresh;
         self.fresh += 1;
         let [issued, covers, position] = [const { AtomicU64::new(0) }; 3];
-        Word { index, issued, covers, position }
+        Word { index, issued, covers, position, idle_at: AtomicU64::new(u64::MAX) }
     }
 }
 
@@ -169,21 +170,32 @@ impl Session {
         self.mark(&word, stream, |index, value| EventRecord { event, stream, flags, index, value })
     }
 
-    /// Whether everything posted to `stream` so far is done. Asks with a fence only where the last one says nothing.
+    /// Whether everything posted to `stream` so far is done. Asks the worker only where the last fence says nothing.
     pub fn query(&self, stream: StreamId) -> Result<bool, SessionError> {
         let shared = &*self.shared;
         let word = shared.fences.of(stream, &shared.client)?;
-        match word.last(stream, shared.counters.work()) {
+        let work = shared.counters.work();
+        match word.last(stream, work) {
             // What came later is not done before it either.
             Some((last, covers)) if covers || !self.is_reached(last) => Ok(self.is_reached(last)),
-            _ => {
-                let ticket =
-                    self.mark(&word, stream, |index, value| Fence { stream, index, value })?;
-                let (index, value) = (ticket.index, ticket.value);
-                let soon = shared.client.wait_fence(index, value, Some(QUERY_PATIENCE)).is_ok();
-                Ok(soon || self.is_idle(stream)?)
-            }
+            _ if word.idle_at.load(Acquire) == work => Ok(true),
+            _ => self.ask_idle(&word, stream, work),
         }
+    }
+
+    /// The exact answer comes from the worker, behind all that was posted. A fence is posted only behind work that is
+    /// found unfinished: on an idle stream it would itself be what the next question finds unfinished.
+    fn ask_idle(&self, word: &Word, stream: StreamId, work: u64) -> Result<bool, SessionError> {
+        if !self.is_idle(stream)? {
+            self.mark(word, stream, |index, value| Fence { stream, index, value })?;
+            return Ok(false);
+        }
+        // The question counts as well. If nothing else came meanwhile, the stream stays idle until something does.
+        let now = self.shared.counters.work();
+        if now == work + 1 {
+            word.idle_at.store(now, Release);
+        }
+        Ok(true)
     }
 
     /// Asks the worker whether a stream has nothing to do.
