@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// A size: a number of bytes, or one with a unit (`4KiB`, `8GiB`, `2GB`).
+/// A size: a number of bytes, or one with a unit (`4KiB`, `8GiB`, `2GB`). A letter alone (`256M`) is binary, as for QEMU.
 ///
 /// # Errors
 /// A text that says what is wrong.
@@ -12,6 +12,10 @@ pub fn bytes(text: &str) -> Result<u64, String> {
         ("MiB", 1 << 20),
         ("GiB", 1 << 30),
         ("TiB", 1 << 40),
+        ("K", 1 << 10),
+        ("M", 1 << 20),
+        ("G", 1 << 30),
+        ("T", 1 << 40),
         ("kB", 1_000),
         ("MB", 1_000_000),
         ("GB", 1_000_000_000),
@@ -51,6 +55,7 @@ mod tests {
         assert_eq!(bytes("4096"), Ok(4096));
         assert_eq!(bytes("8GiB"), Ok(8 << 30));
         assert_eq!(bytes("2 GB"), Ok(2_000_000_000));
+        assert_eq!(bytes("256M"), Ok(256 << 20), "as QEMU writes it");
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("2min"), Ok(Duration::from_secs(120)));
     }
