@@ -47,6 +47,8 @@ pub trait Lines {
     }
     /// Asks for exclusive ownership of a line that is about to be written; changes nothing that can be seen.
     fn prefetch_write(&self, _line: usize) {}
+    /// Asks for a copy of a line that is about to be read; changes nothing that can be seen.
+    fn prefetch_read(&self, _line: usize) {}
     /// Number of lines.
     fn count(&self) -> usize {
         self.mask() + 1
@@ -192,6 +194,18 @@ mod mapped {
         #[inline(always)]
         fn prefetch_write(&self, line: usize) {
             prefetch(self.word(line, 0));
+        }
+        #[inline(always)]
+        fn prefetch_read(&self, line: usize) {
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            // SAFETY: a prefetch reads nothing as far as the program can tell, and cannot fault.
+            unsafe {
+                core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(
+                    core::ptr::from_ref(self.word(line, 0)).cast(),
+                );
+            }
+            #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+            let _ = line;
         }
     }
 

@@ -182,7 +182,7 @@ impl<B: Block> Worker<B> {
             let gone = self.client_left();
             return Ok(if gone { Next::ClientGone } else { Next::Idle });
         }
-        match self.consumer.pop() {
+        match self.consumer.pop_looking_ahead() {
             Ok(Some(record)) => {
                 self.counts.commands += 1;
                 self.counts.bytes += record.bytes.len() as u64;

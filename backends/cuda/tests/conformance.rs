@@ -1,11 +1,16 @@
 //! The suite of all backends on a real GPU, each check in a process of its own: a kernel that fails ends its process.
 //!
 //! Without arguments runs every check; with names, those. `--one NAME` is the child. Where there is no driver it says that
-//! nothing ran, and passes. `--launch-cost` measures instead what a launch costs in the worker, beside the driver's own call.
+//! nothing ran, and passes. `--launch-cost` measures instead what a launch costs in the worker, from a ring that another
+//! thread filled, beside the driver's own call.
 
+use ringbar::layout::Sizes;
+use ringbar::link::{self, Options};
+use ringbar::region::Terms;
+use ringbar::worker::Next;
 use ringbar_backend::conformance::{CHECKS, Subject, run};
 use ringbar_backend::testing::FakeWorker;
-use ringbar_backend::{Backend, Executed};
+use ringbar_backend::{Backend, Executed, execute};
 use ringbar_cuda::{CudaConfig, CudaGpu, driver_library};
 use ringbar_vocabulary::{Command as _, *};
 use std::process::{Command, ExitCode, Output};
@@ -115,12 +120,23 @@ fn launch_cost(library: &std::path::Path) {
         params: Tail::Inline(&params),
     }
     .encode(&mut bytes);
+    let terms = Terms { vocabulary_hash: VOCABULARY_HASH, features: 0 };
+    let (client, mut ring) =
+        link::pair(Sizes::default(), terms, Options::default()).expect("a ring");
+    let post = || {
+        for _ in 0..BURST {
+            client.post(&bytes).expect("room in the ring");
+        }
+    };
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
+        // On another processor, as a client is.
+        std::thread::scope(|scope| scope.spawn(post).join().expect("a burst"));
         let began = Instant::now();
         for _ in 0..BURST {
-            let done = worker.execute(&mut gpu, &bytes).expect("no violation");
-            assert_eq!(done, Executed::Posted);
+            let Ok(Next::Command(record)) = ring.next() else { panic!("a command was posted") };
+            let done = execute(&mut gpu, worker.services(), record.position, record.bytes);
+            assert_eq!(done, Ok(Executed::Posted));
         }
         ours.push(began.elapsed());
         gpu.drain();

@@ -109,6 +109,33 @@ impl<L: Lines> Consumer<L> {
     /// Every payload word is loaded exactly once. After an `Err` the ring must not be read again.
     #[inline(always)]
     pub fn pop(&mut self) -> Result<Option<Record<'_>>, Violation> {
+        match self.take()? {
+            Some(taken) => Ok(Some(self.record(taken))),
+            None => Ok(None),
+        }
+    }
+
+    /// The same, for a caller who is about to do something that takes longer than a cache miss: the next record, if there is
+    /// one, comes nearer meanwhile.
+    #[inline(always)]
+    pub fn pop_looking_ahead(&mut self) -> Result<Option<Record<'_>>, Violation> {
+        let Some(taken) = self.take()? else { return Ok(None) };
+        // The processor does not wait for the answer.
+        if self.is_ready() {
+            self.ring.prefetch_read(self.position as usize + 1);
+        }
+        Ok(Some(self.record(taken)))
+    }
+
+    #[inline(always)]
+    fn record(&self, (position, head): (u64, Head)) -> Record<'_> {
+        let bytes = &bytemuck::cast_slice::<u64, u8>(&self.copy.0[..])[..head.bytes];
+        Record { position, end: self.position, reply_slot: head.reply_slot, bytes }
+    }
+
+    /// Copies the next record out of the ring, if one is published.
+    #[inline(always)]
+    fn take(&mut self) -> Result<Option<(u64, Head)>, Violation> {
         let position = self.position;
         let tag = self.ring.load(position as usize, 0, order!(T2, Acquire));
         let head = match self.tags.judge(position, tag) {
@@ -135,8 +162,7 @@ impl<L: Lines> Consumer<L> {
         if self.position >= self.release_at {
             self.release();
         }
-        let bytes = &bytemuck::cast_slice::<u64, u8>(&self.copy.0[..])[..head.bytes];
-        Ok(Some(Record { position, end: self.position, reply_slot: head.reply_slot, bytes }))
+        Ok(Some((position, head)))
     }
 
     /// Publishes that every line popped so far may be written again.
