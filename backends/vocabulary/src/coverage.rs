@@ -8,7 +8,7 @@ pub fn coverage_markdown() -> String {
     let count = |class| ROWS.iter().filter(|row| row.class == class).count();
     let names: usize = ROWS.iter().map(|row| row.cuda.len()).sum();
     let mut page = format!(
-        "# Coverage\n\nGenerated from the table in `src/rows.rs` by `coverage_markdown()`; a test \
+        "# Coverage\n\nGenerated from the table in `src/rows/` by `coverage_markdown()`; a test \
          compares this page with it.\n\n{} rows carry {names} CUDA functions: {} local, {} posted, \
          {} synchronous.\n\n| opcode | command | class | CUDA functions | since | carries | \
          answers |\n|---|---|---|---|---|---|---|\n",

@@ -1,7 +1,10 @@
 //! Everything that is derived from the table: types, codec, handler, dispatch, samples.
 
-/// Derives the whole vocabulary from the rows; called once, in `rows.rs`.
+/// Derives the whole vocabulary from the rows; called once, in `rows/mod.rs`.
 macro_rules! vocabulary {
+    ({ $($rows:tt)* }) => {
+        derive::vocabulary! { $($rows)* }
+    };
     ($(
         $(#[doc = $doc:literal])+
         $opcode:literal $class:ident $Name:ident $method:ident

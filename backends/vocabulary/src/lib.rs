@@ -1,6 +1,6 @@
 //! The commands that cross a ringbar ring, as one table: one row a function.
 //!
-//! From the table in `rows.rs` come a struct a row ([`LaunchKernel`] and so on), its encoder and
+//! From the table in `rows/` come a struct a row ([`LaunchKernel`] and so on), its encoder and
 //! decoder, the [`Handler`] trait with one method a row, [`dispatch`], the rows as data
 //! ([`ROWS`]) with a fingerprint ([`VOCABULARY_HASH`]), the coverage page and fuzz seeds.
 //! Adding a function is adding a row.

@@ -1,0 +1,167 @@
+//! Rows that came later, whatever their subject. New ones go to the end.
+
+/// Puts these rows behind those before, and hands all to the next macro.
+macro_rules! later {
+    ({ $($before:tt)* } $next:ident $($more:ident)*) => {
+        $next! { {
+        $($before)*
+
+            /// Encodes a tensor map: a pure function of its arguments.
+            120 sync TensorMapEncode tensor_map_encode ["cuTensorMapEncodeTiled", "cuTensorMapEncodeIm2col", "cuTensorMapReplaceAddress"] since 12000
+            {
+                /// 0 tiled, 1 im2col, 2 replace the address.
+                in kind: u32,
+                /// Where the 128 bytes go.
+                out map: ArenaRef,
+            }
+            tail
+                /// All numbers as u64: data type, rank, address, sizes, strides, box, element strides, interleave, swizzle, promotion, fill; im2col: also the corners, channels and pixels; 2: the old map and the address.
+                arguments
+            reply TensorMapEncodeReply {};
+
+            /// Breaks the capture that a stream takes part in: it ends with STREAM_CAPTURE_INVALIDATED, as after a call that a
+            /// capture forbids. Nothing happens to a stream that does not capture.
+            121 sync StreamCaptureInvalidate stream_capture_invalidate [] since 0
+            {
+                /// The stream.
+                in stream: StreamId,
+            }
+            reply StreamCaptureInvalidateReply {};
+
+            /// Makes lines of the second-level cache that persist normal ones again.
+            122 sync ContextResetL2 context_reset_l2 ["cuCtxResetPersistingL2Cache"] since 11000
+            {
+                /// The context.
+                in context: ContextId,
+            }
+            reply ContextResetL2Reply {};
+
+            /// How many elements of a format a texture over memory in a row may have.
+            123 sync DeviceTextureWidth device_texture_width ["cuDeviceGetTexture1DLinearMaxWidth"] since 11010
+            {
+                /// The device's ordinal.
+                in device: u32,
+                /// `CUarray_format`.
+                in format: u32,
+                /// Channels of an element.
+                in channels: u32,
+            }
+            reply DeviceTextureWidthReply {
+                /// How many.
+                elements: u64,
+            };
+
+            /// Which node of a copied graph is the copy of a node.
+            124 sync GraphNodeFindInClone graph_node_find_in_clone ["cuGraphNodeFindInClone"] since 10000
+            {
+                /// The node of the original.
+                in node: NodeId,
+                /// The copy, as `graph_clone` made it.
+                in graph: GraphId,
+            }
+            reply GraphNodeFindInCloneReply {
+                /// The copy's node.
+                node: NodeId,
+            };
+
+            /// Changes the host function of a node.
+            125 sync GraphSetHost graph_set_host ["cuGraphHostNodeSetParams", "cuGraphExecHostNodeSetParams"] since 10000
+            {
+                /// The node.
+                in node: NodeId,
+                /// The executable graph; 0 for the node's own graph.
+                in exec: GraphExecId,
+                /// What the client knows the function by.
+                in token: u64,
+            }
+            reply GraphSetHostReply {};
+
+            /// Changes the event that a node records or waits for.
+            126 sync GraphSetEvent graph_set_event ["cuGraphEventRecordNodeSetEvent", "cuGraphEventWaitNodeSetEvent", "cuGraphExecEventRecordNodeSetEvent", "cuGraphExecEventWaitNodeSetEvent"] since 11010
+            {
+                /// The node.
+                in node: NodeId,
+                /// The executable graph; 0 for the node's own graph.
+                in exec: GraphExecId,
+                /// The event.
+                in event: EventId,
+                /// 1 for a node that waits, 0 for one that records.
+                in wait: u32,
+            }
+            reply GraphSetEventReply {};
+
+            /// Changes the graph inside a node of an executable graph into another of the same shape.
+            127 sync GraphSetChild graph_set_child ["cuGraphExecChildGraphNodeSetParams"] since 11010
+            {
+                /// The node.
+                in node: NodeId,
+                /// The executable graph.
+                in exec: GraphExecId,
+                /// The graph that is copied.
+                in child: GraphId,
+            }
+            reply GraphSetChildReply {};
+
+            /// What a memset node fills.
+            128 sync GraphMemsetParams graph_memset_params ["cuGraphMemsetNodeGetParams"] since 10000
+            {
+                /// The node.
+                in node: NodeId,
+            }
+            reply GraphMemsetParamsReply {
+                /// The first byte.
+                dst: DevicePtr,
+                /// Bytes from row to row.
+                pitch: u64,
+                /// Values of a row.
+                width: u64,
+                /// Rows.
+                height: u64,
+                /// The value.
+                value: u32,
+                /// 1, 2 or 4.
+                element_bytes: u32,
+            };
+
+            /// What a copy node copies, as `graph_add_memcpy` takes it. An end in pinned memory is told by its address.
+            129 sync GraphMemcpyParams graph_memcpy_params ["cuGraphMemcpyNodeGetParams"] since 10000
+            {
+                /// The node.
+                in node: NodeId,
+                /// Where 9 words go: address, pitch and slice of the destination, of the source; bytes of a row, rows, slices.
+                out copy: ArenaRef,
+            }
+            reply GraphMemcpyParamsReply {};
+
+            /// What a node refers to.
+            130 sync GraphNodeObject graph_node_object ["cuGraphHostNodeGetParams", "cuGraphEventRecordNodeGetEvent", "cuGraphEventWaitNodeGetEvent", "cuGraphChildGraphNodeGetGraph"] since 10000
+            {
+                /// The node.
+                in node: NodeId,
+                /// The kind that it must have: `CUgraphNodeType` of a host function, a graph, or an event.
+                in kind: u32,
+                /// A number for the graph inside a node of that kind, if it has none yet; else 0.
+                in graph: GraphId,
+            }
+            reply GraphNodeObjectReply {
+                /// The token of its host function, the number of its event, or the number of the graph inside it.
+                object: u64,
+            };
+
+            /// A failure of a posted command by its number among all, the first being 0, as far as they are remembered.
+            131 sync FailureStatus failure_status [] since 0
+            {
+                /// The number.
+                in number: u64,
+            }
+            reply FailureStatusReply {
+                /// The command's position.
+                position: u64,
+                /// Its status; 0 if there are not so many failures, or that one is no longer remembered.
+                status: u32,
+            };
+        } $($more)* }
+    };
+}
+
+pub(super) use later;
