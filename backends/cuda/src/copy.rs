@@ -138,14 +138,15 @@ impl Live {
     /// Checks a block and has the driver know its pages. Returns whether it lies in one registration.
     pub fn open_block(&mut self, cx: &mut Context<'_>, at: ArenaRef) -> Result<bool, Status> {
         cx.check_arena(at)?;
-        for (segment, chunk, address, bytes) in self.arena.unregistered(cx.services(), at) {
+        for run in self.arena.unregistered(cx.services(), at) {
+            let (address, bytes) = (run.address, run.bytes);
             let back = self.current;
             self.enter(ContextId::FIRST)?;
             let registered = self.register(address as usize, bytes as usize);
             if let Err(status) = registered {
                 tracing::warn!(%status, bytes, "the arena cannot be registered: copies are slower");
             }
-            self.arena.set_registered(segment, chunk, registered.is_ok());
+            self.arena.set_registered(run, registered.is_ok());
             self.api.cuCtxSetCurrent(back)?;
             self.current = back;
         }

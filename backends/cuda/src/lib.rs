@@ -4,7 +4,7 @@
 //! and calls the driver. The driver's library is the real one, by absolute path ([`driver_library`]), never ringbar's shim.
 //!
 //! # Copies, fences, marks
-//! Fence words and the arena are registered with the driver, exactly their pages, the arena in chunks at first use; nothing
+//! Fence words and the arena are registered with the driver, exactly their pages, the arena in runs of chunks at first use; nothing
 //! else of a region ever is. Copies from and to the arena are asynchronous. A fence is written by the device itself
 //! (`cuStreamWriteValue64`); arena bytes of copies are held until the next fence of their stream, or a private mark behind
 //! a mebibyte of them, has landed. A watcher thread notices what has landed, gives arena bytes back and wakes a client

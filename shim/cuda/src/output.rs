@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::failure::Outcome;
 use crate::session::live;
 use ringbar::sync::{AtomicBool, Ordering::*};
-use ringbar_vocabulary::{ArenaRef, OutputTake};
+use ringbar_vocabulary::OutputTake;
 use std::io::Write;
 
 /// The function of the device's own library that `printf` in a kernel calls.
@@ -44,11 +44,11 @@ pub fn flush(context: &Context) -> Outcome {
 fn take(context: &Context) -> Outcome {
     let live = live()?;
     loop {
-        let block = live.session.client().stage(TEXT_BYTES)?;
-        let text = ArenaRef { addr: block.address(), len: block.len() };
+        let block = live.session.answer_block(TEXT_BYTES)?;
+        let text = block.place();
         let bytes = live.call(&OutputTake { text, context: context.id })?.bytes as usize;
         let mut text = vec![0; bytes.min(TEXT_BYTES as usize)];
-        block.read(0, &mut text).map_err(ringbar::Error::from)?;
+        block.read(&mut text)?;
         let mut out = std::io::stdout().lock();
         // A closed standard output is the program's own affair.
         let _ = out.write_all(&text).and_then(|()| out.flush());

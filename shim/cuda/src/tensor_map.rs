@@ -5,7 +5,7 @@
 use crate::arg::{In, Out};
 use crate::failure::Outcome;
 use crate::session::live;
-use ringbar_vocabulary::{ArenaRef, Status, Tail, TensorMapEncode};
+use ringbar_vocabulary::{Status, Tail, TensorMapEncode};
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
@@ -43,12 +43,12 @@ fn encode(kind: u32, numbers: Vec<u64>) -> Outcome<CUtensorMap> {
 
 fn ask(kind: u32, numbers: &[u64]) -> Outcome<CUtensorMap> {
     let live = live()?;
-    let block = live.session.client().stage(MAP_BYTES)?;
-    let place = ArenaRef { addr: block.address(), len: block.len() };
+    let block = live.session.answer_block(MAP_BYTES)?;
+    let place = block.place();
     let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
     live.call(&TensorMapEncode { kind, map: place, arguments: Tail::Inline(&bytes) })?;
     let mut bytes = [0; MAP_BYTES as usize];
-    block.read(0, &mut bytes).map_err(ringbar::Error::from)?;
+    block.read(&mut bytes)?;
     let mut map = [0; 16];
     let words = bytes.as_chunks::<8>().0.iter();
     map.iter_mut().zip(words).for_each(|(place, word)| *place = u64::from_ne_bytes(*word));

@@ -3,10 +3,8 @@
 use crate::counts::RowCounters;
 use crate::sink::RingSink;
 use crate::{Session, SessionError};
-use ringbar::client::{Caller, Staged};
-use ringbar_vocabulary::{
-    ArenaRef, DeviceFacts, DeviceFactsBlock, FactsError, ReplyBody, Row, SyncCommand,
-};
+use ringbar::client::Caller;
+use ringbar_vocabulary::{DeviceFacts, DeviceFactsBlock, FactsError, ReplyBody, Row, SyncCommand};
 use std::sync::Arc;
 
 /// Bytes asked for at first; a device's facts take about 1 KiB.
@@ -74,11 +72,11 @@ impl SessionCaller {
         let mut bytes = FACTS_BYTES;
         loop {
             let session = self.session.clone();
-            let block = session.shared.client.stage(bytes)?;
-            let found = self.call(&DeviceFacts { device, facts: reference(&block) })?.bytes;
+            let block = session.answer_block(bytes)?;
+            let found = self.call(&DeviceFacts { device, facts: block.place() })?.bytes;
             if found <= bytes {
                 let mut facts = vec![0; found as usize];
-                block.read(0, &mut facts)?;
+                block.read(&mut facts)?;
                 return Ok(DeviceFactsBlock::from_bytes(&facts)?);
             }
             if found > session.shared.client.staging_bytes() {
@@ -107,9 +105,4 @@ fn answer<C: SyncCommand>(reply: &[u8]) -> Result<C::Reply, SessionError> {
     let answer =
         C::Reply::decode(reply).map_err(|error| SessionError::Reply { function, error })?;
     answer.map_err(|status| SessionError::Status { function, status })
-}
-
-/// A staged block as commands name it.
-pub(crate) fn reference(block: &Staged<'_>) -> ArenaRef {
-    ArenaRef { addr: block.address(), len: block.len() }
 }

@@ -31,6 +31,7 @@
 
 #![forbid(unsafe_code)]
 
+mod answers;
 mod bulk;
 mod caller;
 mod counts;
@@ -44,6 +45,7 @@ mod session;
 mod sink;
 mod windows;
 
+pub use answers::AnswerBlock;
 pub use caller::SessionCaller;
 pub use counts::{Counts, FunctionCount};
 pub use error::SessionError;

@@ -452,17 +452,25 @@ pub(crate) enum TailBlock<'c> {
 
 impl<'c> TailBlock<'c> {
     fn take(client: &'c Client, bytes: u64) -> Result<Self, ChannelError> {
-        if bytes <= client.staging_bytes() {
-            // Whoever holds the staging area may be waiting for this very command.
-            match client.stage_within(bytes, Some(STAGING_PATIENCE)) {
-                Err(ChannelError::Deadline { .. }) => {}
-                staged => return staged.map(Self::Staged),
-            }
+        match Self::staged(client, bytes)? {
+            Some(staged) => Ok(staged),
+            None => client.pin(bytes, 64).map(Self::Pinned),
         }
-        client.pin(bytes, 64).map(Self::Pinned)
     }
 
-    fn address(&self) -> u64 {
+    /// A block of the staging area; `None` if that is too small, or does not move.
+    pub(crate) fn staged(client: &'c Client, bytes: u64) -> Result<Option<Self>, ChannelError> {
+        if bytes > client.staging_bytes() {
+            return Ok(None);
+        }
+        // Whoever holds the staging area may be waiting for this very command.
+        match client.stage_within(bytes, Some(STAGING_PATIENCE)) {
+            Err(ChannelError::Deadline { .. }) => Ok(None),
+            staged => staged.map(|staged| Some(Self::Staged(staged))),
+        }
+    }
+
+    pub(crate) fn address(&self) -> u64 {
         match self {
             Self::Staged(staged) => staged.address(),
             Self::Pinned(block) => block.address,

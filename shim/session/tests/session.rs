@@ -378,3 +378,17 @@ fn a_copy_to_the_host_holds_none_of_the_staging_area() {
     drop(held);
     rig.finish();
 }
+
+#[test]
+fn an_answer_finds_a_place_although_the_staging_area_is_held() {
+    let mut rig = Rig::new();
+    let session = rig.session.clone();
+    let held = session.client().stage(session.client().staging_bytes()).expect("free");
+    let facts = rig.caller.device_facts(0).expect("answered");
+    assert!(facts.total_memory_bytes > 0);
+    let block = session.answer_block(4096).expect("a place");
+    let error = block.read(&mut [0; 4097]).expect_err("one byte too far");
+    assert!(matches!(error, SessionError::OutsideBlock { at: 0, len: 4097, limit: 4096 }));
+    drop((block, held));
+    rig.finish();
+}

@@ -119,7 +119,11 @@ impl Live {
         }
         let Placed { dst, src, .. } = self.place_box(cx, copy)?;
         let apart = || {
-            tracing::warn!("a graph's copy that reaches over two registrations of the arena");
+            tracing::warn!(
+                "a graph's copy of pinned memory that reaches over two registrations of the arena: likely cause: a first \
+                 arena of more than 256 MiB, of which smaller blocks were used before; try a smaller arena, which grows by \
+                 segments of one registration each, or two copies"
+            );
             Status::NOT_SUPPORTED
         };
         copy.describe(dst.ok_or_else(apart)?, src.ok_or_else(apart)?)

@@ -5,7 +5,7 @@ use crate::arg::{Out, Text};
 use crate::failure::{Failure, Outcome};
 use crate::session::live;
 use crate::types::CUgraph;
-use ringbar_vocabulary::{ArenaRef, GraphClone, GraphCreate, GraphDestroy, GraphDot, Status};
+use ringbar_vocabulary::{GraphClone, GraphCreate, GraphDestroy, GraphDot, Status};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
@@ -17,12 +17,12 @@ fn describe(graph: CUgraph, flags: u32) -> Outcome<Vec<u8>> {
     let live = live()?;
     let mut room = DOT_BYTES;
     loop {
-        let block = live.session.client().stage(room)?;
-        let text = ArenaRef { addr: block.address(), len: block.len() };
+        let block = live.session.answer_block(room)?;
+        let text = block.place();
         let found = live.call(&GraphDot { graph, flags, text })?.bytes;
         if found <= room {
             let mut text = vec![0; found as usize];
-            block.read(0, &mut text).map_err(ringbar::Error::from)?;
+            block.read(&mut text)?;
             return Ok(text);
         }
         room = found;

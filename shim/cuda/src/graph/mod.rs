@@ -97,15 +97,14 @@ fn list(words: u64, mut ask: impl FnMut(ArenaRef) -> Outcome<u64>) -> Outcome<Ve
     let live = live()?;
     let mut room = LIST_WORDS;
     loop {
-        let block = live.session.client().stage(8 * room)?;
-        let found =
-            ask(ArenaRef { addr: block.address(), len: block.len() })?.saturating_mul(words);
+        let block = live.session.answer_block(8 * room)?;
+        let found = ask(block.place())?.saturating_mul(words);
         if found > room {
             room = found;
             continue;
         }
         let mut bytes = vec![0; 8 * found as usize];
-        block.read(0, &mut bytes).map_err(ringbar::Error::from)?;
+        block.read(&mut bytes)?;
         let items = bytes.as_chunks::<8>().0.iter();
         return Ok(items.map(|word| u64::from_le_bytes(*word)).collect());
     }

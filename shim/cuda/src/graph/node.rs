@@ -12,9 +12,9 @@ use crate::module::KERNELS;
 use crate::session::live;
 use crate::types::{CUcontext, CUgraphExec, CUgraphNode, CUhostFn, CUkernel};
 use ringbar_vocabulary::{
-    ArenaRef, FunctionId, GraphExecId, GraphId, GraphKernelParams, GraphKernelParamsReply,
-    GraphMemcpyParams, GraphMemsetParams, GraphNodeDestroy, GraphNodeType, GraphSetKernelParams,
-    GraphSetMemcpy, GraphSetMemset, NodeId, PARAM_BLOCK_MAX_BYTES, Status, Tail,
+    FunctionId, GraphExecId, GraphId, GraphKernelParams, GraphKernelParamsReply, GraphMemcpyParams,
+    GraphMemsetParams, GraphNodeDestroy, GraphNodeType, GraphSetKernelParams, GraphSetMemcpy,
+    GraphSetMemset, NodeId, PARAM_BLOCK_MAX_BYTES, Status, Tail,
 };
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -92,11 +92,11 @@ fn memcpy_params(node: NodeId) -> Outcome<CUDA_MEMCPY3D> {
         None => {}
     }
     let live = live()?;
-    let block = live.session.client().stage(COPY_BYTES as u64)?;
-    let copy = ArenaRef { addr: block.address(), len: block.len() };
+    let block = live.session.answer_block(COPY_BYTES as u64)?;
+    let copy = block.place();
     live.call(&GraphMemcpyParams { node, copy })?;
     let mut bytes = [0; COPY_BYTES];
-    block.read(0, &mut bytes).map_err(ringbar::Error::from)?;
+    block.read(&mut bytes)?;
     let (words, _) = bytes.as_chunks::<8>();
     let words: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
     Ok(described(&words))
@@ -139,12 +139,12 @@ fn function_of(id: FunctionId) -> Outcome<&'static Function> {
 
 fn ask_kernel(node: NodeId) -> Outcome<(GraphKernelParamsReply, Box<[u64]>)> {
     let live = live()?;
-    let block = live.session.client().stage(PARAM_BLOCK_MAX_BYTES as u64)?;
-    let params = ArenaRef { addr: block.address(), len: block.len() };
+    let block = live.session.answer_block(PARAM_BLOCK_MAX_BYTES as u64)?;
+    let params = block.place();
     let reply = live.call(&GraphKernelParams { node, params })?;
     let mut bytes =
         vec![0; (reply.param_bytes as usize).next_multiple_of(8).min(block.len() as usize)];
-    block.read(0, &mut bytes).map_err(ringbar::Error::from)?;
+    block.read(&mut bytes)?;
     let words = bytes.as_chunks::<8>().0.iter();
     Ok((reply, words.map(|word| u64::from_ne_bytes(*word)).collect()))
 }

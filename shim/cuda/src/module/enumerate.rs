@@ -2,7 +2,7 @@
 
 use super::{Module, resolve};
 use crate::arg::Out;
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::session::live;
 use crate::types::{CUfunction, CUmodule};
 use ringbar_vocabulary::{ArenaRef, ModuleFunctions};
@@ -16,14 +16,12 @@ impl Module {
         let live = live()?;
         let mut room = NAMES_BYTES;
         loop {
-            let block = live.session.client().stage(room)?;
-            let names = ArenaRef { addr: block.address(), len: block.len() };
+            let block = live.session.answer_block(room)?;
+            let names = block.place();
             let found = u64::from(live.call(&ModuleFunctions { module: self.id, names })?.bytes);
             if found <= room {
                 let mut bytes = vec![0; found as usize];
-                block
-                    .read(0, &mut bytes)
-                    .map_err(|violation| Failure::from(ringbar::Error::from(violation)))?;
+                block.read(&mut bytes)?;
                 let names = bytes.split(|byte| *byte == 0).filter(|name| !name.is_empty());
                 return Ok(names.map(<[u8]>::to_vec).collect());
             }

@@ -86,12 +86,10 @@ impl Module {
         let params = if count <= INLINE_PARAMS {
             reply.inline[..count].iter().map(|&word| Param::from_word(word)).collect()
         } else {
-            let block = live.session.client().stage(4 * count as u64)?;
-            live.call(&lookup(ArenaRef { addr: block.address(), len: block.len() }))?;
+            let block = live.session.answer_block(4 * count as u64)?;
+            live.call(&lookup(block.place()))?;
             let mut bytes = vec![0; 4 * count];
-            block
-                .read(0, &mut bytes)
-                .map_err(|violation| Failure::from(ringbar::Error::from(violation)))?;
+            block.read(&mut bytes)?;
             let words = bytes
                 .chunks_exact(4)
                 .map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
