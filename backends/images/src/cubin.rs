@@ -25,6 +25,19 @@ const ABI_WIDE_FLAGS: u8 = 8;
 
 /// Kernels and their parameters, of one image at most.
 const PARAMS_MAX: usize = 1 << 22;
+/// Bytes of names that are looked at, for each byte of the file: the names of a kernel's sections end with its own.
+const NAMES_RATIO_MAX: usize = 8;
+
+/// What may still be looked at or copied. In a file that was made to exhaust memory or time, sections and names overlap, so
+/// that all together are far longer than the file.
+struct Budget(usize);
+
+impl Budget {
+    fn take(&mut self, bytes: usize) -> Result<(), ImageError> {
+        self.0 = self.0.checked_sub(bytes).ok_or_else(too_much)?;
+        Ok(())
+    }
+}
 
 struct File<'a> {
     data: &'a [u8],
@@ -35,7 +48,7 @@ struct File<'a> {
 }
 
 fn too_much() -> ImageError {
-    ImageError::malformed("a cubin", "its kernels or variables overlap")
+    ImageError::malformed("a cubin", "its names, kernels or variables overlap")
 }
 
 fn malformed(error: object::Error) -> ImageError {
@@ -46,9 +59,14 @@ pub(crate) fn parse(data: &[u8]) -> Result<Image, ImageError> {
     let header = Header::parse(data).map_err(malformed)?;
     let sections = header.sections(LE, data).map_err(malformed)?;
     let symbols = sections.symbols(LE, data, SHT_SYMTAB).map_err(malformed)?;
+    let mut names = Budget(data.len().saturating_mul(NAMES_RATIO_MAX));
+    for symbol in symbols.iter() {
+        names.take(symbol.name(LE, symbols.strings()).map_or(0, <[u8]>::len))?;
+    }
     let mut by_name = HashMap::new();
     for section in sections.iter() {
         if let Ok(name) = sections.section_name(LE, section) {
+            names.take(name.len())?;
             by_name.entry(name).or_insert(section);
         }
     }
@@ -78,8 +96,7 @@ impl<'a> File<'a> {
     fn kernels(&self) -> Result<Vec<Kernel>, ImageError> {
         let mut kernels: Vec<Kernel> = Vec::new();
         let mut places = HashMap::new();
-        // Sections may overlap in a file that was made to exhaust memory.
-        let mut left = PARAMS_MAX;
+        let (mut params, mut bytes) = (Budget(PARAMS_MAX), Budget(self.data.len()));
         for (index, symbol) in self.symbols.enumerate() {
             let defined = symbol.st_shndx(LE) != SHN_UNDEF;
             if symbol.st_type() == STT_FUNC
@@ -88,8 +105,10 @@ impl<'a> File<'a> {
                 && let Some(name) = self.symbol_name(symbol)
             {
                 places.insert(index.0 as u64, kernels.len());
-                let kernel = self.kernel(name);
-                left = left.checked_sub(kernel.params.len() + 1).ok_or_else(too_much)?;
+                let own = self.bytes(self.section(".nv.info.", name));
+                bytes.take(own.len() + name.len())?;
+                let kernel = self.kernel(name, own);
+                params.take(kernel.params.len() + 1)?;
                 kernels.push(kernel);
             }
         }
@@ -108,8 +127,8 @@ impl<'a> File<'a> {
         Ok(kernels)
     }
 
-    fn kernel(&self, name: &str) -> Kernel {
-        let own = info::own(self.bytes(self.section(".nv.info.", name)));
+    fn kernel(&self, name: &str, own: &[u8]) -> Kernel {
+        let own = info::own(own);
         let shared = self.section(".nv.shared.", name).map_or(0, |section| section.sh_size(LE));
         let reserved = if self.sm >= 90 { RESERVED_SHARED_BYTES } else { 0 };
         Kernel {
@@ -126,12 +145,11 @@ impl<'a> File<'a> {
 
     fn variables(&self) -> Result<Vec<Variable>, ImageError> {
         let objects = self.symbols.iter().filter(|symbol| symbol.st_type() == STT_OBJECT);
-        // Each byte of the file belongs to one variable, unless it was made to exhaust memory.
-        let mut left = self.data.len();
+        // Each byte of the file belongs to one variable.
+        let mut left = Budget(self.data.len());
         let mut variables = Vec::new();
         for variable in objects.filter_map(|symbol| self.variable(symbol)) {
-            let initial = variable.initial.as_ref().map_or(0, Vec::len);
-            left = left.checked_sub(initial).ok_or_else(too_much)?;
+            left.take(variable.name.len() + variable.initial.as_ref().map_or(0, Vec::len))?;
             variables.push(variable);
         }
         Ok(variables)

@@ -152,6 +152,36 @@ fn no_truncation_and_no_changed_bytes_make_the_parsers_panic() {
 }
 
 #[test]
+fn names_that_all_lie_over_one_another_are_refused_and_not_copied() {
+    // Symbols are 24 bytes with the name's place first; the last section but others is their table, the strings its link.
+    let mut cubin = CUBIN.to_vec();
+    let field = |at: usize, len: usize| {
+        cubin[at..at + len].iter().rev().fold(0usize, |all, &byte| all << 8 | usize::from(byte))
+    };
+    let (sections, count) = (field(40, 8), field(60, 2));
+    let symbols = (0..count).map(|i| sections + 64 * i).find(|&at| field(at + 4, 4) == 2).unwrap();
+    let strings = sections + 64 * field(symbols + 40, 4);
+    // One name of 1 MB, at the end of the file, which each of 10,000 functions has.
+    let name = cubin.len();
+    cubin.extend(std::iter::repeat_n(b'n', 1 << 20));
+    cubin.push(0);
+    let table = cubin.len();
+    for _ in 0..10_000 {
+        cubin.extend([0, 0, 0, 0, 2, 0x10, 1, 0]);
+        cubin.extend([0; 16]);
+    }
+    let mut set = |at: usize, value: usize| {
+        cubin[at..at + 8].copy_from_slice(&(value as u64).to_le_bytes());
+    };
+    set(symbols + 24, table);
+    set(symbols + 32, 240_000);
+    set(strings + 24, name);
+    set(strings + 32, (1 << 20) + 1);
+    let refused = Image::parse(&cubin, SM).unwrap_err();
+    assert!(refused.to_string().contains("overlap"), "{refused}");
+}
+
+#[test]
 fn damaged_headers_never_lead_outside_the_bytes() {
     let mut draw = Draw::new(8);
     for image in [CUBIN, FAT] {
