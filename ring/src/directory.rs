@@ -173,8 +173,13 @@ impl Assignments {
         Self { directory, given }
     }
 
-    /// Goes on with what an earlier host process had given away, as it wrote that down outside the region.
+    /// Goes on with what an earlier host process had given away, as it wrote that down outside the region: it may have ended
+    /// between that and telling the claimants, so they are told anew.
     pub fn resume(directory: SharedLines, given: Vec<Option<Nonce>>) -> Self {
+        for (channel, holder) in given.iter().enumerate() {
+            let nonce = holder.map_or(0, Nonce::get);
+            directory.store(entry(channel), ASSIGNMENT, nonce, order!(G1, Release));
+        }
         Self { directory, given }
     }
 

@@ -10,7 +10,7 @@
 
 use crate::lines::Lines;
 use crate::spin::SpinBudget;
-use crate::sync::{AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, swapped};
 use crate::wake::{Armed, Sleeper};
 use core::time::Duration;
 
@@ -20,6 +20,12 @@ pub const RELOOK: Duration = Duration::from_millis(50);
 pub const RELOOK_LINGER: Duration = Duration::from_millis(1);
 /// How long an armed side goes on looking when the barrier could not be passed.
 pub const LINGER: Duration = Duration::from_micros(60);
+
+/// Wake-ups in a row that were of use to nobody after which a leader pauses before it goes on. An honest peer rings for what
+/// it publishes, of which little is of use to nobody.
+const USELESS_RUN_MAX: u32 = 64;
+/// That pause: a flood of rings costs a few percent of a processor, and what is published meanwhile is seen so much later.
+const USELESS_PAUSE: Duration = Duration::from_micros(200);
 
 /// Blocks the calling thread until its doorbell is rung.
 pub trait Park {
@@ -37,6 +43,8 @@ pub struct Hub<L: Lines, P: Park> {
     park: P,
     spin: SpinBudget,
     parks: AtomicU64,
+    /// Wake-ups of leaders since any thread last found what it waited for.
+    useless: AtomicU32,
 }
 
 struct State<L: Lines> {
@@ -57,6 +65,7 @@ impl<L: Lines, P: Park> Hub<L, P> {
             park,
             spin,
             parks: AtomicU64::new(0),
+            useless: AtomicU32::new(0),
         }
     }
 
@@ -83,7 +92,11 @@ impl<L: Lines, P: Park> Hub<L, P> {
         if let Some(found) = self.spin.poll(&mut ready) {
             return found;
         }
-        self.block(&mut || ready().or_else(&mut broken))
+        self.block(&mut || match ready() {
+            None if swapped!(C4) => None,
+            None => broken(),
+            found => found,
+        })
     }
 
     /// Polls for something that a device does, longer than [`Hub::wait`] would, see [`SpinBudget::poll_device`].
@@ -98,6 +111,9 @@ impl<L: Lines, P: Park> Hub<L, P> {
             let state = self.lock();
             let found = if state.led { self.follow(state, look) } else { self.lead(state, look) };
             if let Some(found) = found.or_else(&mut *look) {
+                if !cfg!(ringbar_loom) {
+                    self.useless.store(0, Ordering::Relaxed);
+                }
                 return found;
             }
         }
@@ -116,6 +132,7 @@ impl<L: Lines, P: Park> Hub<L, P> {
         if found.is_none() {
             self.parks.fetch_add(1, Ordering::Relaxed);
             self.park.park(if armed == Armed::Ready { RELOOK } else { RELOOK_LINGER });
+            self.slow_down();
         }
         let mut state = self.lock();
         state.sleeper.disarm();
@@ -123,6 +140,13 @@ impl<L: Lines, P: Park> Hub<L, P> {
         state.wakes += 1;
         self.woken.notify_all();
         found
+    }
+
+    /// Bounds what a peer can make this side burn by rings alone. A model has no time to lose.
+    fn slow_down(&self) {
+        if !cfg!(ringbar_loom) && self.useless.fetch_add(1, Ordering::Relaxed) > USELESS_RUN_MAX {
+            std::thread::sleep(USELESS_PAUSE);
+        }
     }
 
     fn look_armed<T>(&self, armed: Armed, look: &mut dyn FnMut() -> Option<T>) -> Option<T> {

@@ -277,6 +277,12 @@ mod model {
             Self(Arc::new(Inner { mask: count - 1, control, payload }))
         }
 
+        /// Whether the model has this word; stores to others have no effect.
+        pub fn has(&self, line: usize, word: usize) -> bool {
+            let at = self.index(line, word);
+            self.0.control[at].is_some() || self.0.payload[at].is_some()
+        }
+
         fn index(&self, line: usize, word: usize) -> usize {
             (line & self.0.mask) * LINE_WORDS + word
         }

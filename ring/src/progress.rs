@@ -4,7 +4,7 @@
 
 use crate::layout::line;
 use crate::lines::{LINE_WORDS, Lines};
-use crate::sync::{Ordering, order};
+use crate::sync::{Ordering, order, swapped};
 use crate::untrusted::Untrusted;
 
 const EXECUTED: usize = 0;
@@ -36,8 +36,14 @@ pub fn retired<L: Lines>(header: &L) -> Untrusted<u64> {
 
 /// Latches the first failed posted command. To be called once.
 pub fn latch_error<L: Lines>(header: &L, position: u64, status: u32) {
+    let latch = || {
+        header.store(line::PROGRESS, ERROR_POSITION, position.wrapping_add(1), order!(E1, Release))
+    };
+    if swapped!(C3) {
+        latch();
+    }
     header.store(line::PROGRESS, ERROR_STATUS, status.into(), Ordering::Relaxed);
-    header.store(line::PROGRESS, ERROR_POSITION, position.wrapping_add(1), order!(E1, Release));
+    latch();
 }
 
 /// Position and status of the first failed posted command, if there is one.

@@ -2,7 +2,7 @@
 
 use crate::lines::{LINE_WORDS, Lines};
 use crate::spsc::Violation;
-use crate::sync::order;
+use crate::sync::{order, swapped};
 use crate::tag::{self, REPLY_BYTES_MAX};
 
 /// Bytes of a reply, at most 56.
@@ -22,13 +22,16 @@ pub struct Ticket {
 pub fn write<L: Lines>(replies: &L, generation: u32, ticket: Ticket, bytes: &[u8]) {
     let len = bytes.len().min(REPLY_BYTES_MAX);
     let slot = usize::from(ticket.slot);
+    let tag = tag::reply(generation, ticket.position, len);
+    if swapped!(C2) {
+        replies.store(slot, 0, tag, order!(R1, Release));
+    }
     let mut padded = [0_u8; REPLY_BYTES_MAX];
     padded[..len].copy_from_slice(&bytes[..len]);
     for (index, word) in padded.chunks_exact(8).enumerate() {
         let word = u64::from_ne_bytes(word.try_into().unwrap_or_default());
         replies.set_payload(slot, index + 1, word);
     }
-    let tag = tag::reply(generation, ticket.position, len);
     replies.store(slot, 0, tag, order!(R1, Release));
 }
 

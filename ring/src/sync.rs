@@ -5,7 +5,8 @@
 //!
 //! An ordering that the protocol needs is written `order!(T1, Release)`: the site has the name it has in
 //! `PROTOCOL.md`. In a normal build that is just `Ordering::Release`. In a loom build the environment variable
-//! `RINGBAR_MUTANT=T1` weakens that one site to `Relaxed` (a fence vanishes), and a model must then fail.
+//! `RINGBAR_MUTANT=T1` weakens that one site to `Relaxed` (a fence vanishes), and a model must then fail. Likewise
+//! `swapped!(C1)` names two steps whose order a crash between them would show.
 
 #![allow(clippy::disallowed_types)]
 
@@ -94,7 +95,24 @@ macro_rules! full_fence {
     };
 }
 
-pub(crate) use {full_fence, order};
+/// Whether two steps that must follow each other are swapped at a named site, which only a loom build may ask for: what
+/// is then seen after a crash between the two is what a model must find.
+#[cfg(not(ringbar_loom))]
+macro_rules! swapped {
+    ($site:ident) => {
+        false
+    };
+}
+
+/// Whether two steps that must follow each other are swapped at a named site.
+#[cfg(ringbar_loom)]
+macro_rules! swapped {
+    ($site:ident) => {
+        $crate::sync::is_mutant(stringify!($site))
+    };
+}
+
+pub(crate) use {full_fence, order, swapped};
 
 /// The light side of the asymmetric barrier (site A1): orders the compiler only, the peer's `membarrier` orders the
 /// processor. loom cannot interrupt a thread, so its model puts the fence here that `membarrier` would cause.

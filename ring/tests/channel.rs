@@ -240,6 +240,45 @@ fn a_deadline_ends_one_wait_and_not_the_channel() {
 }
 
 #[test]
+fn a_slot_whose_caller_gave_up_is_used_again_once_its_late_reply_has_come() {
+    let (client, worker) = pair(0);
+    let limit = Duration::from_millis(5);
+    let slots = SIZES.reply_slots as usize;
+    let mut callers: Vec<_> = (0..slots).map(|_| client.caller().expect("a slot")).collect();
+    let none = client.caller_within(limit).err().expect("all of them are leased");
+    assert!(matches!(none, ChannelError::Deadline { .. }), "{none}");
+    for caller in &mut callers {
+        caller.call_with(8, |room| room.word(1), Some(limit)).expect_err("nobody answers");
+    }
+    drop(callers);
+    let none = client.caller_within(limit).err().expect("replies may still come in all of them");
+    assert!(matches!(none, ChannelError::Deadline { .. }), "{none}");
+    let worker = echo(worker);
+    // All late replies come before the first new one; every slot works.
+    let mut again: Vec<_> = (0..slots).map(|_| client.caller().expect("a slot")).collect();
+    for (number, caller) in again.iter_mut().enumerate() {
+        let request = [number as u8; 3];
+        assert_eq!(caller.call(&request).expect("an answer"), request);
+    }
+    drop(again);
+    client.close();
+    worker.join().expect("ends");
+}
+
+#[test]
+fn a_call_that_finds_the_ring_full_ends_at_its_deadline() {
+    let (client, _worker) = pair(0);
+    let mut caller = client.caller().expect("a slot");
+    for _ in 0..SIZES.command_lines {
+        client.post(b"one line").expect("room");
+    }
+    let limit = Some(Duration::from_millis(5));
+    let error = caller.call_with(8, |room| room.word(1), limit).expect_err("no room");
+    assert!(matches!(error, ChannelError::Deadline { .. }), "{error}");
+    assert_eq!(client.tail(), u64::from(SIZES.command_lines), "nothing was sent");
+}
+
+#[test]
 fn a_worker_that_leaves_ends_every_wait_with_closed() {
     let (client, worker) = pair(0);
     let waiters: Vec<_> = (0..4)

@@ -251,3 +251,21 @@ fn a_parked_client_is_not_kept_awake_by_doorbells_of_the_past() {
     let parks = client.counters().client_parks;
     assert!((1..100).contains(&parks), "{parks} parks in 300 ms");
 }
+
+#[test]
+fn a_flood_of_doorbells_slows_its_sender_and_not_the_clients_machine() {
+    let Rig { client, worker, attacker } = rig();
+    let attack = attacker.keep(|attacker, _| attacker.client_bell.signal().expect("a doorbell"));
+    let begun = std::time::Instant::now();
+    let waits = client.clone();
+    let waiter = thread::spawn(move || waits.wait_fence(0, 1, None));
+    thread::sleep(std::time::Duration::from_millis(500));
+    worker.completions().fence(0, 1).expect("a fence");
+    returns(move || waiter.join().expect("no panic")).expect("reached");
+    let elapsed = begun.elapsed();
+    drop(attack);
+    // Behind the first few, each useless wake-up costs a pause of 200 us.
+    let most = 70 + elapsed.as_micros() / 200;
+    let parks = u128::from(client.counters().client_parks);
+    assert!((1..=most).contains(&parks), "{parks} parks in {elapsed:?}");
+}

@@ -16,6 +16,9 @@ use ringbar::spsc::{Consumer, Direction, Producer, ReserveError};
 use ringbar::sync::Ordering;
 use ringbar::wake::{Sleeper, WakeMode, Waker};
 
+#[path = "loom/crash.rs"]
+mod crash;
+
 const GENERATION: u32 = 1;
 
 fn header() -> ModelLines {
@@ -339,90 +342,6 @@ fn progress_and_fences_order_the_arena() {
     }
 }
 
-/// Either side stops after any number of its steps; the other one must neither see a torn record nor hang.
-#[test]
-fn a_crash_of_the_producer_at_any_step_leaves_whole_records_only() {
-    for steps in 0..=3 {
-        explore(None, move || {
-            let header = header();
-            let (mut tx, mut rx) = ring(4, &header);
-            let bell = Bell::new();
-            let hub = hub(&header, WakeMode::Fence, &bell);
-            let theirs = header.clone();
-            let producer = thread::spawn(move || {
-                if steps >= 1 {
-                    push(&mut tx, &[1; 60]);
-                }
-                if steps >= 2 {
-                    let mut room = tx.reserve(60, None).expect("room");
-                    room.put(&[2; 57]);
-                    if steps >= 3 {
-                        room.commit();
-                    }
-                }
-                // The kernel closes the dead process's socket: a lasting condition that its death wakes.
-                theirs.store(line::HOST_STATUS, 0, 5, Ordering::Release);
-                bell.ring();
-            });
-            let dead = || (header.load(line::HOST_STATUS, 0, Ordering::Acquire) == 5).then_some(());
-            hub.wait(dead, || None);
-            let whole = if steps >= 3 { 2 } else { usize::from(steps >= 1) };
-            for i in 1..=whole {
-                assert_eq!(pop(&mut rx), (60, u64::from_le_bytes([i as u8; 8])));
-            }
-            assert!(rx.pop().expect("a dead producer is an honest one").is_none());
-            producer.join().expect("joined");
-        });
-    }
-}
-
-#[test]
-fn a_crash_of_the_worker_at_any_step_ends_every_wait() {
-    for steps in 0..=2 {
-        explore(Some(3), move || {
-            let header = header();
-            let (mut tx, mut rx) = ring(2, &header);
-            let replies = ModelLines::ring(2, 1);
-            let bell = Bell::new();
-            let hub = hub(&header, WakeMode::Fence, &bell);
-            let (theirs, their_replies) = (header.clone(), replies.clone());
-            let waker = Waker::new(header.clone(), line::CLIENT_SLEEP, WakeMode::Fence);
-            let worker = thread::spawn(move || {
-                if steps >= 1 {
-                    let position = loop {
-                        if let Some(record) = rx.pop().expect("honest") {
-                            break record.position;
-                        }
-                        thread::yield_now();
-                    };
-                    if steps >= 2 {
-                        reply::write(
-                            &their_replies,
-                            GENERATION,
-                            Ticket { slot: 0, position },
-                            &[9],
-                        );
-                        if waker.must_ring() {
-                            bell.ring();
-                        }
-                    }
-                }
-                theirs.store(line::HOST_STATUS, 0, 5, Ordering::Release);
-                bell.ring();
-            });
-            let position = tx.reserve(8, Some(0)).expect("room").commit();
-            let mut slot = Slot::new(0, GENERATION);
-            let mut bytes: ReplyBytes = [0; 56];
-            let answered = hub.wait(
-                || slot.take(&replies, position, &mut bytes).expect("honest").map(|_| true),
-                || (header.load(line::HOST_STATUS, 0, Ordering::Acquire) == 5).then_some(false),
-            );
-            assert!(!answered || steps == 2, "an answer that nobody gave");
-            worker.join().expect("joined");
-        });
-    }
-}
-
 /// A closing side publishes its last records before its state: whoever sees the state sees the records.
 #[test]
 fn what_was_posted_before_close_is_seen_after_it() {
@@ -442,7 +361,7 @@ fn what_was_posted_before_close_is_seen_after_it() {
 }
 
 /// Sites that can be weakened, and the model that must then fail. PROTOCOL.md shows the same table.
-const MUTANTS: [(&str, &str); 18] = [
+const MUTANTS: [(&str, &str); 22] = [
     ("T1", "push_and_pop_with_wrap"),
     ("T2", "push_and_pop_with_wrap"),
     ("H1", "push_and_pop_with_wrap"),
@@ -461,6 +380,10 @@ const MUTANTS: [(&str, &str); 18] = [
     ("E2", "the_first_error_is_read_with_its_status"),
     ("G1", "what_was_posted_before_close_is_seen_after_it"),
     ("G2", "what_was_posted_before_close_is_seen_after_it"),
+    ("C1", "crash::of_the_client_at_any_step_leaves_whole_publications"),
+    ("C2", "crash::of_the_worker_at_any_step_ends_every_wait"),
+    ("C3", "crash::of_the_worker_at_any_step_ends_every_wait"),
+    ("C4", "crash::of_the_worker_at_any_step_ends_every_wait"),
 ];
 
 #[test]

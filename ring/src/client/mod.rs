@@ -23,16 +23,17 @@ use crate::lines::{Lines, SharedLines};
 use crate::os::doorbell::Doorbell;
 use crate::progress;
 use crate::region::{Channel, RegionError, State};
-use crate::reply::Slot;
 use crate::spin::SpinBudget;
 use crate::spsc::{Consumer, Direction, Producer, Reservation, ReserveError, Violation};
 use crate::sync::{Arc, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, order};
 use crate::untrusted::Untrusted;
 use crate::wake::{Sleeper, WakeMode, Waker};
+use caller::Slots;
 use core::time::Duration;
 use health::Watchdog;
 use staging::ArenaOwner;
 use std::sync::OnceLock;
+use std::time::Instant;
 
 /// How a client's leader thread blocks, and how the death of the peer is known.
 pub trait ClientPark: Park + Send + Sync {
@@ -111,7 +112,7 @@ struct Inner {
     waker: Waker<SharedLines>,
     hub: Hub<SharedLines, BoxedPark>,
     events: Mutex<Consumer<SharedLines>>,
-    slots: Mutex<Vec<Slot>>,
+    slots: Mutex<Slots>,
     slot_returned: Condvar,
     arena: ArenaOwner,
     watchdog: Watchdog,
@@ -119,6 +120,26 @@ struct Inner {
     failed: OnceLock<ChannelError>,
     full_waits: AtomicU64,
     arena_waits: AtomicU64,
+}
+
+/// How long all waits of one operation may take together. The time counts from the first look that found nothing for a
+/// while, so that an operation that need not wait asks no clock.
+struct Patience {
+    limit: Option<Duration>,
+    end: Option<Instant>,
+}
+
+impl Patience {
+    #[inline(always)]
+    fn of(limit: Option<Duration>) -> Self {
+        Self { limit, end: None }
+    }
+
+    fn is_over(&mut self) -> Option<ChannelError> {
+        let limit = self.limit?;
+        let end = *self.end.get_or_insert_with(|| Instant::now() + limit);
+        (Instant::now() >= end).then_some(ChannelError::Deadline { limit })
+    }
 }
 
 /// The producer and its counters: one lock, held only to write.
@@ -150,7 +171,7 @@ impl Client {
             Consumer::new(channel.events.clone(), header.clone(), Direction::Events, generation, 0);
         let sleeps = if park.wants_doorbell() { wake } else { WakeMode::Polled };
         let sleeper = Sleeper::new(header.clone(), line::CLIENT_SLEEP, sleeps);
-        let slots = 0..channel.replies.count() as u16;
+        let slots = Slots::all(channel.replies.count() as u16, generation);
         let heart = config.heartbeat.then(|| Heart::of_client(header.clone(), generation));
         let heart = heart.transpose().map_err(|e| ChannelError::io("starting the heartbeat", e))?;
         channel.set_state(line::CLIENT_STATUS, State::Running, generation);
@@ -159,7 +180,7 @@ impl Client {
             tx: Mutex::new(Tx { producer: tx, commands: 0, batches: 0, bytes: 0 }),
             hub: Hub::new(sleeper, BoxedPark(park), spin),
             events: Mutex::new(events),
-            slots: Mutex::new(slots.rev().map(|number| Slot::new(number, generation)).collect()),
+            slots: Mutex::new(slots),
             slot_returned: Condvar::new(),
             arena: ArenaOwner::new(arena, plan),
             watchdog: Watchdog::new(config.limits),
@@ -211,7 +232,7 @@ impl Client {
         bytes: usize,
         write: impl FnOnce(&mut Reservation<'_, SharedLines>),
     ) -> Result<u64, ChannelError> {
-        self.inner.submit(bytes, None, write)
+        self.inner.submit(bytes, None, write, &mut Patience::of(None))
     }
 
     /// Posts records as batches: all that fit the ring at once become visible together, with at most one doorbell.
@@ -225,7 +246,12 @@ impl Client {
 
     /// Leases a reply slot for as long as the [`Caller`] lives. Waits while all slots are leased.
     pub fn caller(&self) -> Result<Caller, ChannelError> {
-        Caller::lease(self)
+        Caller::lease(self, None)
+    }
+
+    /// As [`caller`](Self::caller), and gives up with [`ChannelError::Deadline`] after `limit`.
+    pub fn caller_within(&self, limit: Duration) -> Result<Caller, ChannelError> {
+        Caller::lease(self, Some(limit))
     }
 
     /// The value of fence word `index`, or `None` if there is no such word.
@@ -245,7 +271,7 @@ impl Client {
         deadline: Option<Duration>,
     ) -> Result<(), ChannelError> {
         let reached = self.inner.reached(index, value)?;
-        self.inner.wait(reached, deadline)
+        self.inner.wait(reached, &mut Patience::of(deadline))
     }
 
     /// The same for a fence that a device writes at the end of its work, which may take longer than a peer's answer: polls up
@@ -260,7 +286,7 @@ impl Client {
         let reached = self.inner.reached(index, value)?;
         match self.inner.hub.poll_device(&reached) {
             Some(found) => found,
-            None => self.inner.wait(reached, deadline),
+            None => self.inner.wait(reached, &mut Patience::of(deadline)),
         }
     }
 
@@ -280,7 +306,7 @@ impl Client {
             Ok(executed) => (executed >= position).then_some(Ok(())),
             Err(error) => Some(Err(error)),
         };
-        inner.wait(reached, deadline)
+        inner.wait(reached, &mut Patience::of(deadline))
     }
 
     /// Position after the last command posted.
@@ -319,7 +345,8 @@ impl Client {
     /// Waits until an event is there to be polled.
     pub fn wait_event(&self, deadline: Option<Duration>) -> Result<(), ChannelError> {
         let inner = &*self.inner;
-        inner.wait(|| lock(&inner.events).is_ready().then_some(Ok(())), deadline)
+        let ready = || lock(&inner.events).is_ready().then_some(Ok(()));
+        inner.wait(ready, &mut Patience::of(deadline))
     }
 
     /// Whether the peer lives, is silent, or what ended the channel.
@@ -361,6 +388,7 @@ impl Inner {
         bytes: usize,
         reply_slot: Option<u16>,
         write: impl FnOnce(&mut Reservation<'_, SharedLines>),
+        patience: &mut Patience,
     ) -> Result<u64, ChannelError> {
         loop {
             self.check_fast()?;
@@ -376,7 +404,7 @@ impl Inner {
                 Err(error) => error,
             };
             drop(tx);
-            self.wait_for_room(error)?;
+            self.wait_for_room(error, patience)?;
         }
     }
 
@@ -402,7 +430,8 @@ impl Inner {
             self.published(&mut tx, sent as u64, bytes);
         }
         drop(tx);
-        stopped.map_or(Ok(()), |error| self.wait_for_room(error))?;
+        let mut patience = Patience::of(None);
+        stopped.map_or(Ok(()), |error| self.wait_for_room(error, &mut patience))?;
         Ok(&records[sent..])
     }
 
@@ -444,7 +473,11 @@ impl Inner {
     }
 
     #[cold]
-    fn wait_for_room(&self, error: ReserveError) -> Result<(), ChannelError> {
+    fn wait_for_room(
+        &self,
+        error: ReserveError,
+        patience: &mut Patience,
+    ) -> Result<(), ChannelError> {
         let until = match error {
             ReserveError::Full(full) => full.until,
             ReserveError::TooLong { bytes, limit } => {
@@ -457,7 +490,7 @@ impl Inner {
         set_client(header, ClientWord::FullWaits, waits);
         // The producer checks the position again under its lock before it trusts it.
         let head = || Untrusted::new(header.load(line::COMMAND_HEAD, 0, order!(H2, Acquire)));
-        self.wait(|| head().seems_to_reach(until).then_some(Ok(())), None)
+        self.wait(|| head().seems_to_reach(until).then_some(Ok(())), patience)
     }
 
     #[inline(always)]
@@ -490,15 +523,14 @@ impl Inner {
         found.position(0, tail).map_err(|violation| self.poison(violation))
     }
 
-    /// Waits for `ready`, or for the end of the channel, or the deadline.
+    /// Waits for `ready`, or for the end of the channel, or of the caller's patience.
     #[inline]
     fn wait<T>(
         &self,
         ready: impl FnMut() -> Option<Result<T, ChannelError>>,
-        deadline: Option<Duration>,
+        patience: &mut Patience,
     ) -> Result<T, ChannelError> {
         let parks = self.hub.parks();
-        let mut until = None;
         let result = self.hub.wait(ready, || {
             if let Err(error) = self.check() {
                 return Some(Err(error));
@@ -506,9 +538,7 @@ impl Inner {
             if let Err(error) = self.watchdog.check(&self.channel) {
                 return Some(Err(error));
             }
-            let limit = deadline?;
-            let end = *until.get_or_insert_with(|| std::time::Instant::now() + limit);
-            (std::time::Instant::now() >= end).then_some(Err(ChannelError::Deadline { limit }))
+            patience.is_over().map(Err)
         });
         if self.hub.parks() != parks {
             set_client(&self.channel.header, ClientWord::Parks, self.hub.parks());

@@ -4,7 +4,7 @@
 //! rest (and every further segment) holds long-lived blocks. Staged bytes come back when the worker's retired position
 //! has passed their command; the order of release is the order of allocation.
 
-use super::{Client, Inner, lock};
+use super::{Client, Inner, Patience, lock};
 use crate::arena::alloc::{AllocError, Pinned, Staging, Ticket};
 use crate::arena::{Arena, address, split};
 use crate::counters::{ClientWord, set_client};
@@ -180,7 +180,7 @@ impl Client {
         }
         let waits = inner.arena_waits.fetch_add(1, Ordering::Relaxed) + 1;
         set_client(&inner.channel.header, ClientWord::ArenaWaits, waits);
-        inner.wait(|| inner.try_stage(len).transpose(), limit)
+        inner.wait(|| inner.try_stage(len).transpose(), &mut Patience::of(limit))
     }
 
     /// Takes a long-lived block of `len` bytes. A full arena is [`ChannelError::ArenaFull`]: add a segment, or give blocks

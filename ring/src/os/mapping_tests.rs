@@ -1,7 +1,9 @@
 use super::*;
+#[cfg(not(miri))]
+use crate::os::mapping_file::dax_size_in;
 use crate::sync::AtomicU64;
 #[cfg(not(miri))]
-use rustix::fs::{FallocateFlags, fallocate, ftruncate};
+use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, ftruncate};
 
 /// The word at `offset`, through the atomics that every user of a mapping has to use.
 fn word(mapping: &Mapping, offset: usize) -> &AtomicU64 {

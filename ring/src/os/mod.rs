@@ -28,6 +28,7 @@ mod fault;
 pub mod liveness;
 pub mod map_error;
 pub mod mapping;
+mod mapping_file;
 pub mod membarrier;
 pub mod vfio;
 pub mod waiter;

@@ -2,8 +2,7 @@
 
 use super::{Direction, Violation};
 use crate::lines::{LINE_WORDS, Lines};
-use crate::sync::Ordering;
-use crate::sync::order;
+use crate::sync::{Ordering, order, swapped};
 use crate::tag::{LINE_PAYLOAD_BYTES, RECORD_LINES_MAX, TagSpace, lines_for};
 use crate::untrusted::Untrusted;
 use thiserror::Error;
@@ -448,7 +447,7 @@ impl<'b, L: Lines> BatchReservation<'b, L> {
         let Self { mut inner, first, records } = self;
         inner.finish();
         let position = inner.producer.tail;
-        if first.is_none() {
+        if first.is_none() && !swapped!(C1) {
             *first = Some((position, inner.head_tag));
         } else {
             inner.producer.ring.store(position as usize, 0, inner.head_tag, Ordering::Relaxed);
