@@ -3,11 +3,12 @@
 use crate::daemon::limits::Limits;
 use crate::daemon::{Config, Daemon};
 use crate::device::{CudaSettings, Device, MockSettings};
-use crate::failpoints::Failpoint;
+use crate::failpoints::{self, Failpoint, Side};
 use crate::job::WorkerOptions;
 use crate::vm::options::{PlaceArgs, Places};
 use crate::{bench, idle, logging, probe, replay, run as run_program, status, units, vm, worker};
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::error::Error;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -122,7 +123,7 @@ pub struct ServeArgs {
     /// Log lines of one class that are written in a second.
     #[arg(long, value_name = "N", default_value_t = logging::LINES_PER_S)]
     log_lines_per_second: u32,
-    /// Arm a failpoint in the first worker.
+    /// Arm a failpoint: a worker's or a holder's in the first one, the daemon's in this process.
     #[arg(long, value_name = "NAME[:TIMES][=ACTION]", hide = true)]
     failpoint: Option<Failpoint>,
 }
@@ -260,8 +261,23 @@ fn serve_matches(matches: &ArgMatches) -> &ArgMatches {
 fn serve(args: &ServeArgs, matches: &ArgMatches) -> Result<(), AnyError> {
     logging::start(Some(args.log_lines_per_second));
     let config = args.config(matches)?;
+    if let Some(failpoint) = config.failpoint
+        && matches!(failpoint.point.side(), Side::Daemon | Side::VmDaemon)
+    {
+        failpoints::arm(failpoint);
+    }
+    raise_descriptor_limit();
     let daemon = Daemon::start(config, stop_descriptor()?)?;
     Ok(daemon.run()?)
+}
+
+/// A session takes six descriptors, so the usual limit of 1,024 would end at 170 of them.
+fn raise_descriptor_limit() {
+    let limits = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limits.maximum, ..limits };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// Readable after SIGTERM or SIGINT.

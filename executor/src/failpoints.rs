@@ -2,7 +2,8 @@
 //! does.
 //!
 //! Always compiled in, so that what is tested is what runs. A step that is not armed costs one load of a word that never
-//! changes. A process arms at most one, once: a worker by the daemon's hidden `--failpoint`, a client by `ringbar probe`.
+//! changes. A process arms at most one, once: a client by `ringbar probe`, all others by the hidden `--failpoint` of
+//! `ringbar serve`, which arms it in itself, or in the first worker or holder that it starts, by whose step it is.
 //!
 //! A failpoint is written `name`, `name:3` (at the third time) or `name:3=stop` (with an action: `kill`, the default, is
 //! SIGKILL; `stop` is SIGSTOP; `abort` is SIGABRT; `hang` sleeps for ever).
@@ -18,7 +19,7 @@ use thiserror::Error;
 macro_rules! points {
     ($($Name:ident = $number:literal, $name:literal, $text:literal;)+) => {
         /// A step of the protocol.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         #[repr(u32)]
         pub enum Point {
             $(#[doc = concat!($text, ".")] $Name = $number,)+
@@ -75,6 +76,74 @@ points! {
     ClientGrowing = 49, "client_growing", "the client has asked for a further arena segment and does not wait for it";
     ClientGrown = 50, "client_grown", "the client has a further arena segment";
     ClientClosed = 51, "client_closed", "the client has closed the channel and has not said goodbye";
+    DaemonAccepted = 60, "daemon_accepted", "a connection is accepted, nothing is known of who it is";
+    DaemonAdmitted = 61, "daemon_admitted", "the credentials are checked, the connection may say hello";
+    DaemonHeard = 62, "daemon_heard", "a hello is understood, there is no session for it";
+    DaemonOpened = 63, "daemon_opened", "a session has its region, no generation is offered";
+    DaemonResumed = 64, "daemon_resumed", "a token names a session without a worker, the next generation is not offered";
+    DaemonOffered = 65, "daemon_offered", "a generation is offered, it has no worker";
+    DaemonSpawned = 66, "daemon_spawned", "a worker process is started, it and the client know nothing";
+    DaemonWelcomed = 67, "daemon_welcomed", "the client has its descriptors, the worker has none";
+    DaemonGave = 68, "daemon_gave", "the worker has its job and its descriptors, nobody waits for its end";
+    DaemonServing = 69, "daemon_serving", "a session is served and watched";
+    DaemonEndSeen = 70, "daemon_end_seen", "a worker has ended, it is not reaped";
+    DaemonReaped = 71, "daemon_reaped", "a worker is reaped, its channel is not marked";
+    DaemonMarked = 72, "daemon_marked", "a channel is marked lost, its session is not decided on";
+    DaemonClientDied = 73, "daemon_client_died", "a client's process has ended, nothing of it is freed";
+    DaemonFreeing = 74, "daemon_freeing", "before a session and its memory are freed";
+    DaemonAsked = 75, "daemon_asked", "somebody asks for status, nothing is told";
+    DaemonEnding = 76, "daemon_ending", "the daemon is asked to end, no worker is";
+    VmClaimed = 80, "vm_claimed", "a guest's claim is seen, no generation is offered";
+    VmOffered = 81, "vm_offered", "a generation is offered to a guest, it has no worker";
+    VmSpawned = 82, "vm_spawned", "a guest's worker is started, the holder does not know it";
+    VmKept = 83, "vm_kept", "the holder keeps a guest's worker, that has no job";
+    VmGave = 84, "vm_gave", "a guest's worker has its job, the channel is not assigned";
+    VmAssigned = 85, "vm_assigned", "a channel is assigned to a guest, nobody waits for its worker's end";
+    VmReaped = 86, "vm_reaped", "a guest's worker is reaped, its channel is not marked";
+    VmFreeing = 87, "vm_freeing", "before a guest's channel is freed";
+    VmFreed = 88, "vm_freed", "a guest's channel is freed, the holder does not know";
+    HolderBegun = 100, "holder_begun", "the holder runs and has made nothing";
+    HolderMade = 101, "holder_made", "the holder has sockets, memory and doorbells, no daemon knows";
+    HolderTelling = 102, "holder_telling", "a daemon has the device and knows of no channel";
+    HolderTold = 103, "holder_told", "a daemon knows everything, the holder does not listen to it";
+    HolderKeeping = 104, "holder_keeping", "a daemon's word is received and not kept";
+    HolderGreeting = 105, "holder_greeting", "a monitor is accepted and knows nothing";
+    HolderGreeted = 106, "holder_greeted", "a monitor has the device, the daemon does not know";
+    HolderMonitorLeft = 107, "holder_monitor_left", "a monitor has left, the daemon does not know";
+    HolderEnding = 108, "holder_ending", "a daemon asks the holder to end";
+}
+
+/// Whose step a point is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// A worker's.
+    Worker,
+    /// A client's.
+    Client,
+    /// The daemon's, with processes of this host.
+    Daemon,
+    /// The daemon's, with a VM.
+    VmDaemon,
+    /// A VM holder's.
+    Holder,
+}
+
+impl Point {
+    /// Whose step it is.
+    pub fn side(self) -> Side {
+        match self as u32 {
+            0..40 => Side::Worker,
+            40..60 => Side::Client,
+            60..80 => Side::Daemon,
+            80..100 => Side::VmDaemon,
+            _ => Side::Holder,
+        }
+    }
+
+    /// All points of one side.
+    pub fn of(side: Side) -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().filter(move |point| point.side() == side)
+    }
 }
 
 /// What a failpoint does.
@@ -153,6 +222,24 @@ static ARMED: AtomicU32 = AtomicU32::new(0);
 static LEFT: AtomicU32 = AtomicU32::new(0);
 static ACTION: AtomicU32 = AtomicU32::new(0);
 
+/// The environment variable that arms a failpoint in a worker or a holder.
+pub const VARIABLE: &str = "RINGBAR_FAILPOINT";
+
+/// Arms the failpoint that the environment names, if it names one.
+pub fn arm_from_environment() {
+    if let Ok(text) = std::env::var(VARIABLE)
+        && let Ok(failpoint) = text.parse()
+    {
+        arm(failpoint);
+    }
+}
+
+/// Takes `failpoint` if it is one of `side`: what the environment of a process of that side is to say.
+pub fn take_for(failpoint: &mut Option<Failpoint>, side: Side) -> Option<(&'static str, String)> {
+    let taken = failpoint.take_if(|failpoint| failpoint.point.side() == side)?;
+    Some((VARIABLE, taken.to_string()))
+}
+
 /// Arms `failpoint` in this process.
 pub fn arm(failpoint: Failpoint) {
     LEFT.store(failpoint.at, Ordering::Relaxed);
@@ -230,7 +317,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Point::ALL.len());
-        assert!(Point::ALL.is_sorted_by(|a, b| (*a as u32) < (*b as u32)));
+        assert!(Point::ALL.is_sorted_by(|a, b| a < b));
     }
 
     #[test]

@@ -40,7 +40,8 @@ pub struct Job {
     /// Where the channel lies in its region, in bytes.
     pub offset: u64,
     /// The channel's sizes.
-    pub sizes: JobSizes,
+    #[serde(with = "SentSizes")]
+    pub sizes: Sizes,
     /// How the client is known to live.
     pub client: ClientKind,
     /// What to execute on.
@@ -80,7 +81,7 @@ impl ClientKind {
 impl Job {
     /// Where the channel lies and what it is.
     pub fn place(&self) -> Place {
-        let identity = Sizes::from(self.sizes).identity(VOCABULARY_HASH, self.features);
+        let identity = self.sizes.identity(VOCABULARY_HASH, self.features);
         Place { offset: self.offset, identity }
     }
 }
@@ -96,43 +97,16 @@ pub struct WorkerOptions {
     pub log_lines_per_s: Option<u32>,
 }
 
-/// [`Sizes`], in a form that can be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JobSizes {
+/// How [`Sizes`] are sent; that these are all of its fields is checked when this is compiled.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Sizes")]
+struct SentSizes {
     command_lines: u32,
     reply_slots: u32,
     event_lines: u32,
     fence_words: u32,
     arena_bytes: u64,
     arena_address: u64,
-}
-
-impl From<Sizes> for JobSizes {
-    fn from(sizes: Sizes) -> Self {
-        let Sizes {
-            command_lines,
-            reply_slots,
-            event_lines,
-            fence_words,
-            arena_bytes,
-            arena_address,
-        } = sizes;
-        Self { command_lines, reply_slots, event_lines, fence_words, arena_bytes, arena_address }
-    }
-}
-
-impl From<JobSizes> for Sizes {
-    fn from(sizes: JobSizes) -> Self {
-        let JobSizes {
-            command_lines,
-            reply_slots,
-            event_lines,
-            fence_words,
-            arena_bytes,
-            arena_address,
-        } = sizes;
-        Self { command_lines, reply_slots, event_lines, fence_words, arena_bytes, arena_address }
-    }
 }
 
 /// What a worker reports.
@@ -256,7 +230,7 @@ mod tests {
             generation: 2,
             features: 1,
             offset: ONLY_CHANNEL_OFFSET,
-            sizes: Sizes::default().into(),
+            sizes: Sizes::default(),
             client: ClientKind::Process,
             device: Device::default(),
             options: WorkerOptions::default(),

@@ -1,21 +1,28 @@
 //! What a daemon tells about itself and its clients, and how `ringbar status` shows it.
 //!
-//! A daemon at PATH also listens at PATH.status. Whoever connects there gets one JSON text a datagram (the daemon, then each
-//! client) and a hang-up. Counters are read from the regions' headers by the daemon, a third process to client and
+//! A daemon at PATH also listens at PATH.status. Whoever connects there gets one datagram with the descriptor of a memfd
+//! that holds everything as one JSON text, and a hang-up: so a daemon with any number of clients waits for nobody who asks.
+//! Counters are read from the regions' headers by the daemon, a third process to client and
 //! worker; they are what each side claims.
 
+use crate::job;
 use comfy_table::{ContentArrangement, Table, presets};
 use ringbar::counters::Counters;
 use ringbar::handshake::{Connection, Deadline, TransportError};
-use serde::de::DeserializeOwned;
+use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
 
 /// Longest wait for a daemon's answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// Longest text that is read: some hundred thousand clients.
+const TEXT_BYTES_MAX: u64 = 256 << 20;
 
 /// A daemon and its clients.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -196,26 +203,45 @@ pub fn status_path(socket: &Path) -> PathBuf {
     path.into()
 }
 
+/// What comes in the datagram; the text is in the memfd that comes with it.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    /// Bytes of the text.
+    bytes: u64,
+}
+
+/// Tells `status` to whoever is connected there, without waiting.
+///
+/// # Errors
+/// If there is no memory, or nobody any more.
+pub fn tell(asker: &Connection, status: &Status) -> io::Result<()> {
+    let text = serde_json::to_vec(status)?;
+    let memfd = rustix::fs::memfd_create("ringbar-status", MemfdFlags::CLOEXEC)?;
+    File::from(memfd.try_clone()?).write_all_at(&text, 0)?;
+    job::send(asker, &Told { bytes: text.len() as u64 }, &[memfd.as_fd()])
+}
+
 /// Asks the daemon at `socket`.
 ///
 /// # Errors
 /// [`QueryError`] if there is none, or it does not answer.
 pub fn query(socket: &Path) -> Result<Status, QueryError> {
     let connection = Connection::connect(status_path(socket), Deadline::after(ANSWER_LIMIT))?;
-    let daemon = next(&connection)?.ok_or(io::ErrorKind::UnexpectedEof).map_err(io::Error::from)?;
-    let mut clients = Vec::new();
-    while let Some(client) = next(&connection)? {
-        clients.push(client);
-    }
-    Ok(Status { daemon, clients })
+    let status = listen(&connection)?;
+    // Its hang-up: from then on the daemon holds nothing for this.
+    let _ = job::receive_within::<Told>(&connection, ANSWER_LIMIT);
+    Ok(status)
 }
 
-fn next<T: DeserializeOwned>(connection: &Connection) -> io::Result<Option<T>> {
-    match crate::job::receive_within(connection, ANSWER_LIMIT) {
-        Ok((part, _)) => Ok(Some(part)),
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(e) => Err(e),
-    }
+/// What is told at the other end of `connection`.
+fn listen(connection: &Connection) -> io::Result<Status> {
+    let (told, fds) = job::receive_within::<Told>(connection, ANSWER_LIMIT)?;
+    let memfd = fds.into_iter().next().ok_or_else(|| io::Error::other("no descriptor in it"))?;
+    let mut text = Vec::new();
+    let mut file = File::from(memfd);
+    file.rewind()?;
+    file.take(told.bytes.min(TEXT_BYTES_MAX)).read_to_end(&mut text)?;
+    Ok(serde_json::from_slice(&text)?)
 }
 
 impl Status {
@@ -305,6 +331,47 @@ mod tests {
     fn doorbells_are_given_for_1000_commands_and_0_for_none() {
         assert_eq!(CounterStatus::per_1000(5, 2000), 2.5);
         assert_eq!(CounterStatus::per_1000(5, 0), 0.0);
+    }
+
+    #[test]
+    fn a_status_of_thousands_of_clients_arrives_whole_without_anybody_reading() {
+        let client = ClientStatus {
+            session: 1,
+            name: "x".repeat(64),
+            vm: None,
+            client_pid: 1,
+            worker_pid: Some(2),
+            generation: 1,
+            state: "running".into(),
+            uptime_s: 1.5,
+            wake: "fence".into(),
+            waiter: Some("poll".into()),
+            waiter_reason: Some("why".into()),
+            region_bytes: 1,
+            segment_bytes: 2,
+            doorbells_per_1000_commands: 0.5,
+            counters: CounterStatus::default(),
+            last_end: None,
+        };
+        let daemon = DaemonStatus {
+            version: "1".into(),
+            pid: 1,
+            backend: "mock".into(),
+            uptime_s: 2.5,
+            waiter: "poll".into(),
+            waiter_reason: None,
+            asymmetric_barrier: false,
+            sessions_opened: 5000,
+            sessions_resumed: 0,
+            refused: 0,
+            workers_lost: 0,
+            vms: Vec::new(),
+        };
+        let clients = (1..=5000).map(|session| ClientStatus { session, ..client.clone() });
+        let status = Status { daemon, clients: clients.collect() };
+        let (ours, theirs) = job::control_pair().unwrap();
+        tell(&Connection::from_fd(ours).unwrap(), &status).unwrap();
+        assert_eq!(listen(&Connection::from_fd(theirs).unwrap()).unwrap(), status);
     }
 
     #[test]

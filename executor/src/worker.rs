@@ -32,8 +32,6 @@ use watchdog::Watchdog;
 
 /// The hidden subcommand that makes a process a worker.
 pub const SUBCOMMAND: &str = "worker";
-/// The environment variable that arms a failpoint in a worker.
-pub const FAILPOINT_VARIABLE: &str = "RINGBAR_FAILPOINT";
 
 /// Longest wait for the job.
 const JOB_LIMIT: Duration = Duration::from_secs(10);
@@ -48,11 +46,7 @@ pub fn run_if_asked() -> Option<ExitCode> {
 
 /// Runs this process as a worker.
 pub fn run() -> ExitCode {
-    if let Ok(failpoint) = std::env::var(FAILPOINT_VARIABLE)
-        && let Ok(failpoint) = failpoint.parse()
-    {
-        failpoints::arm(failpoint);
-    }
+    failpoints::arm_from_environment();
     failpoints::hit(Point::WorkerBegun);
     let exit = match start() {
         Ok(started) => started.serve(),
@@ -198,7 +192,7 @@ fn serve_on_device<B: WorkerBlock>(
     worker: Worker<B>,
     desk: &mut Desk,
 ) -> Result<Served, ServeError> {
-    let fence_words = ringbar::layout::Sizes::from(job.sizes).fence_words;
+    let fence_words = job.sizes.fence_words;
     match &job.device {
         Device::Mock(settings) => match MockGpu::new(settings.config()) {
             Ok(gpu) => serve_attended(worker, fence_words, &mut Probe::new(gpu), desk),

@@ -239,6 +239,42 @@ fn status_tells_of_each_client_with_its_counters_as_json_and_as_a_table() {
 }
 
 #[test]
+fn status_lists_hundreds_of_clients() {
+    const CLIENTS: usize = 200;
+    let server = Server::start("--sessions-max 500 --connections-per-second 10000");
+    // Each client has some descriptors here; the daemon raises its own limit by itself.
+    let limits = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limits.maximum, ..limits };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
+    let clients: Vec<_> =
+        (0..CLIENTS).map(|number| server.client_named(&format!("client {number}"))).collect();
+    let last = clients.last().unwrap();
+    last.call(Ping { token: 1 }).unwrap();
+    let status = server.status();
+    let mut names: Vec<_> = status.clients.iter().map(|client| client.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), CLIENTS);
+    let workers = clients.iter().map(|at| Some(at.worker_pid));
+    assert!(workers.eq(status.clients.iter().map(|client| client.worker_pid)));
+    let done = Command::new(RINGBAR).arg("status").arg("--socket").arg(server.socket()).output();
+    let table = String::from_utf8(done.unwrap().stdout).unwrap();
+    assert!((0..CLIENTS).all(|number| table.contains(&format!(" client {number} "))), "{table}");
+}
+
+#[test]
+fn whoever_asks_for_status_and_does_not_read_keeps_nobody_waiting() {
+    let server = Server::start("");
+    let at = server.client_named("client");
+    let path = status::status_path(&server.socket());
+    let silent: Vec<_> =
+        (0..50).map(|_| Connection::connect(&path, Deadline::after(PATIENCE)).unwrap()).collect();
+    assert_eq!(server.status().clients.len(), 1);
+    at.call(Ping { token: 1 }).unwrap();
+    drop(silent);
+}
+
+#[test]
 fn status_of_no_daemon_says_so() {
     let mut command = Command::new(RINGBAR);
     let done = command.args(["status", "--socket", "/nonexistent/socket"]).output().unwrap();

@@ -4,6 +4,7 @@ use super::process::WorkerProcess;
 use super::region::Region;
 use super::session::{Opening, Session, State};
 use super::{CLIENT, CONTROL, Daemon, GUEST, LISTENER, WORKER, token};
+use crate::failpoints::{self, Point, Side};
 use crate::job::{self, Job};
 use ringbar::handshake::{
     Connection, Deadline, Hello, Message, Refusal, RefusalCode, SessionToken, TransportError,
@@ -40,7 +41,10 @@ impl Daemon {
             };
             match accepted {
                 Ok(None) => return,
-                Ok(Some(connection)) => self.greet(connection),
+                Ok(Some(connection)) => {
+                    failpoints::hit(Point::DaemonAccepted);
+                    self.greet(connection);
+                }
                 Err(error) => {
                     tracing::warn!(%error, "accepting failed, trying again in {ACCEPT_PAUSE:?}");
                     self.waiter.remove(LISTENER);
@@ -64,6 +68,7 @@ impl Daemon {
             }
             (until, refused) = (now + REFUSED_LIMIT, true);
         }
+        failpoints::hit(Point::DaemonAdmitted);
         let number = self.next_number();
         self.watch(connection.socket().clone(), token(number, GUEST), Interest::Readable);
         self.guests.insert(number, Guest { connection, until, refused });
@@ -133,6 +138,7 @@ impl Daemon {
         connection: &Connection,
         hello: &Hello,
     ) -> Result<(), Refusal> {
+        failpoints::hit(Point::DaemonHeard);
         let chosen = negotiate(hello, &self.capabilities)?;
         let number = match hello.resume {
             Some(resume) => self.resumable(&resume, chosen.features)?,
@@ -166,6 +172,7 @@ impl Daemon {
         let opening = Opening { token, name, features, sizes, region };
         self.sessions.insert(number, Session::new(opening, Instant::now()));
         self.counts.opened += 1;
+        failpoints::hit(Point::DaemonOpened);
         Ok(number)
     }
 
@@ -199,10 +206,12 @@ impl Daemon {
             return Err(Refusal::new(RefusalCode::Features, &text));
         }
         self.counts.resumed += 1;
+        failpoints::hit(Point::DaemonResumed);
         Ok(number)
     }
 
-    /// Offers the next generation, starts its worker, and tells the client.
+    /// Offers the next generation, starts its worker, and tells the client, then the worker: if this process ends between
+    /// the two, the worker ends as well, and with it the last copy of the client's socket, so that the client knows at once.
     fn start_worker(
         &mut self,
         number: u64,
@@ -213,13 +222,14 @@ impl Daemon {
             return Err(internal(&"the session is gone"));
         };
         let generation = session.offer_next();
+        failpoints::hit(Point::DaemonOffered);
         let bytes = session.region.bytes();
         let job = Job {
             session: number,
             generation,
             features: session.features,
             offset: job::ONLY_CHANNEL_OFFSET,
-            sizes: session.sizes.into(),
+            sizes: session.sizes,
             client: job::ClientKind::Process,
             device: self.config.device.clone(),
             options: self.config.worker.clone(),
@@ -227,11 +237,11 @@ impl Daemon {
         };
         let [memfd, worker_bell, client_bell] = session.region.fds();
         let fds = [memfd, worker_bell, client_bell, connection.as_fd()];
-        let failpoint = self.config.failpoint.take();
+        let failpoint = failpoints::take_for(&mut self.config.failpoint, Side::Worker);
         let started = WorkerProcess::start(&self.config.worker_program, number, failpoint);
-        let worker = started
-            .and_then(|worker| worker.give(&job, &fds))
-            .map_err(|e| internal(&format!("no worker process: {e}")))?;
+        let failed = |e| internal(&format!("no worker process: {e}"));
+        let worker = started.map_err(failed)?;
+        failpoints::hit(Point::DaemonSpawned);
         let welcome = Welcome {
             protocol,
             features: session.features,
@@ -241,9 +251,12 @@ impl Daemon {
             region_bytes: bytes,
             worker_pid: worker.pid(),
         };
-        let fds = session.region.fds();
         // A client that is gone by now is noticed by its worker.
-        let _ = connection.send(&Message::Welcome(welcome), &fds, Deadline::after(Duration::ZERO));
+        let now = Deadline::after(Duration::ZERO);
+        let _ = connection.send(&Message::Welcome(welcome), &session.region.fds(), now);
+        failpoints::hit(Point::DaemonWelcomed);
+        let worker = worker.give(&job, &fds).map_err(failed)?;
+        failpoints::hit(Point::DaemonGave);
         let control = worker.control().cloned().map(|fd| (fd, CONTROL));
         let watched = [(worker.pidfd().clone(), WORKER)];
         let client = session.set_client(connection).cloned().map(|fd| (fd, CLIENT));
@@ -258,6 +271,7 @@ impl Daemon {
         for (fd, part) in watched.into_iter().chain(control).chain(client) {
             self.watch(fd, token(number, part), Interest::Readable);
         }
+        failpoints::hit(Point::DaemonServing);
         Ok(())
     }
 

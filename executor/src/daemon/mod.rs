@@ -27,9 +27,9 @@ mod region;
 mod session;
 
 use crate::device::Device;
-use crate::failpoints::Failpoint;
-use crate::job::{self, WorkerOptions};
-use crate::status::{self, DaemonStatus};
+use crate::failpoints::{self, Failpoint, Point};
+use crate::job::WorkerOptions;
+use crate::status::{self, DaemonStatus, Status};
 use crate::vm::VmConfig;
 use crate::vm::host::{Context, Vm, VmError};
 use guests::{ACCEPTS_A_LOOK, Guest, check_user};
@@ -60,7 +60,7 @@ pub struct Config {
     pub worker: WorkerOptions,
     /// The program that is a worker when its first argument is `worker`.
     pub worker_program: PathBuf,
-    /// Armed in the first worker only; for tests.
+    /// Armed in the first worker or holder, whose step it is; for tests.
     pub failpoint: Option<Failpoint>,
     /// Whether processes of this host are served at `socket`; if not, only status is told beside it.
     pub serve_processes: bool,
@@ -291,6 +291,7 @@ impl Daemon {
     /// Ends in order: nobody new, and each worker is asked to end.
     fn end(&mut self) {
         tracing::info!(sessions = self.sessions.len(), "the daemon ends");
+        failpoints::hit(Point::DaemonEnding);
         self.ending = true;
         for token in [LISTENER, STATUS, STOP] {
             self.waiter.remove(token);
@@ -326,6 +327,7 @@ impl Daemon {
         let Some(session) = self.sessions.get_mut(&number) else { return };
         session.take_reports();
         let State::Serving(worker) = &mut session.state else { return };
+        failpoints::hit(Point::DaemonEndSeen);
         let ending = match worker.reap() {
             Ok(Some(ending)) => ending,
             Ok(None) => return,
@@ -334,7 +336,9 @@ impl Daemon {
                 return self.free(number);
             }
         };
+        failpoints::hit(Point::DaemonReaped);
         let goes_on = session.worker_ended(&ending, &self.config.limits, Instant::now());
+        failpoints::hit(Point::DaemonMarked);
         self.unwatch(number, &[WORKER, CONTROL]);
         if ending.resumable && !self.ending {
             self.counts.lost += 1;
@@ -349,6 +353,7 @@ impl Daemon {
     fn client_died(&mut self, number: u64) {
         self.waiter.remove(token(number, CLIENT));
         let Some(session) = self.sessions.get_mut(&number) else { return };
+        failpoints::hit(Point::DaemonClientDied);
         match &mut session.state {
             State::Serving(worker) => {
                 worker.end_by(Instant::now() + self.config.limits.worker_end_limit)
@@ -359,6 +364,7 @@ impl Daemon {
 
     /// Forgets a session and its memory.
     fn free(&mut self, number: u64) {
+        failpoints::hit(Point::DaemonFreeing);
         self.unwatch(number, &[WORKER, CONTROL, CLIENT]);
         if let Some(session) = self.sessions.remove(&number) {
             tracing::info!(session = number, generation = session.generation, "a session is over");
@@ -396,7 +402,7 @@ impl Daemon {
         over.into_iter().for_each(|number| self.free(number));
     }
 
-    /// Tells everyone who asks. Whoever does not read loses what does not fit the socket.
+    /// Tells everyone who asks, waiting for none of them.
     fn tell_status(&mut self) {
         for _ in 0..ACCEPTS_A_LOOK {
             let asker = self
@@ -407,20 +413,21 @@ impl Daemon {
             if check_user(&asker).is_err() {
                 continue;
             }
-            let now = Instant::now();
-            let clients =
-                self.sessions.iter().map(|(&number, session)| session.status(number, now));
-            let guests = self.vms.iter().flat_map(|vm| vm.clients(now));
-            let mut clients = clients.chain(guests);
-            let sent = job::send(&asker, &self.status(now), &[])
-                .and_then(|()| clients.try_for_each(|client| job::send(&asker, &client, &[])));
-            if let Err(error) = sent {
+            failpoints::hit(Point::DaemonAsked);
+            if let Err(error) = status::tell(&asker, &self.status(Instant::now())) {
                 tracing::warn!(%error, "status could not be told");
             }
         }
     }
 
-    fn status(&self, now: Instant) -> DaemonStatus {
+    fn status(&self, now: Instant) -> Status {
+        let sessions = self.sessions.iter();
+        let processes = sessions.map(|(&number, session)| session.status(number, now));
+        let guests = self.vms.iter().flat_map(|vm| vm.clients(now));
+        Status { daemon: self.own_status(now), clients: processes.chain(guests).collect() }
+    }
+
+    fn own_status(&self, now: Instant) -> DaemonStatus {
         let waiter = match self.waiter.kind() {
             WaiterKind::Uring => "io_uring",
             WaiterKind::Poll => "poll",

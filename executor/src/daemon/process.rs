@@ -1,8 +1,7 @@
 //! A worker process as its daemon sees it: started, watched, ended, reaped.
 
-use crate::failpoints::Failpoint;
 use crate::job::{self, Exit, Job, Report};
-use crate::worker::{FAILPOINT_VARIABLE, SUBCOMMAND};
+use crate::worker::SUBCOMMAND;
 use ringbar::os::liveness;
 use rustix::process::Signal;
 use std::io;
@@ -49,14 +48,19 @@ pub struct Ending {
 impl WorkerProcess {
     /// Starts a worker: this program, or `program`, executed anew with nothing of this process but standard error.
     ///
-    /// It waits for its job, see [`give`](Self::give), and ends if this process ends before.
-    pub fn start(program: &Path, session: u64, failpoint: Option<Failpoint>) -> io::Result<Self> {
+    /// It waits for its job, see [`give`](Self::give), and ends if this process ends before. `failpoint` is a variable more
+    /// for it.
+    pub fn start(
+        program: &Path,
+        session: u64,
+        failpoint: Option<(&'static str, String)>,
+    ) -> io::Result<Self> {
         let (control, theirs) = job::control_pair()?;
         let mut command = Command::new(program);
         command.arg0("ringbar").args([SUBCOMMAND, "--session", &session.to_string()]);
         let kept = KEPT_VARIABLES.iter().filter_map(|&name| Some((name, std::env::var_os(name)?)));
         command.env_clear().envs(kept);
-        command.envs(failpoint.map(|failpoint| (FAILPOINT_VARIABLE, failpoint.to_string())));
+        command.envs(failpoint);
         command.current_dir("/").stdin(theirs).stdout(Stdio::null());
         let mut child = command.spawn()?;
         // A child that is not reaped keeps its number, so this is the right process.

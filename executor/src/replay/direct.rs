@@ -1,17 +1,14 @@
 //! The transport `direct`: none. The mock executes each command in this process, encoded and decoded as over the others.
 
 use super::error::ReplayError;
-use super::link::{Link, Road, Traffic};
+use super::link::{Link, PIECE_BYTES, Road, Traffic, pieces};
 use super::local::LocalDevice;
 use ringbar_vocabulary::{
-    ArenaRef, ContextId, DevicePtr, Fence, HostAlloc, HostFree, MemcpyDtoH, MemcpyHtoD,
-    PostCommand, StreamCreate, StreamDestroy, StreamId, SyncCommand, Tail,
+    ArenaRef, DevicePtr, Fence, HostAlloc, HostFree, MemcpyDtoH, PostCommand, StreamId, SyncCommand,
 };
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Bytes of one piece of a copy: it is still in the second-level cache when the mock reads it.
-pub const PIECE_BYTES: usize = 128 << 10;
 /// Where pinned blocks lie: behind the piece of a copy to the host.
 pub const PINNED_OFFSET: u64 = PIECE_BYTES as u64;
 /// Bytes of pinned blocks; a plan's limit is 8 MiB.
@@ -105,14 +102,6 @@ impl Link for DirectLink {
         lock(&self.device).call(command)
     }
 
-    fn htod(&mut self, dst: DevicePtr, bytes: &[u8], stream: StreamId) -> Result<(), ReplayError> {
-        for (at, piece) in pieces(bytes.len()) {
-            let data = Tail::Inline(&bytes[at..at + piece]);
-            self.post(&MemcpyHtoD { dst: dst.offset(at as u64), stream, data })?;
-        }
-        Ok(())
-    }
-
     fn dtoh(
         &mut self,
         into: &mut [u8],
@@ -130,28 +119,11 @@ impl Link for DirectLink {
         check(&device)
     }
 
-    fn dtoh_posted(
-        &mut self,
-        into: &mut [u8],
-        src: DevicePtr,
-        stream: StreamId,
-    ) -> Result<(), ReplayError> {
-        self.dtoh(into, src, stream)
-    }
-
     fn synchronise(&mut self, stream: StreamId) -> Result<(), ReplayError> {
         let mut device = lock(&self.device);
         device.post(&Fence { stream, index: 0, value: 0 })?;
         device.drain();
         check(&device)
-    }
-
-    fn create_stream(&mut self, stream: StreamId) -> Result<(), ReplayError> {
-        self.post(&StreamCreate { context: ContextId::FIRST, stream, flags: 0, priority: 0 })
-    }
-
-    fn destroy_stream(&mut self, stream: StreamId) -> Result<(), ReplayError> {
-        self.post(&StreamDestroy { stream })
     }
 
     fn pin(&mut self, block: u32, bytes: u64) -> Result<(), ReplayError> {
@@ -163,21 +135,8 @@ impl Link for DirectLink {
         let block = lock(&self.places).give_back(block);
         block.map_or(Ok(()), |block| self.post(&HostFree { block }))
     }
-
-    fn full_waits(&self) -> u64 {
-        0
-    }
 }
 
 fn check(device: &LocalDevice) -> Result<(), ReplayError> {
     device.first_failure().map_or(Ok(()), |status| Err(ReplayError::PostFailed { status }))
-}
-
-/// Start and length of each piece of a copy; one of no bytes for a copy of none.
-pub fn pieces(len: usize) -> impl Iterator<Item = (usize, usize)> {
-    let count = len.div_ceil(PIECE_BYTES).max(1);
-    (0..count).map(move |piece| {
-        let at = piece * PIECE_BYTES;
-        (at, PIECE_BYTES.min(len - at))
-    })
 }

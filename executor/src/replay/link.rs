@@ -1,7 +1,10 @@
 //! What a replay needs of a transport.
 
 use super::error::ReplayError;
-use ringbar_vocabulary::{DevicePtr, PostCommand, StreamId, SyncCommand};
+use ringbar_vocabulary::{
+    ContextId, DevicePtr, MemcpyHtoD, PostCommand, StreamCreate, StreamDestroy, StreamId,
+    SyncCommand, Tail,
+};
 
 /// One application thread's end of a transport.
 pub trait Link: Send {
@@ -14,8 +17,14 @@ pub trait Link: Send {
     /// Sends a command and waits for its reply.
     fn call<C: SyncCommand>(&mut self, command: &C) -> Result<C::Reply, ReplayError>;
 
-    /// Copies to the device; returns when the source may be reused.
-    fn htod(&mut self, dst: DevicePtr, bytes: &[u8], stream: StreamId) -> Result<(), ReplayError>;
+    /// Copies to the device; returns when the source may be reused. The bytes travel in the commands, if a transport has no
+    /// better way.
+    fn htod(&mut self, dst: DevicePtr, bytes: &[u8], stream: StreamId) -> Result<(), ReplayError> {
+        pieces(bytes.len()).try_for_each(|(at, piece)| {
+            let data = Tail::Inline(&bytes[at..at + piece]);
+            self.post(&MemcpyHtoD { dst: dst.offset(at as u64), stream, data })
+        })
+    }
 
     /// Copies from the device, and waits for the bytes.
     fn dtoh(
@@ -31,16 +40,22 @@ pub trait Link: Send {
         into: &mut [u8],
         src: DevicePtr,
         stream: StreamId,
-    ) -> Result<(), ReplayError>;
+    ) -> Result<(), ReplayError> {
+        self.dtoh(into, src, stream)
+    }
 
     /// Waits until all work posted to `stream` so far is done, and reports a failure of any post.
     fn synchronise(&mut self, stream: StreamId) -> Result<(), ReplayError>;
 
     /// Creates a stream under a number of the replay's.
-    fn create_stream(&mut self, stream: StreamId) -> Result<(), ReplayError>;
+    fn create_stream(&mut self, stream: StreamId) -> Result<(), ReplayError> {
+        self.post(&StreamCreate { context: ContextId::FIRST, stream, flags: 0, priority: 0 })
+    }
 
     /// Destroys it.
-    fn destroy_stream(&mut self, stream: StreamId) -> Result<(), ReplayError>;
+    fn destroy_stream(&mut self, stream: StreamId) -> Result<(), ReplayError> {
+        self.post(&StreamDestroy { stream })
+    }
 
     /// Allocates a pinned host block under a number of the replay's.
     fn pin(&mut self, block: u32, bytes: u64) -> Result<(), ReplayError>;
@@ -49,7 +64,21 @@ pub trait Link: Send {
     fn unpin(&mut self, block: u32) -> Result<(), ReplayError>;
 
     /// How often a post of any thread had to wait for room so far.
-    fn full_waits(&self) -> u64;
+    fn full_waits(&self) -> u64 {
+        0
+    }
+}
+
+/// Bytes of one piece of a copy: it is still in the second-level cache when the mock reads it.
+pub const PIECE_BYTES: usize = 128 << 10;
+
+/// Start and length of each piece of a copy; one of no bytes for a copy of none.
+pub fn pieces(len: usize) -> impl Iterator<Item = (usize, usize)> {
+    let count = len.div_ceil(PIECE_BYTES).max(1);
+    (0..count).map(move |piece| {
+        let at = piece * PIECE_BYTES;
+        (at, PIECE_BYTES.min(len - at))
+    })
 }
 
 /// What crossed a transport so far, beside the commands themselves.

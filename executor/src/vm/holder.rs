@@ -7,6 +7,7 @@
 
 use super::link::{FromHolder, Kept, ToHolder, holder_path};
 use super::{VECTORS, VmConfig, ivshmem};
+use crate::failpoints::{self, Point};
 use crate::{job, logging, units};
 use clap::Args;
 use ringbar::handshake::{Connection, Listener};
@@ -48,6 +49,8 @@ pub struct HolderArgs {
 /// Runs this process as a holder.
 pub fn run(args: &HolderArgs) -> ExitCode {
     logging::start(None);
+    failpoints::arm_from_environment();
+    failpoints::hit(Point::HolderBegun);
     // Fails only for the leader of a process group, which has nothing to leave.
     let _ = rustix::process::setsid();
     let control = match io::stdin().as_fd().try_clone_to_owned() {
@@ -64,7 +67,10 @@ pub fn run(args: &HolderArgs) -> ExitCode {
         channels: args.channels,
     };
     match Holder::start(config) {
-        Ok(holder) => holder.run(Arc::new(control)),
+        Ok(holder) => {
+            failpoints::hit(Point::HolderMade);
+            holder.run(Arc::new(control))
+        }
         Err(reason) => {
             // The daemon says it; without one nobody needs to know.
             let _ = job::send(&control, &FromHolder::Refused { reason }, &[]);
@@ -184,6 +190,7 @@ impl Holder {
             tracing::warn!(%error, vm = self.config.name, "a daemon could not be told");
             return;
         }
+        failpoints::hit(Point::HolderTold);
         match self.waiter.add(control.clone(), DAEMON, Interest::Readable) {
             Ok(()) => self.daemon = Some(control),
             Err(error) => tracing::error!(%error, "a daemon cannot be waited for"),
@@ -201,6 +208,7 @@ impl Holder {
         let bells = self.to_host.iter().chain(&self.to_guest).map(AsFd::as_fd);
         let fds: Vec<BorrowedFd<'_>> = std::iter::once(self.memory.as_fd()).chain(bells).collect();
         job::send(control, &device, &fds)?;
+        failpoints::hit(Point::HolderTelling);
         self.channels.iter().try_for_each(|(kept, worker)| {
             let worker = worker.as_ref().map(AsFd::as_fd);
             job::send(control, &FromHolder::Channel(*kept), worker.as_slice())
@@ -213,11 +221,13 @@ impl Holder {
             match job::receive(&**daemon) {
                 Ok(None) => return,
                 Ok(Some((ToHolder::Keep { channel, kept }, fds))) => {
+                    failpoints::hit(Point::HolderKeeping);
                     if let Some(place) = self.channels.get_mut(channel) {
                         *place = (kept, fds.into_iter().next());
                     }
                 }
                 Ok(Some((ToHolder::End, _))) => {
+                    failpoints::hit(Point::HolderEnding);
                     self.ended = true;
                     return;
                 }
@@ -246,6 +256,7 @@ impl Holder {
             tracing::warn!(vm = self.config.name, "a second monitor was refused: one is connected");
             return self.tell_daemon(&FromHolder::MonitorRefused);
         }
+        failpoints::hit(Point::HolderGreeting);
         for bell in self.to_host.iter().chain(&self.to_guest) {
             // Rings of an earlier boot; one too many is only an empty wake-up.
             let _ = bell.drain();
@@ -265,6 +276,7 @@ impl Holder {
         if let Err(error) = watched {
             return tracing::warn!(%error, vm = self.config.name, "a monitor could not be served");
         }
+        failpoints::hit(Point::HolderGreeted);
         self.monitor = Some(monitor);
         self.tell_daemon(&FromHolder::Monitor { connected: true });
     }
@@ -272,6 +284,7 @@ impl Holder {
     fn monitor_left(&mut self) {
         self.waiter.remove(MONITOR);
         self.monitor = None;
+        failpoints::hit(Point::HolderMonitorLeft);
         self.lonely_since = Instant::now();
         self.tell_daemon(&FromHolder::Monitor { connected: false });
     }

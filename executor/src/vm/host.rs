@@ -16,6 +16,7 @@ use super::link::{FromHolder, Held, Holder, HolderError, ToHolder};
 use super::{VECTORS, VmConfig, VmConfigError};
 use crate::daemon::limits::RateLimit;
 use crate::daemon::{self, Config};
+use crate::failpoints::{self, Side};
 use crate::status::{ClientStatus, VmStatus};
 use channel::Slot;
 use ringbar::directory::{self, Assignments, CLAIMS_VECTOR, Nonce, Refused, Request};
@@ -127,7 +128,9 @@ impl Vm {
     /// [`VmError`], which says what to try.
     pub fn open(config: VmConfig, number: u64, context: &mut Context<'_>) -> Result<Self, VmError> {
         let sizes = config.sizes()?;
-        let (holder, held) = Holder::find_or_start(&context.config.worker_program, &config)?;
+        let failpoint = failpoints::take_for(&mut context.config.failpoint, Side::Holder);
+        let program = &context.config.worker_program;
+        let (holder, held) = Holder::find_or_start(program, &config, failpoint)?;
         let Held { memory, to_host, to_guest, channels, connected, found } = held;
         let map = |source| VmError::Map { vm: config.name.clone(), source };
         let wrong = |source| VmError::Region { vm: config.name.clone(), source };

@@ -172,16 +172,22 @@ pub struct Held {
 }
 
 impl Holder {
-    /// Finds the holder of this VM, or starts one: this program, or `program`, executed anew.
+    /// Finds the holder of this VM, or starts one: this program, or `program`, executed anew,
+    /// with `failpoint` as a variable more.
     ///
     /// # Errors
     /// [`HolderError`] if it cannot be started, or is one for another device.
-    pub fn find_or_start(program: &Path, vm: &VmConfig) -> Result<(Self, Held), HolderError> {
+    pub fn find_or_start(
+        program: &Path,
+        vm: &VmConfig,
+        failpoint: Option<(&'static str, String)>,
+    ) -> Result<(Self, Held), HolderError> {
         let end = Instant::now() + AFTERLIFE;
         loop {
             let found = Self::find(vm)?;
             let was_there = found.is_some();
-            let mut holder = found.map_or_else(|| Self::start(program, vm), Ok)?;
+            let mut holder =
+                found.map_or_else(|| Self::start(program, vm, failpoint.clone()), Ok)?;
             match holder.listen(vm) {
                 Ok(held) => return Ok((holder, Held { found: was_there, ..held })),
                 // It may not know yet that its last daemon is dead.
@@ -220,7 +226,11 @@ impl Holder {
         Ok(Some(Self { control: connection.socket().clone(), child: None, pid: 0 }))
     }
 
-    fn start(program: &Path, vm: &VmConfig) -> Result<Self, HolderError> {
+    fn start(
+        program: &Path,
+        vm: &VmConfig,
+        failpoint: Option<(&'static str, String)>,
+    ) -> Result<Self, HolderError> {
         let failed = |source| HolderError::Start { vm: vm.name.clone(), source };
         let (control, theirs) = job::control_pair().map_err(failed)?;
         let mut command = Command::new(program);
@@ -229,6 +239,7 @@ impl Holder {
         command.arg("--socket").arg(socket).args(["--size", &vm.bytes.to_string()]);
         command.args(["--channels", &vm.channels.to_string()]);
         command.env_clear().envs(std::env::var_os("RUST_LOG").map(|value| ("RUST_LOG", value)));
+        command.envs(failpoint);
         command.current_dir("/").stdin(theirs).stdout(Stdio::null());
         let child = command.spawn().map_err(failed)?;
         Ok(Self { control: Arc::new(control), pid: child.id(), child: Some(child) })

@@ -40,13 +40,16 @@ impl VmServer {
 
     /// As [`start`](Self::start), with other sizes than the small ones.
     pub fn start_with(sizes: &str, options: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let options = format!("{sizes} {}", options.replace('@', folder.path().to_str().unwrap()));
-        let options = options.as_str();
-        let child = Self::spawn(&folder, options);
-        let server = Self { child, folder, options: options.into() };
+        let server = Self::try_start(sizes, options);
         server.wait_until_up();
         server
+    }
+
+    /// As [`start_with`](Self::start_with), and does not wait until it answers: it may never do so.
+    pub fn try_start(sizes: &str, options: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let options = format!("{sizes} {}", options.replace('@', folder.path().to_str().unwrap()));
+        Self { child: Self::spawn(&folder, &options), folder, options }
     }
 
     fn spawn(folder: &TempDir, options: &str) -> Child {
@@ -73,6 +76,18 @@ impl VmServer {
     pub fn restart(&mut self) {
         self.child = Self::spawn(&self.folder, &self.options);
         self.wait_until_up();
+    }
+
+    /// Starts it again with only these of its options.
+    pub fn restart_with(&mut self, options: &str) {
+        self.options = options.into();
+        self.restart();
+    }
+
+    /// The daemon, its holders and its workers, as far as they live, and those of daemons before it.
+    pub fn processes(&self) -> Vec<u32> {
+        let all = super::processes(&self.folder.path().join("log")).into_iter();
+        all.filter(|&pid| super::is_running(pid)).collect()
     }
 
     /// Asks it to end, and waits for that.
@@ -191,6 +206,13 @@ impl Monitor {
         });
         assert!(claimed, "no channel");
         self.attach(channel.unwrap(), nonce)
+    }
+
+    /// A channel's state, as the host says.
+    pub fn host_state(&self, index: usize) -> State {
+        let want = Expect { vocabulary_hash: VOCABULARY_HASH, ..Expect::default() };
+        let place = region::inspect(&self.mapping, index, want).unwrap();
+        Channel::open(&self.mapping, place).unwrap().host_state().0
     }
 
     /// The program that has `channel`.

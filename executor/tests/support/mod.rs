@@ -11,8 +11,9 @@ use ringbar::link::Options;
 use ringbar_executor::attach::{AttachError, Attachment, Wish, attach};
 use ringbar_executor::status::{self, ClientStatus, Status};
 use std::fs::File;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -27,20 +28,47 @@ pub struct Server {
     folder: TempDir,
 }
 
+/// The processes that write to that log: a daemon, its workers, its holders.
+pub fn processes(log: &Path) -> Vec<u32> {
+    let writes =
+        |pid: &u32| std::fs::read_link(format!("/proc/{pid}/fd/2")).is_ok_and(|to| to == log);
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok());
+    pids.filter(writes).collect()
+}
+
 impl Server {
     /// Starts one with further options, separated by blanks.
     pub fn start(options: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let log = File::create(folder.path().join("log")).unwrap();
+        let server = Self { child: Self::spawn(&folder, options), folder };
+        server.wait_until_up();
+        server
+    }
+
+    fn spawn(folder: &TempDir, options: &str) -> Child {
+        let log = folder.path().join("log");
+        let log = File::options().create(true).append(true).open(log).unwrap();
         let mut command = Command::new(RINGBAR);
         command.arg("serve").arg("--socket").arg(folder.path().join("s"));
         command.args(["--device-memory", "64MiB"]).args(options.split_whitespace());
-        command.env("RUST_LOG", "info").stdin(Stdio::null()).stderr(log);
-        let child = command.spawn().unwrap();
-        let server = Self { child, folder };
-        let up = || status::query(&server.socket()).is_ok();
-        assert!(eventually(up), "the daemon does not start: {}", server.log());
-        server
+        command.env("RUST_LOG", "info").stdin(Stdio::null()).stderr(log).spawn().unwrap()
+    }
+
+    fn wait_until_up(&self) {
+        let up = || status::query(&self.socket()).is_ok();
+        assert!(eventually(up), "the daemon does not start: {}", self.log());
+    }
+
+    /// Starts another one in the place of one that has ended.
+    pub fn start_again(&mut self, options: &str) {
+        self.child = Self::spawn(&self.folder, options);
+        self.wait_until_up();
+    }
+
+    /// The daemon and its workers, as far as they live, and those of daemons before it.
+    pub fn processes(&self) -> Vec<u32> {
+        processes(&self.folder.path().join("log"))
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -80,8 +108,18 @@ impl Server {
 
     /// Waits for the daemon's end; its exit code.
     pub fn wait(&mut self) -> Option<i32> {
-        assert!(eventually(|| self.child.try_wait().unwrap().is_some()), "the daemon does not end");
-        self.child.wait().unwrap().code()
+        self.wait_for_status().code()
+    }
+
+    /// Waits for the daemon's end; the signal that ended it.
+    pub fn wait_for_signal(&mut self) -> Option<i32> {
+        self.wait_for_status().signal()
+    }
+
+    fn wait_for_status(&mut self) -> ExitStatus {
+        let ended = || self.child.try_wait().unwrap().is_some();
+        assert!(eventually(ended), "the daemon does not end");
+        self.child.wait().unwrap()
     }
 }
 

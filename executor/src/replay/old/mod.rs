@@ -11,14 +11,14 @@ mod worker;
 pub use worker::run as run_worker;
 
 use super::Transport;
-use super::direct::{PinnedPlaces, lock, pieces};
+use super::direct::{PinnedPlaces, lock};
 use super::error::ReplayError;
-use super::link::{Link, Road, Traffic};
+use super::link::{Link, Road, Traffic, pieces};
 use super::local::decode_answer;
 use ringbar::handshake::Connection;
 use ringbar_vocabulary::{
-    ArenaRef, Command, ContextId, DevicePtr, Fence, HostAlloc, HostFree, MemcpyDtoH, MemcpyHtoD,
-    PostCommand, Status, StreamCreate, StreamDestroy, StreamId, SyncCommand, Tail,
+    ArenaRef, Command, DevicePtr, Fence, HostAlloc, HostFree, MemcpyDtoH, PostCommand, Status,
+    StreamId, SyncCommand,
 };
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -156,16 +156,6 @@ impl Link for OldLink {
         decode_answer::<C>(answer.reply)
     }
 
-    fn htod(&mut self, dst: DevicePtr, bytes: &[u8], stream: StreamId) -> Result<(), ReplayError> {
-        let mut client = lock(&self.client);
-        for (at, piece) in pieces(bytes.len()) {
-            let data = Tail::Inline(&bytes[at..at + piece]);
-            let copy = MemcpyHtoD { dst: dst.offset(at as u64), stream, data };
-            client.send(Request::POST, &copy)?;
-        }
-        Ok(())
-    }
-
     fn dtoh(
         &mut self,
         into: &mut [u8],
@@ -186,26 +176,9 @@ impl Link for OldLink {
         Ok(())
     }
 
-    fn dtoh_posted(
-        &mut self,
-        into: &mut [u8],
-        src: DevicePtr,
-        stream: StreamId,
-    ) -> Result<(), ReplayError> {
-        self.dtoh(into, src, stream)
-    }
-
     fn synchronise(&mut self, stream: StreamId) -> Result<(), ReplayError> {
         let fence = Fence { stream, index: 0, value: 0 };
         lock(&self.client).ask(Request::WAIT, &fence).map(drop)
-    }
-
-    fn create_stream(&mut self, stream: StreamId) -> Result<(), ReplayError> {
-        self.post(&StreamCreate { context: ContextId::FIRST, stream, flags: 0, priority: 0 })
-    }
-
-    fn destroy_stream(&mut self, stream: StreamId) -> Result<(), ReplayError> {
-        self.post(&StreamDestroy { stream })
     }
 
     fn pin(&mut self, block: u32, bytes: u64) -> Result<(), ReplayError> {
@@ -216,9 +189,5 @@ impl Link for OldLink {
     fn unpin(&mut self, block: u32) -> Result<(), ReplayError> {
         let block = lock(&self.client).places.give_back(block);
         block.map_or(Ok(()), |block| self.post(&HostFree { block }))
-    }
-
-    fn full_waits(&self) -> u64 {
-        0
     }
 }

@@ -4,7 +4,7 @@
 //! vocabulary encodes it. An answer is a head of 16 bytes (status of the first failed post or 0, bytes of the reply, bytes
 //! of data, zero), the reply and the data.
 
-use crate::replay::direct::PIECE_BYTES;
+use crate::replay::link::PIECE_BYTES;
 use ringbar_vocabulary::{REPLY_MAX_BYTES, StreamId};
 
 /// Bytes of either head.

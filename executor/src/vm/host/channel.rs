@@ -3,6 +3,7 @@
 use super::{Context, Vm};
 use crate::daemon;
 use crate::daemon::process::WorkerProcess;
+use crate::failpoints::{self, Point, Side};
 use crate::job::{ClientKind, Job, Report};
 use crate::status::{ClientStatus, CounterStatus};
 use crate::vm::link::Kept;
@@ -139,16 +140,19 @@ impl Vm {
         nonce: Nonce,
         context: &mut Context<'_>,
     ) -> io::Result<()> {
+        failpoints::hit(Point::VmClaimed);
         let slot = &mut self.slots[channel];
         slot.generation = slot.generation.wrapping_add(1).max(1);
         slot.channel.offer(slot.generation);
+        failpoints::hit(Point::VmOffered);
         slot.heart = ClientHeart::new(&slot.channel);
         (slot.doomed, slot.taken) = (false, context.now);
         (slot.waiter, slot.last_end) = (None, None);
         let job = slot.job(context);
-        let failpoint = context.config.failpoint.take();
+        let failpoint = failpoints::take_for(&mut context.config.failpoint, Side::Worker);
         let program = &context.config.worker_program;
         let worker = WorkerProcess::start(program, slot.number, failpoint)?;
+        failpoints::hit(Point::VmSpawned);
         // The holder knows the worker before that knows its channel: no worker can serve a channel unknown to the next
         // daemon.
         let (pid, pidfd) = (worker.pid(), worker.pidfd().clone());
@@ -159,13 +163,16 @@ impl Vm {
         };
         let keep = super::ToHolder::Keep { channel, kept };
         self.holder.tell(&keep, Some(pidfd.as_fd()))?;
+        failpoints::hit(Point::VmKept);
         let (worker_bell, guest_bell) = self.device.bells(channel);
         let fds = [self.device.memory.as_fd(), worker_bell.as_fd(), guest_bell.as_fd()];
         let worker = worker.give(&job, &fds)?;
+        failpoints::hit(Point::VmGave);
         let number = slot.number;
         let control = worker.control().cloned();
         slot.worker = Some(worker);
         self.assignments.assign(channel, nonce);
+        failpoints::hit(Point::VmAssigned);
         context.watch(pidfd, number, daemon::WORKER, Interest::Readable);
         if let Some(control) = control {
             context.watch(control, number, daemon::CONTROL, Interest::Readable);
@@ -189,6 +196,7 @@ impl Vm {
             }
         };
         slot.worker = None;
+        failpoints::hit(Point::VmReaped);
         slot.channel.mark_lost();
         if slot.last_end.is_none() || ending.text.contains("signal") {
             slot.last_end = Some(ending.text.clone());
@@ -209,6 +217,7 @@ impl Vm {
 
     /// The channel is nobody's: its arena goes back to the system, and the next claim may have it.
     pub(super) fn free(&mut self, channel: usize) {
+        failpoints::hit(Point::VmFreeing);
         let place = self.slots[channel].channel.place;
         let offset = place.offset + place.identity.arena_offset;
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
@@ -218,6 +227,7 @@ impl Vm {
             tracing::warn!(%error, vm = self.config.name, "a channel's memory was not given back");
         }
         self.assignments.free(channel);
+        failpoints::hit(Point::VmFreed);
         self.slots[channel].doomed = false;
         self.keep_if_possible(channel);
     }
@@ -231,7 +241,7 @@ impl Slot {
             generation: self.generation,
             features: self.channel.place.identity.features,
             offset: self.channel.place.offset,
-            sizes: self.channel.place.identity.sizes().into(),
+            sizes: self.channel.place.identity.sizes(),
             client: ClientKind::Guest { heart_limit_ms: limit.as_millis() as u64 },
             device: context.config.device.clone(),
             options: context.config.worker.clone(),
