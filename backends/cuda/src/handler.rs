@@ -72,6 +72,7 @@ impl Handler<Context<'_>> for CudaGpu {
         event_record: EventRecord => ();
         event_destroy: EventDestroy => ();
         module_load: ModuleLoad<'_> => ModuleLoadReply;
+        module_load_known: ModuleLoadKnown => ModuleLoadKnownReply;
         module_unload: ModuleUnload => ();
         function_lookup: FunctionLookup<'_> => FunctionLookupReply;
         launch_kernel: LaunchKernel<'_> => ();

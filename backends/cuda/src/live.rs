@@ -12,6 +12,7 @@ use crate::table::{IdMap, Table};
 use crate::watch::{DeviceLook, Landing, Marks, Watch};
 use ringbar::os::Mapping;
 use ringbar_backend::{Context, Hold, Services};
+use ringbar_images::ImageCache;
 use ringbar_vocabulary::{ContextId, ModuleId, Status, StreamId};
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -93,6 +94,7 @@ pub struct Live {
     pub streams: Table<Owned>,
     pub events: Table<Owned>,
     pub modules: Table<Owned>,
+    pub images: ImageCache,
     pub functions: Table<Function>,
     pub function_ids: IdMap<Raw, u32>,
     pub pools: Table<Raw>,
@@ -136,6 +138,7 @@ impl Live {
             streams: Table::default(),
             events: Table::default(),
             modules: Table::default(),
+            images: ImageCache::default(),
             functions: Table::default(),
             function_ids: IdMap::default(),
             pools: Table::default(),

@@ -43,8 +43,6 @@ impl Live {
         cx: &mut Context<'_>,
         c: ModuleLoad<'_>,
     ) -> Result<ModuleLoadReply, Status> {
-        self.modules.check_new(c.module.0)?;
-        self.enter(c.context)?;
         let mut scratch = Vec::new();
         let bytes = cx.tail(c.image, &mut scratch, IMAGE_MAX_BYTES as usize)?;
         // Private from here on: the client cannot change it under the driver's parser.
@@ -52,9 +50,35 @@ impl Live {
         image.extend_from_slice(bytes);
         image.resize(bytes.len() + IMAGE_PADDING, 0);
         check_image(&image[..bytes.len() + 1])?;
-        let raw = self.load(&image)?;
-        self.modules.insert(c.module.0, Owned { raw, context: c.context });
+        self.load_as(c.context, c.module, &image)?;
+        let name = ringbar_images::hash(&image[..bytes.len()]);
+        self.images.keep(name, image.into());
         Ok(ModuleLoadReply {})
+    }
+
+    pub fn module_load_known(
+        &mut self,
+        _cx: &mut Context<'_>,
+        c: ModuleLoadKnown,
+    ) -> Result<ModuleLoadKnownReply, Status> {
+        let Some(image) = self.images.get(&c.hash) else {
+            return Ok(ModuleLoadKnownReply { known: 0 });
+        };
+        self.load_as(c.context, c.module, &image)?;
+        Ok(ModuleLoadKnownReply { known: 1 })
+    }
+
+    fn load_as(
+        &mut self,
+        context: ContextId,
+        module: ModuleId,
+        image: &[u8],
+    ) -> Result<(), Status> {
+        self.modules.check_new(module.0)?;
+        self.enter(context)?;
+        let raw = self.load(image)?;
+        self.modules.insert(module.0, Owned { raw, context });
+        Ok(())
     }
 
     fn load(&self, image: &[u8]) -> Result<Raw, Status> {

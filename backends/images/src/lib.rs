@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod cache;
 mod cubin;
 mod error;
 mod fat_binary;
@@ -19,6 +20,7 @@ mod ptx;
 #[cfg(test)]
 mod tests;
 
+pub use cache::{ImageCache, ImageHash, KEPT_BYTES_MAX, hash};
 pub use error::ImageError;
 pub use fat_binary::{Entry, EntryKind, entries};
 pub use image::{Image, Kernel, Variable, VariableKind};

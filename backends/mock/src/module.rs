@@ -19,8 +19,6 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 pub const IMAGE_MAGIC: &[u8; 8] = b"RBMOCK1\0";
 /// The most bytes of a kernel's or variable's name.
 const NAME_MAX_BYTES: usize = 4096;
-/// Longer images are not kept in the buffer that is used again.
-const SCRATCH_MAX_BYTES: u64 = 4 << 20;
 
 /// A module image with those kernels. `mix` stands for all of `mix_<bytes>`.
 pub fn image(names: &[&str]) -> Vec<u8> {
@@ -214,12 +212,33 @@ impl MockGpu {
         cx: &mut Context<'_>,
         command: ModuleLoad<'_>,
     ) -> Result<ModuleLoadReply, Status> {
-        let device = self.context(command.context)?.device;
-        self.modules.check_new(command.module.0)?;
         let mut long = Vec::new();
-        let keep = command.image.byte_len() <= SCRATCH_MAX_BYTES;
-        let scratch = if keep { &mut self.scratch } else { &mut long };
-        let image = cx.tail(command.image, scratch, ringbar_images::IMAGE_MAX_BYTES as usize)?;
+        let image = cx.tail(command.image, &mut long, ringbar_images::IMAGE_MAX_BYTES as usize)?;
+        self.load_as(command.context, command.module, image)?;
+        self.images.keep(ringbar_images::hash(image), image.into());
+        Ok(ModuleLoadReply {})
+    }
+
+    pub(crate) fn module_load_known(
+        &mut self,
+        _cx: &mut Context<'_>,
+        command: ModuleLoadKnown,
+    ) -> Result<ModuleLoadKnownReply, Status> {
+        let Some(image) = self.images.get(&command.hash) else {
+            return Ok(ModuleLoadKnownReply { known: 0 });
+        };
+        self.load_as(command.context, command.module, &image)?;
+        Ok(ModuleLoadKnownReply { known: 1 })
+    }
+
+    fn load_as(
+        &mut self,
+        context: ContextId,
+        module: ModuleId,
+        image: &[u8],
+    ) -> Result<(), Status> {
+        let device = self.context(context)?.device;
+        self.modules.check_new(module.0)?;
         let code = self.registry.read(image)?;
         let variables = match &code {
             Code::Mock(_) => Variables::new(),
@@ -227,10 +246,9 @@ impl MockGpu {
                 .engine
                 .with_memory(|pool, space| place_variables(image, device, pool, space))?,
         };
-        let (context, variables) = (command.context.0, Arc::new(variables));
-        let module = Module { code, context, functions: Vec::new(), variables };
-        self.modules.insert(command.module.0, module)?;
-        Ok(ModuleLoadReply {})
+        let (context, variables) = (context.0, Arc::new(variables));
+        let made = Module { code, context, functions: Vec::new(), variables };
+        self.modules.insert(module.0, made)
     }
 
     pub(crate) fn module_unload(

@@ -20,6 +20,8 @@ struct ProcessStats {
     unsupported: Vec<UnsupportedCount>,
     htod_bytes: u64,
     dtoh_bytes: u64,
+    image_bytes: u64,
+    image_bytes_known: u64,
     channel: CounterStatus,
 }
 
@@ -119,6 +121,8 @@ impl Stats {
         row("command bytes", self.sum(|p| p.channel.client_bytes).to_string());
         row("bytes to the device", self.sum(|p| p.htod_bytes).to_string());
         row("bytes from the device", self.sum(|p| p.dtoh_bytes).to_string());
+        row("bytes of images that were sent", self.sum(|p| p.image_bytes).to_string());
+        row("bytes of images known already", self.sum(|p| p.image_bytes_known).to_string());
         row("waits that blocked a thread", self.sum(|p| p.channel.client_parks).to_string());
         row("waits for room in the ring", self.sum(|p| p.channel.full_waits).to_string());
         row("waits for room in the arena", self.sum(|p| p.channel.arena_waits).to_string());

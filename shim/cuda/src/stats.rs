@@ -65,6 +65,8 @@ pub fn summary() -> Value {
         "unsupported": unsupported,
         "htod_bytes": counts.htod_bytes,
         "dtoh_bytes": counts.dtoh_bytes,
+        "image_bytes": counts.image_bytes,
+        "image_bytes_known": counts.image_bytes_known,
         "channel": channel_counts(&channel),
     })
 }

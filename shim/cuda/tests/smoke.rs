@@ -115,6 +115,26 @@ fn a_launched_kernel_does_its_work() {
 }
 
 #[test]
+fn an_image_that_was_loaded_is_not_sent_again() {
+    module();
+    let text = format!("{}// {}\n\0", PTX.to_str().expect("text"), "-".repeat(8192));
+    let load = || {
+        let mut module = CUmodule::NULL;
+        assert_eq!(c!(cuModuleLoadData(Out::to(&mut module), text.as_ptr().cast())), 0);
+        module
+    };
+    let known = || live().expect("a session").session.counts().image_bytes_known;
+    load();
+    let before = known();
+    let again = function(load(), c"fill_u32").expect("the same kernels");
+    // Other tests of this program load shorter images, which are always sent.
+    assert_eq!(known() - before, text.len() as u64);
+    let at = memory(64);
+    assert_eq!(fill(again, 1, at, 9, 16), 0);
+    assert_eq!(read(at, 16), [9; 16]);
+}
+
+#[test]
 fn a_launch_takes_its_parameters_from_a_block_as_well() {
     let function = function(module(), c"fill_u32").expect("the mock has it");
     let at = memory(64);

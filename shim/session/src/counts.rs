@@ -33,6 +33,8 @@ pub(crate) struct Counters {
     work: AtomicU64,
     pub(crate) htod_bytes: AtomicU64,
     pub(crate) dtoh_bytes: AtomicU64,
+    pub(crate) image_bytes: AtomicU64,
+    pub(crate) image_bytes_known: AtomicU64,
     callers: Mutex<Callers>,
 }
 
@@ -49,6 +51,8 @@ impl Counters {
             work: AtomicU64::new(0),
             htod_bytes: AtomicU64::new(0),
             dtoh_bytes: AtomicU64::new(0),
+            image_bytes: AtomicU64::new(0),
+            image_bytes_known: AtomicU64::new(0),
             callers: Mutex::default(),
         }
     }
@@ -98,6 +102,8 @@ impl Counters {
             functions: functions.map(|(row, calls)| FunctionCount { row, calls }).collect(),
             htod_bytes: self.htod_bytes.load(Relaxed),
             dtoh_bytes: self.dtoh_bytes.load(Relaxed),
+            image_bytes: self.image_bytes.load(Relaxed),
+            image_bytes_known: self.image_bytes_known.load(Relaxed),
         }
     }
 }
@@ -120,6 +126,10 @@ pub struct Counts {
     pub htod_bytes: u64,
     /// Bytes copied from the device.
     pub dtoh_bytes: u64,
+    /// Bytes of images that were sent.
+    pub image_bytes: u64,
+    /// Bytes of images that the executor had already.
+    pub image_bytes_known: u64,
 }
 
 impl Counts {

@@ -323,6 +323,12 @@ impl Session {
         Some((position, Status(status)))
     }
 
+    /// Counts bytes of an image: sent, or known to the executor already.
+    pub fn count_image(&self, sent: u64, known: u64) {
+        self.shared.counters.image_bytes.fetch_add(sent, Relaxed);
+        self.shared.counters.image_bytes_known.fetch_add(known, Relaxed);
+    }
+
     /// Creates a stream; returns its number.
     pub fn create_stream(&self, flags: u32, priority: i32) -> Result<StreamId, SessionError> {
         let stream = self.shared.ids.stream()?;

@@ -68,6 +68,24 @@ pub(super) fn an_unknown_kernel_is_not_found_by_name(rig: &mut Rig) {
     assert_eq!(rig.lookup(ModuleId(99), "copy").err(), Some(Status::INVALID_HANDLE));
 }
 
+pub(super) fn an_image_that_was_sent_is_loaded_again_by_its_hash(rig: &mut Rig) {
+    rig.init();
+    let (context, hash) = (ContextId::FIRST, ringbar_images::hash(&rig.image));
+    let early = ModuleId(40);
+    let unknown = rig.call(ModuleLoadKnown { context, module: early, hash }).expect("an answer");
+    assert_eq!(unknown.known, 0, "nothing was sent yet");
+    assert_eq!(rig.lookup(early, "copy").err(), Some(Status::INVALID_HANDLE));
+    rig.module();
+    let again = ModuleId(41);
+    let known = rig.call(ModuleLoadKnown { context, module: again, hash }).expect("an answer");
+    assert_eq!(known.known, 1);
+    rig.lookup(again, "copy").expect("the same kernels");
+    let taken = rig.call(ModuleLoadKnown { context, module: again, hash });
+    assert_eq!(taken.err(), Some(Status::INVALID_HANDLE), "a number in use");
+    let other = rig.call(ModuleLoadKnown { context, module: ModuleId(42), hash: [1; 4] });
+    assert_eq!(other.map(|reply| reply.known), Ok(0));
+}
+
 pub(super) fn an_image_that_is_none_is_refused(rig: &mut Rig) {
     rig.init();
     let module = ModuleId(7);

@@ -104,6 +104,7 @@ checks! { $
     kernels::a_kernel_reads_its_parameters_through_its_layout
     kernels::parameters_may_travel_in_the_arena
     kernels::an_unknown_kernel_is_not_found_by_name
+    kernels::an_image_that_was_sent_is_loaded_again_by_its_hash
     kernels::an_image_that_is_none_is_refused
     kernels::a_parameter_block_of_the_wrong_length_is_refused
     kernels::an_empty_launch_is_refused

@@ -36,7 +36,7 @@ impl Kernel {
 pub struct Rig {
     pub(super) backend: Box<dyn Backend>,
     pub(super) worker: FakeWorker,
-    image: Vec<u8>,
+    pub(super) image: Vec<u8>,
     fence_value: u64,
     next_id: u32,
 }

@@ -160,6 +160,22 @@ macro_rules! later {
                 /// Its status; 0 if there are not so many failures, or that one is no longer remembered.
                 status: u32,
             };
+
+            /// Loads an image that this client has sent before, if it is still kept: then the module is loaded as by
+            /// `module_load`. If not, nothing has happened, and the client sends the image.
+            132 sync ModuleLoadKnown module_load_known [] since 0
+            {
+                /// The context it belongs to.
+                in context: ContextId,
+                /// A number not in use.
+                in module: ModuleId,
+                /// BLAKE3 of the whole image, its bytes in order as little-endian numbers.
+                in hash: [u64; 4],
+            }
+            reply ModuleLoadKnownReply {
+                /// 1 if the image was kept and is loaded, 0 if it is not known.
+                known: u32,
+            };
         } $($more)* }
     };
 }

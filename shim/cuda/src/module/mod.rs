@@ -5,6 +5,7 @@ pub mod enumerate;
 pub mod jit;
 pub mod library;
 pub mod library_calls;
+mod sent;
 
 pub use calls::*;
 pub use enumerate::*;
@@ -19,8 +20,8 @@ use crate::handles::{Handle, Kind, Table};
 use crate::output;
 use crate::session::live;
 use ringbar_vocabulary::{
-    ArenaRef, FunctionLookup, INLINE_PARAMS, ModuleGlobal, ModuleId, ModuleLoad, ModuleUnload,
-    Param, Status, Tail,
+    ArenaRef, FunctionLookup, INLINE_PARAMS, ModuleGlobal, ModuleId, ModuleUnload, Param, Status,
+    Tail,
 };
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -52,7 +53,7 @@ impl Module {
     pub fn load(context: &'static Context, image: &[u8]) -> Outcome<&'static Module> {
         let live = live()?;
         let id = live.session.module_id()?;
-        live.call(&ModuleLoad { context: context.id, module: id, image: Tail::Inline(image) })?;
+        sent::load(live, context.id, id, image)?;
         output::image_loaded(image);
         let functions = Mutex::default();
         let made = MODULES.insert(|handle| Module { handle, id, context, functions })?;
