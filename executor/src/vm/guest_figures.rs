@@ -1,14 +1,19 @@
 //! `ringbar vm figures`, hidden: what calls out of a guest cost over the ring, and over the old way.
 //!
 //! The old way is one register access that traps into the monitor, which passes the call over a unix socket to a mediator
-//! process and the answer back, one call outstanding. Its registers are those of a PCI serial port whose other end the
-//! monitor has connected to a socket; a call is one byte, which flatters it.
+//! process and the answer back, one call outstanding. Under QEMU its registers are those of a PCI serial port whose other
+//! end the monitor has connected to a socket; a call is one byte, which flatters it.
+//!
+//! [`Bench`] does the measuring, and nothing else: between its preparation and its end it makes no system call and takes no
+//! memory from the system, so that it also runs on a virtual processor without any kernel.
 
 use clap::Args;
+use ringbar::client::PinnedBlock;
 use ringbar::guest::GuestConfig;
 use ringbar::link::Options;
-use ringbar_session::{Session, SessionConfig};
-use ringbar_vocabulary::{ContextId, Init, MemAlloc, MemsetD8, Ping, StreamId};
+use ringbar_session::{Session, SessionCaller, SessionConfig, SessionError};
+use ringbar_vocabulary::{ContextId, DevicePtr, Init, MemAlloc, MemsetD8, Ping, StreamId};
+use serde::{Deserialize, Serialize};
 use std::error::Error;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -27,6 +32,14 @@ const MAY_SEND: u8 = 1 << 5;
 const BATCH: u64 = 64;
 /// Bytes of one copy.
 const COPY_BYTES: usize = 256 << 10;
+/// Copies of each kind.
+const COPIES: usize = 50;
+/// Long enough for a worker to fall asleep.
+const PAUSE: Duration = Duration::from_millis(3);
+/// How long anything that is waited for may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Calls of the old way at most: each takes long.
+const OLD_CALLS_MAX: u64 = 500;
 
 /// Options of `ringbar vm figures`.
 #[derive(Debug, Args)]
@@ -37,6 +50,9 @@ pub struct FiguresArgs {
     /// Measure the old way too, over a PCI serial port.
     #[arg(long)]
     old: bool,
+    /// Print JSON too, in one line.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Measures and prints, one figure a line.
@@ -46,49 +62,277 @@ pub struct FiguresArgs {
 pub fn run(args: &FiguresArgs) -> Result<(), Box<dyn Error>> {
     let config = SessionConfig { options: Options::default(), ..SessionConfig::default() };
     let session = Session::connect_guest(&GuestConfig::from_env()?, config)?;
-    session.caller()?.call(&Init { flags: 0 })?;
-    if let Some(attached) = session.attached() {
-        println!("figure: memory: control {}, bulk {}", attached.control, attached.bulk);
+    let memory = session.attached().map(|attached| (attached.control, attached.bulk));
+    if let Some((control, bulk)) = memory {
+        println!("figure: memory: control {control}, bulk {bulk}");
     }
-    let ring = round_trips(&session, args.calls)?;
-    if args.old {
-        let old = old_way(args.calls.min(500))?;
-        println!("figure: the old way: {} ns a call", old.as_nanos());
-        println!("figure: the ring is {:.0} times faster", old.as_secs_f64() / ring.as_secs_f64());
+    let mut port = args.old.then(SerialPort::open).transpose()?;
+    let mut call = |call: u64| port.as_ref().map_or(Ok(()), |port| port.call(call as u8));
+    let old: Option<&mut OldCall<'_>> = if args.old { Some(&mut call) } else { None };
+    let figures = Bench::prepare(&session, args.calls)?.run(&std::thread::sleep, old)?;
+    port.take();
+    print!("{figures}");
+    if args.json {
+        println!("figures: {}", serde_json::to_string(&figures)?);
     }
-    batches(&session, args.calls / BATCH)?;
-    copies(&session)?;
     session.close();
     Ok(())
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times.get(times.len() / 2).copied().unwrap_or_default()
+/// One call of the old way; given its number.
+pub type OldCall<'c> = dyn FnMut(u64) -> Result<(), Box<dyn Error>> + 'c;
+
+/// What was measured: medians, in nanoseconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Figures {
+    /// Calls of the first kind.
+    pub calls: u64,
+    /// A call and its answer over the ring, the worker polling.
+    pub round_trip_ns: f64,
+    /// Doorbells rung during those calls.
+    pub awake_bells: u64,
+    /// A call and its answer over the old way.
+    pub old_way_ns: Option<f64>,
+    /// Times that the worker was left to fall asleep before one command, and again before 64.
+    pub bursts: u64,
+    /// One command behind a doorbell, until it is executed.
+    pub single_ns: f64,
+    /// Doorbells of those.
+    pub single_bells: u64,
+    /// A command of 64 behind one doorbell, until all are executed.
+    pub batched_ns: f64,
+    /// Doorbells of those.
+    pub batched_bells: u64,
+    /// Bytes of a copy.
+    pub copy_bytes: u64,
+    /// A copy into the shared memory.
+    pub copy_device_ns: f64,
+    /// The same into the program's own memory.
+    pub copy_memory_ns: f64,
 }
 
-fn round_trips(session: &Session, calls: u64) -> Result<Duration, Box<dyn Error>> {
-    let mut caller = session.caller()?;
-    for token in 0..calls / 10 {
-        caller.call(&Ping { token })?;
+impl Figures {
+    /// How many times faster than the old way a call is.
+    pub fn times_faster(&self) -> Option<f64> {
+        Some(self.old_way_ns? / self.round_trip_ns)
     }
-    let bells = session.client().counters().client_bells;
-    let mut times = Vec::with_capacity(calls as usize);
-    for token in 0..calls {
-        let start = Instant::now();
-        caller.call(&Ping { token })?;
-        times.push(start.elapsed());
+
+    /// How many times less a command costs behind a doorbell for 64 than behind one of its own.
+    pub fn batch_gain(&self) -> f64 {
+        self.single_ns / self.batched_ns
     }
-    let bells = session.client().counters().client_bells - bells;
-    let time = median(times);
-    println!(
-        "figure: round trip, host polling: {} ns; {bells} doorbells in {calls} calls",
-        time.as_nanos()
-    );
-    Ok(time)
+
+    /// Rate of a copy into the shared memory, as a part of the rate into own memory.
+    pub fn copy_rate(&self) -> f64 {
+        self.copy_memory_ns / self.copy_device_ns
+    }
+}
+
+impl std::fmt::Display for Figures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (calls, bells) = (self.calls, self.awake_bells);
+        let round = self.round_trip_ns;
+        writeln!(
+            f,
+            "figure: round trip, host polling: {round} ns; {bells} doorbells in {calls} calls"
+        )?;
+        if let (Some(old), Some(times)) = (self.old_way_ns, self.times_faster()) {
+            writeln!(f, "figure: the old way: {old} ns a call")?;
+            writeln!(f, "figure: the ring is {times:.0} times faster")?;
+        }
+        let (one, each, gain) = (self.single_ns, self.batched_ns, self.batch_gain());
+        let (bells, batch_bells, bursts) = (self.single_bells, self.batched_bells, self.bursts);
+        writeln!(
+            f,
+            "figure: worker asleep: {one} ns for 1 command and doorbell, {each:.0} ns a command for {BATCH} behind one ({gain:.1} times less); {bells} and {batch_bells} doorbells in {bursts} bursts each"
+        )?;
+        let (bytes, device, memory) = (self.copy_bytes, self.copy_device_ns, self.copy_memory_ns);
+        let rate = self.copy_rate();
+        writeln!(
+            f,
+            "figure: copy of {bytes} bytes: {device} ns into the device, {memory} ns into own memory: {rate:.2} of its rate"
+        )
+    }
+}
+
+/// All that the measuring needs, made beforehand.
+pub struct Bench {
+    session: Session,
+    caller: SessionCaller,
+    /// Device memory to work on.
+    at: DevicePtr,
+    block: PinnedBlock,
+    source: Vec<u8>,
+    target: Vec<u8>,
+    times: Vec<Duration>,
+    other_times: Vec<Duration>,
+    calls: u64,
+}
+
+impl Bench {
+    /// Makes device memory, buffers and room for so many times.
+    ///
+    /// # Errors
+    /// If the session is over, or has no such memory.
+    pub fn prepare(session: &Session, calls: u64) -> Result<Self, SessionError> {
+        let mut caller = session.caller()?;
+        caller.call(&Init { flags: 0 })?;
+        let at = caller.call(&MemAlloc { context: ContextId::FIRST, bytes: 4096 })?.at;
+        let room = || Vec::with_capacity((calls as usize).max(COPIES));
+        Ok(Self {
+            session: session.clone(),
+            caller,
+            at,
+            block: session.pin(COPY_BYTES as u64)?,
+            source: vec![7; COPY_BYTES],
+            target: vec![0; COPY_BYTES],
+            times: room(),
+            other_times: room(),
+            calls,
+        })
+    }
+
+    /// Measures. `pause` passes time, so that the worker falls asleep.
+    ///
+    /// # Errors
+    /// If the session ends, or the old way fails.
+    pub fn run(
+        &mut self,
+        pause: &dyn Fn(Duration),
+        old: Option<&mut OldCall<'_>>,
+    ) -> Result<Figures, Box<dyn Error>> {
+        let (round_trip_ns, awake_bells) = self.round_trips()?;
+        let old_way_ns = old.map(|old| self.old_way(old)).transpose()?;
+        let bursts = (self.calls / BATCH).max(16);
+        let (single_ns, single_bells) = self.bursts(bursts, 1, pause)?;
+        let (all_ns, batched_bells) = self.bursts(bursts, BATCH, pause)?;
+        let (copy_device_ns, copy_memory_ns) = self.copies()?;
+        Ok(Figures {
+            calls: self.calls,
+            round_trip_ns,
+            awake_bells,
+            old_way_ns,
+            bursts,
+            single_ns,
+            single_bells,
+            batched_ns: all_ns / BATCH as f64,
+            batched_bells,
+            copy_bytes: COPY_BYTES as u64,
+            copy_device_ns,
+            copy_memory_ns,
+        })
+    }
+
+    fn bells(&self) -> u64 {
+        self.session.client().counters().client_bells
+    }
+
+    fn round_trips(&mut self) -> Result<(f64, u64), SessionError> {
+        for token in 0..self.calls / 10 {
+            self.caller.call(&Ping { token })?;
+        }
+        let bells = self.bells();
+        self.times.clear();
+        for token in 0..self.calls {
+            let start = Instant::now();
+            self.caller.call(&Ping { token })?;
+            self.times.push(start.elapsed());
+        }
+        Ok((median(&mut self.times), self.bells() - bells))
+    }
+
+    fn old_way(&mut self, call: &mut OldCall<'_>) -> Result<f64, Box<dyn Error>> {
+        self.times.clear();
+        for number in 0..self.calls.min(OLD_CALLS_MAX) {
+            let start = Instant::now();
+            call(number)?;
+            self.times.push(start.elapsed());
+        }
+        Ok(median(&mut self.times))
+    }
+
+    /// So many commands at once, a pause before each time.
+    fn bursts(
+        &mut self,
+        rounds: u64,
+        commands: u64,
+        pause: &dyn Fn(Duration),
+    ) -> Result<(f64, u64), Box<dyn Error>> {
+        let work = MemsetD8 { dst: self.at, value: 1, count: 64, stream: StreamId::DEFAULT };
+        let before = self.bells();
+        self.times.clear();
+        for _ in 0..rounds {
+            pause(PAUSE);
+            let start = Instant::now();
+            let mut last = 0;
+            for _ in 0..commands {
+                last = self.session.post(&work)?;
+            }
+            while self.session.client().counters().executed <= last {
+                if start.elapsed() > PATIENCE {
+                    return Err("the worker executed nothing for 5 s".into());
+                }
+            }
+            self.times.push(start.elapsed());
+        }
+        Ok((median(&mut self.times), self.bells() - before))
+    }
+
+    /// Copies into the arena, and into this program's own memory, in turn.
+    fn copies(&mut self) -> Result<(f64, f64), SessionError> {
+        self.times.clear();
+        self.other_times.clear();
+        for _ in 0..COPIES {
+            let start = Instant::now();
+            self.session.write_pinned(&self.block, 0, &self.source)?;
+            self.times.push(start.elapsed());
+            let start = Instant::now();
+            std::hint::black_box(&mut self.target)
+                .copy_from_slice(std::hint::black_box(&self.source));
+            self.other_times.push(start.elapsed());
+        }
+        Ok((median(&mut self.times), median(&mut self.other_times)))
+    }
+}
+
+fn median(times: &mut [Duration]) -> f64 {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default().as_nanos() as f64
 }
 
 /// The file by which the serial port's registers are read and written, each access one instruction in the kernel.
+struct SerialPort(File);
+
+impl SerialPort {
+    fn open() -> Result<Self, Box<dyn Error>> {
+        Ok(Self(File::options().read(true).write(true).open(serial_port()?)?))
+    }
+
+    fn status(&self) -> std::io::Result<u8> {
+        let mut byte = [0];
+        self.0.read_exact_at(&mut byte, STATUS)?;
+        Ok(byte[0])
+    }
+
+    /// One byte there and back through the trapped registers.
+    fn call(&self, sent: u8) -> Result<(), Box<dyn Error>> {
+        let start = Instant::now();
+        while self.status()? & MAY_SEND == 0 {}
+        self.0.write_all_at(&[sent], DATA)?;
+        while self.status()? & RECEIVED == 0 {
+            if start.elapsed() > PATIENCE {
+                return Err("no answer on the serial port within 5 s".into());
+            }
+        }
+        let mut answer = [0];
+        self.0.read_exact_at(&mut answer, DATA)?;
+        if answer != [sent] {
+            return Err(format!("found the answer {answer:?}, expected {sent}").into());
+        }
+        Ok(())
+    }
+}
+
 fn serial_port() -> Result<PathBuf, Box<dyn Error>> {
     for entry in std::fs::read_dir("/sys/bus/pci/devices")?.flatten() {
         let word = |name| std::fs::read_to_string(entry.path().join(name)).unwrap_or_default();
@@ -99,86 +343,32 @@ fn serial_port() -> Result<PathBuf, Box<dyn Error>> {
     Err("found no PCI serial port; try: -chardev socket,id=old,path=PATH -device pci-serial,chardev=old".into())
 }
 
-/// One byte there and back through the trapped registers of a serial port.
-fn old_way(calls: u64) -> Result<Duration, Box<dyn Error>> {
-    let ports = File::options().read(true).write(true).open(serial_port()?)?;
-    let status = || -> std::io::Result<u8> {
-        let mut byte = [0];
-        ports.read_exact_at(&mut byte, STATUS)?;
-        Ok(byte[0])
-    };
-    let mut times = Vec::with_capacity(calls as usize);
-    for call in 0..calls {
-        let (sent, start) = ([call as u8], Instant::now());
-        while status()? & MAY_SEND == 0 {}
-        ports.write_all_at(&sent, DATA)?;
-        while status()? & RECEIVED == 0 {
-            if start.elapsed() > Duration::from_secs(5) {
-                return Err("no answer on the serial port within 5 s".into());
-            }
-        }
-        let mut answer = [0];
-        ports.read_exact_at(&mut answer, DATA)?;
-        times.push(start.elapsed());
-        if answer != sent {
-            return Err(format!("found the answer {answer:?}, expected {sent:?}").into());
-        }
-    }
-    Ok(median(times))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Commands behind one doorbell, against a doorbell for each: the pause lets the worker fall asleep before each burst.
-fn batches(session: &Session, rounds: u64) -> Result<(), Box<dyn Error>> {
-    let at = session.caller()?.call(&MemAlloc { context: ContextId::FIRST, bytes: 4096 })?.at;
-    let work = MemsetD8 { dst: at, value: 1, count: 64, stream: StreamId::DEFAULT };
-    let burst = |commands: u64| -> Result<(Duration, u64), Box<dyn Error>> {
-        let (mut times, before) = (Vec::new(), session.client().counters().client_bells);
-        for _ in 0..rounds.max(16) {
-            std::thread::sleep(Duration::from_millis(3));
-            let start = Instant::now();
-            let mut last = 0;
-            for _ in 0..commands {
-                last = session.post(&work)?;
-            }
-            while session.client().counters().executed <= last {
-                std::hint::spin_loop();
-            }
-            times.push(start.elapsed());
-        }
-        Ok((median(times), session.client().counters().client_bells - before))
-    };
-    let (one, one_bells) = burst(1)?;
-    let (many, many_bells) = burst(BATCH)?;
-    let each = many / BATCH as u32;
-    println!(
-        "figure: worker asleep: {} ns for 1 command and doorbell, {} ns a command for {BATCH} behind one ({:.1} times less); {one_bells} and {many_bells} doorbells in {} bursts each",
-        one.as_nanos(),
-        each.as_nanos(),
-        one.as_secs_f64() / each.as_secs_f64(),
-        rounds.max(16)
-    );
-    Ok(())
-}
-
-/// A copy into the arena against one into this program's own memory.
-fn copies(session: &Session) -> Result<(), Box<dyn Error>> {
-    let block = session.pin(COPY_BYTES as u64)?;
-    let (source, mut target) = (vec![7_u8; COPY_BYTES], vec![0_u8; COPY_BYTES]);
-    let (mut device, mut memory) = (Vec::new(), Vec::new());
-    for _ in 0..50 {
-        let start = Instant::now();
-        session.write_pinned(&block, 0, &source)?;
-        device.push(start.elapsed());
-        let start = Instant::now();
-        std::hint::black_box(&mut target).copy_from_slice(std::hint::black_box(&source));
-        memory.push(start.elapsed());
+    #[test]
+    fn ratios_follow_from_the_times_and_the_text_names_them() {
+        let figures = Figures {
+            calls: 2000,
+            round_trip_ns: 100.0,
+            awake_bells: 0,
+            old_way_ns: Some(50_000.0),
+            bursts: 31,
+            single_ns: 6_000.0,
+            single_bells: 31,
+            batched_ns: 200.0,
+            batched_bells: 31,
+            copy_bytes: 1 << 18,
+            copy_device_ns: 20_000.0,
+            copy_memory_ns: 18_000.0,
+        };
+        assert_eq!(figures.times_faster(), Some(500.0));
+        assert_eq!((figures.batch_gain(), figures.copy_rate()), (30.0, 0.9));
+        let text = figures.to_string();
+        assert!(text.contains("500 times faster") && text.contains("30.0 times less"), "{text}");
+        let without = Figures { old_way_ns: None, ..figures };
+        assert_eq!(without.times_faster(), None);
+        assert_eq!(without.to_string().lines().count(), 3);
     }
-    let (device, memory) = (median(device), median(memory));
-    println!(
-        "figure: copy of {COPY_BYTES} bytes: {} ns into the device, {} ns into own memory: {:.2} of its rate",
-        device.as_nanos(),
-        memory.as_nanos(),
-        memory.as_secs_f64() / device.as_secs_f64()
-    );
-    Ok(())
 }

@@ -1,0 +1,137 @@
+//! What calls out of a virtual machine cost, beside the old way, in one run: over real KVM by a bare monitor, and in a real
+//! guest that QEMU emulates. Writes a record.
+//!
+//! ```text
+//! cargo bench -p ringbar-executor --bench vm -- --record benches/record
+//! ```
+//!
+//! Emulation needs `RINGBAR_VM_TESTS`, the folder that `RINGBAR_VM_PROFILE=release .ci/vm prepare` prints; without it, and
+//! without KVM, the record says what was not measured, and why.
+
+#[path = "../tests/bare/mod.rs"]
+mod bare;
+mod record;
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use bare::mediator::{Mediator, echo};
+use bare::program::{Program, probe};
+use clap::Parser;
+use record::{Measured, Record, Road, Round};
+use ringbar_executor::vm::guest_figures::Figures;
+use rustix::process::Pid;
+use rustix::thread::CpuSet;
+use std::error::Error;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use support::device::VmServer;
+use support::guest::{Boot, Guest, VARIABLE};
+
+/// Options.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Write text and JSON, named by machine and date, into this folder.
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
+    /// Rounds: each takes both roads once, with a fresh daemon, worker and guest.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    rounds: usize,
+    /// Calls of each kind in a round.
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    calls: u64,
+    /// What `cargo bench` says.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// Sizes of every device here.
+const SIZES: &str = "--device-memory 64MiB --size 64MiB";
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let folder = std::env::var_os(VARIABLE).map(PathBuf::from);
+    let kvm = probe().map_err(|error| error.to_string());
+    let (mut bare, mut emulated) = (Vec::new(), Vec::new());
+    for round in 1..=arguments.rounds {
+        eprintln!("round {round} of {}", arguments.rounds);
+        if kvm.is_ok() {
+            bare.push(over_kvm(arguments.calls)?);
+        }
+        if let Some(folder) = &folder {
+            emulated.push(emulated_guest(folder.clone(), arguments.calls)?);
+        }
+    }
+    let kvm = Measured { road: Road::BareKvm, rounds: bare, missing: kvm.err() };
+    let missing =
+        format!("{VARIABLE} names no folder; try: RINGBAR_VM_PROFILE=release .ci/vm prepare");
+    let missing = folder.is_none().then_some(missing);
+    let record = Record::new([kvm, Measured { road: Road::Emulated, rounds: emulated, missing }]);
+    print!("{}", record.text());
+    if let Some(folder) = &arguments.record {
+        for path in record.write(folder)? {
+            eprintln!("wrote {}", path.display());
+        }
+    }
+    Ok(())
+}
+
+/// The bare monitor: the virtual processor on the first core, worker or mediator on the second.
+fn over_kvm(calls: u64) -> Result<Round, Box<dyn Error>> {
+    let server = VmServer::start_with(SIZES, "");
+    let program = Program::attach(&server, None)?;
+    let mut mediator = Mediator::start()?;
+    let attached = program.session.attached().ok_or("no device")?;
+    let memory = format!("control {}, bulk {}", attached.control, attached.bulk);
+    let worker = server.client(attached.channel).and_then(|client| client.worker_pid);
+    for (pid, core) in [(None, 0), (worker, 1), (Some(mediator.pid()), 1)] {
+        pin(pid, core);
+    }
+    let figures = bare::figures::measure_with(&program, calls, &mut mediator)?;
+    program.session.close();
+    Ok(Round { memory, figures })
+}
+
+/// Puts a process, or this thread, on a core if there are several.
+fn pin(pid: Option<u32>, core: usize) {
+    if std::thread::available_parallelism().is_ok_and(|cores| cores.get() > core) {
+        let pid = pid.and_then(|pid| Pid::from_raw(pid as i32));
+        let mut cores = CpuSet::new();
+        cores.set(core);
+        // A core that may not be used costs precision only.
+        let _ = rustix::thread::sched_setaffinity(pid, &cores);
+    }
+}
+
+/// A guest under QEMU's emulation, where the scheduler puts everything.
+fn emulated_guest(folder: PathBuf, calls: u64) -> Result<Round, Box<dyn Error>> {
+    let server = VmServer::start_with(SIZES, "");
+    let (socket, old) = (server.socket(), server.socket_of("old"));
+    let listener = UnixListener::bind(&old)?;
+    let mediator = std::thread::spawn(move || {
+        let (monitor, _) = listener.accept()?;
+        echo(monitor)?.wait()
+    });
+    let chardev = format!("socket,id=old,path={}", old.display());
+    let arguments = ["-chardev", &chardev, "-device", "pci-serial,chardev=old"];
+    let script = format!("ringbar vm figures --old --json --calls {calls}");
+    let boot = Boot { arguments: &arguments, ..Boot::new(folder, &socket, &script) };
+    let console = Guest::boot(&boot).succeed();
+    mediator.join().map_err(|_| "the mediator's thread failed")??;
+    let line = |start: &str| {
+        let found = console.lines().find_map(|line| line.strip_prefix(start));
+        found.ok_or_else(|| format!("no line {start:?} on the console:\n{console}"))
+    };
+    let memory = line("figure: memory: ")?.to_owned();
+    let figures: Figures = serde_json::from_str(line("figures: ")?)?;
+    Ok(Round { memory, figures })
+}

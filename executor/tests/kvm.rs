@@ -1,0 +1,177 @@
+//! The ring over real KVM, without a guest kernel: the program runs on a virtual processor of a bare monitor, its doorbells
+//! are stores that KVM turns into eventfds. Where there is no KVM, each test says by name that it did not run.
+
+mod bare;
+mod support;
+
+use bare::mediator::Mediator;
+use bare::program::{Program, probe};
+use bare::{Bare, BareError};
+use ringbar::layout::line;
+use ringbar::lines::Lines;
+use ringbar::os::EventFd;
+use ringbar::region::{self, Channel, Expect};
+use ringbar::sync::Ordering;
+use ringbar_vocabulary::{Init, Ping, VOCABULARY_HASH};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+use support::PATIENCE;
+use support::device::VmServer;
+
+/// Whether `test` can run; if not, it is said.
+fn runs(test: &str) -> bool {
+    let usable = probe();
+    if let Err(error) = &usable {
+        println!("{test}: NOT RUN, no program runs on KVM here: {error}");
+    }
+    usable.is_ok()
+}
+
+/// The old way is not used.
+fn nobody(_: u64) -> std::io::Result<u64> {
+    Err(std::io::Error::other("no mediator"))
+}
+
+/// The lines of the channel that the program has.
+fn channel(program: &Program) -> Channel {
+    let index = program.session.attached().expect("through a device").channel;
+    let want = Expect { vocabulary_hash: VOCABULARY_HASH, ..Expect::default() };
+    let place = region::inspect(&program.monitor.mapping, index, want).expect("a channel");
+    Channel::open(&program.monitor.mapping, place).expect("a channel")
+}
+
+#[test]
+fn calls_from_a_virtual_processor_are_answered_by_a_real_worker() {
+    if !runs("calls_from_a_virtual_processor_are_answered_by_a_real_worker") {
+        return;
+    }
+    let server = VmServer::start("");
+    let program = Program::attach(&server, None).unwrap();
+    let mut caller = program.session.caller().unwrap();
+    caller.call(&Init { flags: 0 }).unwrap();
+    let work = move || {
+        let wrong = (0..1000).find(|&token| {
+            caller.call(&Ping { token }).ok().map(|reply| reply.token) != Some(token)
+        });
+        (wrong, caller)
+    };
+    let bare = Bare::new(&program.function).unwrap();
+    let ((wrong, _), exits) = bare.run(&mut nobody, work).unwrap();
+    assert_eq!(wrong, None, "the first call with another answer");
+    assert_eq!((exits.loads, exits.stores), (0, 0), "no exit reached the monitor");
+    let client = server.client(0).expect("a client");
+    assert!(client.counters.replies >= 1000, "{:?}", client.counters);
+}
+
+/// Passes doorbells on to the host, and counts them.
+fn counting(
+    rung: Vec<EventFd>,
+    host: Vec<EventFd>,
+    stop: mpsc::Receiver<()>,
+) -> std::thread::JoinHandle<u64> {
+    let pass_on = move || -> u64 {
+        let bells = rung.iter().zip(&host);
+        bells
+            .map(|(rung, host)| {
+                let count = rung.drain().expect("an eventfd");
+                if count > 0 {
+                    host.signal().expect("an eventfd");
+                }
+                count
+            })
+            .sum()
+    };
+    std::thread::spawn(move || {
+        let mut count = 0;
+        while stop.recv_timeout(Duration::from_micros(200)) == Err(mpsc::RecvTimeoutError::Timeout)
+        {
+            count += pass_on();
+        }
+        count + pass_on()
+    })
+}
+
+#[test]
+fn kvm_signals_one_doorbell_for_each_sleep_of_the_worker_that_a_command_ends() {
+    if !runs("kvm_signals_one_doorbell_for_each_sleep_of_the_worker_that_a_command_ends") {
+        return;
+    }
+    let server = VmServer::start("");
+    let bells: Vec<_> = (0..4).map(|_| EventFd::new().unwrap()).collect();
+    let program = Program::attach(&server, Some(bells.clone())).unwrap();
+    let (stop, stopped) = mpsc::channel();
+    let counter = counting(bells, program.monitor.to_host.clone(), stopped);
+    let mut caller = program.session.caller().unwrap();
+    caller.call(&Init { flags: 0 }).unwrap();
+    let before = program.session.client().counters();
+    let header = channel(&program).header;
+    let work = move || {
+        let asleep = || header.load(line::WORKER_SLEEP, 0, Ordering::Relaxed) & 1 == 1;
+        let begun = Instant::now();
+        for token in 0..100 {
+            while !asleep() && begun.elapsed() < PATIENCE {
+                std::hint::spin_loop();
+            }
+            let answer = caller.call(&Ping { token });
+            if answer.ok().map(|reply| reply.token) != Some(token) {
+                return (Some(token), caller);
+            }
+        }
+        (None, caller)
+    };
+    let bare = Bare::new(&program.function).unwrap();
+    let ((wrong, _), exits) = bare.run(&mut nobody, work).unwrap();
+    assert_eq!(wrong, None, "the first call with another answer");
+    assert_eq!(exits.stores, 0, "the kernel took every doorbell itself");
+    let after = program.session.client().counters();
+    stop.send(()).unwrap();
+    let signals = counter.join().unwrap();
+    let rung = after.client_bells - before.client_bells;
+    println!("{rung} doorbells for 100 calls to a worker that slept, {signals} signals");
+    assert_eq!(signals, rung, "each store became one signal");
+    // Not exactly 100: a worker looks by itself now and then, and may be awake by the time of the call.
+    assert!((1..=100).contains(&rung), "{rung}");
+    assert!(rung <= after.worker_parks - before.worker_parks + 1, "{before:?} {after:?}");
+}
+
+#[test]
+fn a_trapped_load_is_a_call_through_the_monitor_to_the_mediator_and_back() {
+    if !runs("a_trapped_load_is_a_call_through_the_monitor_to_the_mediator_and_back") {
+        return;
+    }
+    let function =
+        bare::function::Function::new(tempfile::tempfile().unwrap(), Vec::new()).unwrap();
+    let mut mediator = Mediator::start().unwrap();
+    let load = || bare::function::trap().lines.load(0, 0, Ordering::Relaxed);
+    let work = move || (0..100).find(|&call| load() != call);
+    let bare = Bare::new(&function).unwrap();
+    let (wrong, exits) = bare.run(&mut |call| mediator.call(call), work).unwrap();
+    assert_eq!((wrong, exits.loads), (None, 100));
+}
+
+#[test]
+fn all_figures_can_be_measured_without_any_kernel() {
+    if !runs("all_figures_can_be_measured_without_any_kernel") {
+        return;
+    }
+    let server = VmServer::start("");
+    let program = Program::attach(&server, None).unwrap();
+    let figures = bare::figures::measure(&program, 64).unwrap();
+    assert_eq!(figures.calls, 64);
+    assert!(figures.old_way_ns.is_some_and(|ns| ns > 0.0), "{figures}");
+}
+
+#[test]
+fn what_needs_a_kernel_ends_the_machine_with_an_error_that_says_where() {
+    if !runs("what_needs_a_kernel_ends_the_machine_with_an_error_that_says_where") {
+        return;
+    }
+    let function =
+        bare::function::Function::new(tempfile::tempfile().unwrap(), Vec::new()).unwrap();
+    let bare = Bare::new(&function).unwrap();
+    let ended = bare.run(&mut nobody, || std::thread::sleep(Duration::from_millis(1)));
+    let error = ended.unwrap_err();
+    assert!(matches!(error, BareError::Ended { rip, .. } if rip != 0), "{error}");
+    // The thread can go on, and have another machine.
+    probe().unwrap();
+}
