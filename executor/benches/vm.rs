@@ -2,11 +2,11 @@
 //! guest that QEMU emulates. Writes a record.
 //!
 //! ```text
-//! cargo bench -p ringbar-executor --bench vm -- --record benches/record
+//! .ci/vm figures --record benches/record
 //! ```
 //!
-//! Emulation needs `RINGBAR_VM_TESTS`, the folder that `RINGBAR_VM_PROFILE=release .ci/vm prepare` prints; without it, and
-//! without KVM, the record says what was not measured, and why.
+//! It prepares the guest and starts this with the folder in `RINGBAR_VM_TESTS`. Where that or KVM is missing, the record
+//! says what was not measured, and why.
 
 #[path = "../tests/bare/mod.rs"]
 mod bare;
@@ -73,7 +73,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     }
     let kvm = Measured { road: Road::BareKvm, rounds: bare, missing: kvm.err() };
     let missing =
-        format!("{VARIABLE} names no folder; try: RINGBAR_VM_PROFILE=release .ci/vm prepare");
+        format!("{VARIABLE} names no folder with a guest; try: .ci/vm figures");
     let missing = folder.is_none().then_some(missing);
     let record = Record::new([kvm, Measured { road: Road::Emulated, rounds: emulated, missing }]);
     print!("{}", record.text());
