@@ -158,7 +158,7 @@ impl Record {
             m.cpu, m.cpu_id, m.cores, m.kernel, self.kvm, self.qemu, m.rustc, m.date
         );
         let mut table = Table::new();
-        table.load_preset(presets::UTF8_FULL_CONDENSED);
+        table.load_style(presets::UTF8_FULL_CONDENSED);
         table.set_content_arrangement(ContentArrangement::Disabled);
         table.set_header(["", "guest", "figure", "must reach", "median", "min", "max", "from"]);
         for row in &self.rows {

@@ -72,8 +72,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         }
     }
     let kvm = Measured { road: Road::BareKvm, rounds: bare, missing: kvm.err() };
-    let missing =
-        format!("{VARIABLE} names no folder with a guest; try: .ci/vm figures");
+    let missing = format!("{VARIABLE} names no folder with a guest; try: .ci/vm figures");
     let missing = folder.is_none().then_some(missing);
     let record = Record::new([kvm, Measured { road: Road::Emulated, rounds: emulated, missing }]);
     print!("{}", record.text());

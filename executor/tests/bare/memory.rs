@@ -51,7 +51,8 @@ impl Memory {
         Ok(Self::of_maps(&maps, registers))
     }
 
-    fn of_maps(maps: &str, registers: &[RegisterFile]) -> Self {
+    /// The same of mappings in the form of `/proc/self/maps`.
+    pub fn of_maps(maps: &str, registers: &[RegisterFile]) -> Self {
         let (mut slots, mut tables, mut next) = (Vec::new(), Tables::default(), MEMORY);
         for mapped in maps.lines().filter_map(Mapped::parse) {
             let file = registers.iter().find(|file| file.path.as_os_str() == mapped.path);
@@ -70,6 +71,11 @@ impl Memory {
     /// The page tables as bytes; the first page is the root.
     pub fn tables(&self) -> Vec<u8> {
         self.tables.0.iter().flatten().flat_map(|entry| entry.to_le_bytes()).collect()
+    }
+
+    /// Where an address leads, and whether it may be written there.
+    pub fn translate(&self, address: u64) -> Option<(u64, bool)> {
+        self.tables.translate(address)
     }
 
     /// Guest-physical address of the root.
@@ -149,8 +155,6 @@ impl Tables {
         ((self.0[table][entry] & !(PAGE - 1)) - TABLES) as usize / PAGE as usize
     }
 
-    /// Where an address leads, and whether it may be written.
-    #[cfg(test)]
     fn translate(&self, address: u64) -> Option<(u64, bool)> {
         let mut table = 0;
         for level in (1..4).rev() {
@@ -160,42 +164,5 @@ impl Tables {
         let entry = self.0[table][index(address, 0)];
         let place = entry & !NO_EXECUTE & !(PAGE - 1);
         (entry & PRESENT != 0).then_some((place + address % PAGE, entry & WRITABLE != 0))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const REGISTERS: u64 = 1 << 38;
-    const MAPS: &str = "\
-        555500000000-555500002000 r-xp 00000000 fe:00 7  /bin/program\n\
-        7f0000000000-7f0000001000 ---p 00000000 00:00 0 \n\
-        7f0000001000-7f0000003000 rw-p 00000000 00:00 0 \n\
-        7f0000003000-7f0000004000 rw-s 00000000 00:01 9  /tmp/registers\n\
-        7f0000005000-7f0000008000 rw-s 00000000 00:10 1  anon_inode:kvm-vcpu:0\n\
-        ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0  [vsyscall]\n";
-
-    #[test]
-    fn each_page_leads_to_its_slot_and_registers_lead_outside_of_memory() {
-        let file = RegisterFile { path: "/tmp/registers".into(), guest: REGISTERS };
-        let memory = Memory::of_maps(MAPS, &[file]);
-        assert_eq!(memory.slots.len(), 2, "{:?}", memory.slots);
-        let (text, data) = (memory.slots[0], memory.slots[1]);
-        assert_eq!(memory.tables.translate(0x5555_0000_1008), Some((text.guest + 0x1008, false)));
-        assert_eq!(memory.tables.translate(data.host + 0x1ff8), Some((data.guest + 0x1ff8, true)));
-        assert_eq!(memory.tables.translate(0x7f00_0000_300c), Some((REGISTERS + 12, true)));
-        assert_eq!(memory.tables.translate(0x7f00_0000_0000), None, "reserved only");
-        assert_eq!(memory.tables().len() as u64 % PAGE, 0);
-    }
-
-    #[test]
-    fn this_process_is_mapped_with_its_code_and_its_heap() {
-        let memory = Memory::of_process(&[]).unwrap();
-        let heap = Box::new(7_u64);
-        let code = this_process_is_mapped_with_its_code_and_its_heap as fn();
-        let (heap, code) = (&raw const *heap as u64, code as usize as u64);
-        assert!(matches!(memory.tables.translate(heap), Some((_, true))));
-        assert!(matches!(memory.tables.translate(code), Some((_, false))));
     }
 }
