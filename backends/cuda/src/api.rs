@@ -219,6 +219,11 @@ api! {
         cuGraphClone(copy: &mut Raw, graph: Raw);
         cuGraphNodeGetType(node: Raw, kind: &mut u32);
         cuGraphDestroyNode(node: Raw);
+        cuGraphNodeGetEnabled(exec: Raw, node: Raw, enabled: &mut u32);
+        cuGraphNodeSetEnabled(exec: Raw, node: Raw, enabled: u32);
+        cuGraphKernelNodeGetAttribute(node: Raw, attribute: u32, value: &mut [u64; 8]);
+        cuGraphKernelNodeSetAttribute(node: Raw, attribute: u32, value: &[u64; 8]);
+        cuGraphKernelNodeCopyAttributes(dst: Raw, src: Raw);
         cuGraphNodeFindInClone(copy: &mut Raw, node: Raw, graph: Raw);
         cuGraphChildGraphNodeGetGraph(node: Raw, graph: &mut Raw);
         cuGraphExecChildGraphNodeSetParams(exec: Raw, node: Raw, child: Raw);

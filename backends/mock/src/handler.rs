@@ -239,5 +239,8 @@ impl Handler<Context<'_>> for MockGpu {
         graph_memset_params(GraphMemsetParams) -> GraphMemsetParamsReply;
         graph_memcpy_params(GraphMemcpyParams) -> GraphMemcpyParamsReply;
         graph_node_object(GraphNodeObject) -> GraphNodeObjectReply;
+        graph_node_enabled(GraphNodeEnabled) -> GraphNodeEnabledReply;
+        graph_kernel_attribute(GraphKernelAttribute) -> GraphKernelAttributeReply;
+        graph_kernel_copy_attributes(GraphKernelCopyAttributes) -> GraphKernelCopyAttributesReply;
     }
 }

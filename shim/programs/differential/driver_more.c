@@ -275,6 +275,75 @@ static void changed_nodes(void) {
     CALL(cuGraphDestroy, child);
 }
 
+static void enabled_nodes(void) {
+    CUgraph graph = NULL;
+    CUgraphExec exec = NULL;
+    CUgraphNode kernel = NULL, second = NULL, fill = NULL, empty = NULL;
+    CUDA_KERNEL_NODE_PARAMS launch = {0};
+    CUDA_MEMSET_NODE_PARAMS params = {0};
+    CUkernelNodeAttrValue value;
+    int summand = 5, length = 4;
+    void *arguments[] = {&block, &summand, &length};
+    unsigned enabled = 9;
+    prepare();
+    CALL(cuGraphCreate, &graph, 0);
+    launch.func = add;
+    launch.gridDimX = launch.gridDimY = launch.gridDimZ = 1;
+    launch.blockDimX = 32;
+    launch.blockDimY = launch.blockDimZ = 1;
+    launch.kernelParams = arguments;
+    CALL(cuGraphAddKernelNode, &kernel, graph, NULL, 0, &launch);
+    CALL(cuGraphAddKernelNode, &second, graph, &kernel, 1, &launch);
+    params.dst = block + 64;
+    params.value = 2;
+    params.elementSize = 4;
+    params.width = 4;
+    params.height = 1;
+    CALL(cuGraphAddMemsetNode, &fill, graph, &second, 1, &params, context);
+    CALL(cuGraphAddEmptyNode, &empty, graph, &fill, 1);
+    memset(&value, 0, sizeof value);
+    CALL(cuGraphKernelNodeGetAttribute, kernel, CU_LAUNCH_ATTRIBUTE_COOPERATIVE, &value);
+    SHOW("%d", value.cooperative);
+    value.cooperative = 1;
+    CALL(cuGraphKernelNodeSetAttribute, kernel, CU_LAUNCH_ATTRIBUTE_COOPERATIVE, &value);
+    value.cooperative = 7;
+    CALL(cuGraphKernelNodeGetAttribute, kernel, CU_LAUNCH_ATTRIBUTE_COOPERATIVE, &value);
+    SHOW("%d", value.cooperative);
+    CALL(cuGraphKernelNodeCopyAttributes, second, kernel);
+    value.cooperative = 7;
+    CALL(cuGraphKernelNodeGetAttribute, second, CU_LAUNCH_ATTRIBUTE_COOPERATIVE, &value);
+    SHOW("%d", value.cooperative);
+    CALL(cuGraphKernelNodeGetAttribute, fill, CU_LAUNCH_ATTRIBUTE_COOPERATIVE, &value);
+    CALL(cuGraphKernelNodeGetAttribute, kernel, (CUlaunchAttributeID)99, &value);
+    CALL(cuGraphKernelNodeSetAttribute, kernel, (CUlaunchAttributeID)99, &value);
+    CALL(cuGraphKernelNodeGetAttribute, kernel, CU_LAUNCH_ATTRIBUTE_COOPERATIVE, NULL);
+    CALL(cuGraphKernelNodeCopyAttributes, second, fill);
+    CALL(cuGraphInstantiate, &exec, graph, 0);
+    CALL(cuGraphNodeGetEnabled, exec, kernel, &enabled);
+    SHOW("%u", enabled);
+    CALL(cuGraphNodeSetEnabled, exec, kernel, 0);
+    CALL(cuGraphNodeGetEnabled, exec, kernel, &enabled);
+    SHOW("%u", enabled);
+    CALL(cuGraphNodeSetEnabled, exec, fill, 0);
+    CALL(cuGraphLaunch, exec, stream);
+    CALL(cuStreamSynchronize, stream);
+    SHOW("%d %d", value_at(0), value_at(16));
+    CALL(cuGraphNodeSetEnabled, exec, kernel, 1);
+    CALL(cuGraphNodeSetEnabled, exec, fill, 5);
+    CALL(cuGraphNodeGetEnabled, exec, fill, &enabled);
+    SHOW("%u", enabled);
+    CALL(cuGraphLaunch, exec, stream);
+    CALL(cuStreamSynchronize, stream);
+    SHOW("%d %d", value_at(0), value_at(16));
+    CALL(cuGraphNodeSetEnabled, exec, empty, 0);
+    CALL(cuGraphNodeGetEnabled, exec, empty, &enabled);
+    CALL(cuGraphNodeGetEnabled, exec, kernel, NULL);
+    CALL(cuGraphNodeGetEnabled, NULL, kernel, &enabled);
+    CALL(cuGraphNodeSetEnabled, exec, NULL, 1);
+    CALL(cuGraphExecDestroy, exec);
+    CALL(cuGraphDestroy, graph);
+}
+
 static void capture_dependencies(void) {
     CUgraph graph = NULL;
     CUstreamCaptureStatus status = (CUstreamCaptureStatus)9;
@@ -357,7 +426,7 @@ static void several(void) {
 int main(int count, char **arguments) {
     static const struct section sections[] = {
         {"generic_nodes", generic_nodes}, {"captured_nodes", captured_nodes}, {"changed_nodes", changed_nodes},
-        {"capture_dependencies", capture_dependencies}, {"several", several},
+        {"enabled_nodes", enabled_nodes}, {"capture_dependencies", capture_dependencies}, {"several", several},
     };
     return run_sections(sections, sizeof sections / sizeof *sections, count, arguments);
 }

@@ -85,6 +85,43 @@ static void nodes(void) {
     CALL0(cudaGetLastError);
 }
 
+static void enabled_nodes(void) {
+    cudaGraph_t graph = NULL;
+    cudaGraphExec_t exec = NULL;
+    cudaGraphNode_t kernel = NULL, second = NULL;
+    struct cudaKernelNodeParams launch = {0};
+    cudaKernelNodeAttrValue value;
+    int summand = 5, length = 4;
+    void *arguments[] = {&block, &summand, &length};
+    unsigned enabled = 9;
+    prepare();
+    CALL(cudaGraphCreate, &graph, 0);
+    launch.func = (void *)add;
+    launch.gridDim.x = launch.gridDim.y = launch.gridDim.z = 1;
+    launch.blockDim.x = 32;
+    launch.blockDim.y = launch.blockDim.z = 1;
+    launch.kernelParams = arguments;
+    CALL(cudaGraphAddKernelNode, &kernel, graph, NULL, 0, &launch);
+    CALL(cudaGraphAddKernelNode, &second, graph, &kernel, 1, &launch);
+    memset(&value, 0, sizeof value);
+    value.cooperative = 1;
+    CALL(cudaGraphKernelNodeSetAttribute, kernel, cudaLaunchAttributeCooperative, &value);
+    CALL(cudaGraphKernelNodeCopyAttributes, second, kernel);
+    value.cooperative = 7;
+    CALL(cudaGraphKernelNodeGetAttribute, second, cudaLaunchAttributeCooperative, &value);
+    SHOW("%d", value.cooperative);
+    CALL(cudaGraphInstantiate, &exec, graph, 0);
+    CALL(cudaGraphNodeSetEnabled, exec, kernel, 0);
+    CALL(cudaGraphNodeGetEnabled, exec, kernel, &enabled);
+    SHOW("%u", enabled);
+    CALL(cudaGraphLaunch, exec, stream);
+    CALL(cudaStreamSynchronize, stream);
+    SHOW("%d", value_at(0));
+    CALL(cudaGraphExecDestroy, exec);
+    CALL(cudaGraphDestroy, graph);
+    CALL0(cudaGetLastError);
+}
+
 static void captures(void) {
     enum cudaStreamCaptureStatus status = (enum cudaStreamCaptureStatus)9;
     enum cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
@@ -181,7 +218,7 @@ static void several(void) {
 
 int main(int count, char **arguments) {
     static const struct section sections[] = {
-        {"nodes", nodes}, {"captures", captures}, {"copies", copies}, {"several", several},
+        {"nodes", nodes}, {"enabled_nodes", enabled_nodes}, {"captures", captures}, {"copies", copies}, {"several", several},
     };
     return run_sections(sections, sizeof sections / sizeof *sections, count, arguments);
 }

@@ -419,3 +419,42 @@ pub(super) fn a_graph_inside_a_node_is_given_out_and_changed(rig: &mut Rig) {
     assert!(rig.call(GraphSetChild { node, exec, child: empty }).is_err(), "another shape");
     rig.no_failure();
 }
+
+pub(super) fn a_disabled_node_is_passed_over(rig: &mut Rig) {
+    rig.init();
+    let (a, b) = (rig.alloc(64), rig.alloc(64));
+    let (graph, fill, _) = build(rig, a, b, 7);
+    let exec = instantiate(rig, graph);
+    let ask = GraphNodeEnabled { node: fill, exec, set: 0, enabled: 0 };
+    assert_eq!(rig.call(ask).expect("an answer").enabled, 1);
+    rig.call(GraphNodeEnabled { set: 1, ..ask }).expect("it is disabled");
+    assert_eq!(rig.call(ask).expect("an answer").enabled, 0);
+    rig.post(MemsetD8 { dst: a, count: 64, stream: DEFAULT, value: 3 });
+    rig.post(GraphLaunch { exec, stream: DEFAULT });
+    assert_eq!(rig.download(b, 64, DEFAULT), [3; 64]);
+    rig.call(GraphNodeEnabled { set: 1, enabled: 1, ..ask }).expect("it is enabled");
+    rig.post(GraphLaunch { exec, stream: DEFAULT });
+    assert_eq!(rig.download(b, 64, DEFAULT), [7; 64]);
+    rig.no_failure();
+}
+
+pub(super) fn attributes_of_a_kernel_node_are_read_set_and_copied(rig: &mut Rig) {
+    const COOPERATIVE: u32 = 2;
+    rig.init();
+    let at = rig.alloc(64);
+    let kernel = rig.kernel("fill_u32");
+    let graph = GraphId(rig.id());
+    rig.call(GraphCreate { graph }).expect("a graph");
+    let (to, value, count) = (at.0.to_le_bytes(), [5; 4], 16_u64.to_le_bytes());
+    let arguments: [&[u8]; 3] = [&to, &value, &count];
+    let [one, two] = [0; 2].map(|_| add_kernel(rig, graph, &kernel, &arguments, &[]));
+    let none = [0; 4];
+    let ask = |node| GraphKernelAttribute { node, attribute: COOPERATIVE, set: 0, value: none };
+    assert_eq!(rig.call(ask(one)).expect("an attribute").value[0] as u32, 0);
+    rig.call(GraphKernelAttribute { set: 1, value: [1, 0, 0, 0], ..ask(one) }).expect("it is set");
+    assert_eq!(rig.call(ask(one)).expect("an attribute").value[0] as u32, 1);
+    assert_eq!(rig.call(ask(two)).expect("an attribute").value[0] as u32, 0);
+    rig.call(GraphKernelCopyAttributes { dst: two, src: one }).expect("they are copied");
+    assert_eq!(rig.call(ask(two)).expect("an attribute").value[0] as u32, 1);
+    assert!(rig.call(GraphKernelAttribute { attribute: 999, ..ask(one) }).is_err());
+}

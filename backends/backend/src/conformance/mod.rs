@@ -170,4 +170,6 @@ checks! { $
     graphs::a_copys_nodes_are_found_by_the_originals
     graphs::the_event_of_a_node_is_asked_and_changed
     graphs::a_graph_inside_a_node_is_given_out_and_changed
+    graphs::a_disabled_node_is_passed_over
+    graphs::attributes_of_a_kernel_node_are_read_set_and_copied
 }

@@ -145,6 +145,45 @@ impl Live {
         Ok(GraphNodeObjectReply { object })
     }
 
+    pub fn graph_node_enabled(
+        &mut self,
+        _cx: &mut Context<'_>,
+        c: GraphNodeEnabled,
+    ) -> Result<GraphNodeEnabledReply, Status> {
+        let (node, exec) = (self.graphs.node(c.node)?, self.graphs.exec(c.exec)?);
+        if c.set != 0 {
+            self.api.cuGraphNodeSetEnabled(exec, node, c.enabled)?;
+        }
+        let mut enabled = 0;
+        self.api.cuGraphNodeGetEnabled(exec, node, &mut enabled)?;
+        Ok(GraphNodeEnabledReply { enabled })
+    }
+
+    pub fn graph_kernel_attribute(
+        &mut self,
+        _cx: &mut Context<'_>,
+        c: GraphKernelAttribute,
+    ) -> Result<GraphKernelAttributeReply, Status> {
+        let node = self.graphs.node(c.node)?;
+        let mut value = [0; 8];
+        value[..4].copy_from_slice(&c.value);
+        match c.set {
+            0 => self.api.cuGraphKernelNodeGetAttribute(node, c.attribute, &mut value)?,
+            _ => self.api.cuGraphKernelNodeSetAttribute(node, c.attribute, &value)?,
+        }
+        Ok(GraphKernelAttributeReply { value: [value[0], value[1], value[2], value[3]] })
+    }
+
+    pub fn graph_kernel_copy_attributes(
+        &mut self,
+        _cx: &mut Context<'_>,
+        c: GraphKernelCopyAttributes,
+    ) -> Result<GraphKernelCopyAttributesReply, Status> {
+        let (dst, src) = (self.graphs.node(c.dst)?, self.graphs.node(c.src)?);
+        self.api.cuGraphKernelNodeCopyAttributes(dst, src)?;
+        Ok(GraphKernelCopyAttributesReply {})
+    }
+
     fn token_of_node(&self, node: Raw) -> Result<u64, Status> {
         let mut found = CUDA_HOST_NODE_PARAMS { fn_: None, userData: std::ptr::null_mut() };
         // SAFETY: a place of this frame.

@@ -5,7 +5,10 @@ use crate::gpu::MockGpu;
 use crate::work::{Copy, Work, line};
 use ringbar_backend::Context;
 use ringbar_vocabulary::*;
+use std::collections::BTreeMap;
 
+/// `CUkernelNodeAttrID`: access policy, cooperative, cluster dimensions and scheduling, priority, domain.
+const ATTRIBUTES: [u32; 6] = [1, 2, 4, 5, 8, 10];
 /// Words that describe a copy.
 const COPY_WORDS: u64 = 9;
 
@@ -104,6 +107,63 @@ impl MockGpu {
         let words = [&ends[0][..], &ends[1], &[width, height, depth]].concat();
         super::nodes::write_words(cx, command.copy, &words)?;
         Ok(GraphMemcpyParamsReply {})
+    }
+
+    pub(crate) fn graph_node_enabled(
+        &mut self,
+        _cx: &mut Context<'_>,
+        command: GraphNodeEnabled,
+    ) -> Result<GraphNodeEnabledReply, Status> {
+        let GraphNodeEnabled { node, exec, set, enabled } = command;
+        if exec.0 == 0 || enabled > 1 {
+            return Err(Status::INVALID_VALUE);
+        }
+        let kind = self.task(node, exec)?.kind();
+        if !matches!(kind, kind::KERNEL | kind::COPY | kind::FILL) {
+            return Err(Status::INVALID_VALUE);
+        }
+        let disabled = &mut self.execs.get_mut(exec.0)?.disabled;
+        match (set, enabled) {
+            (0, _) => {}
+            (_, 0) => drop(disabled.insert(node.0)),
+            _ => drop(disabled.remove(&node.0)),
+        }
+        Ok(GraphNodeEnabledReply { enabled: u32::from(!disabled.contains(&node.0)) })
+    }
+
+    /// The attributes of a kernel node.
+    fn kernel_attributes(&mut self, node: NodeId) -> Result<&mut BTreeMap<u32, [u64; 4]>, Status> {
+        let found = self.graph_with(node)?.nodes.get_mut(&node.0).ok_or(Status::INVALID_VALUE)?;
+        match found.task.kind() {
+            kind::KERNEL => Ok(&mut found.attributes),
+            _ => Err(Status::INVALID_VALUE),
+        }
+    }
+
+    pub(crate) fn graph_kernel_attribute(
+        &mut self,
+        _cx: &mut Context<'_>,
+        command: GraphKernelAttribute,
+    ) -> Result<GraphKernelAttributeReply, Status> {
+        let attributes = self.kernel_attributes(command.node)?;
+        if !ATTRIBUTES.contains(&command.attribute) {
+            return Err(Status::INVALID_VALUE);
+        }
+        if command.set != 0 {
+            attributes.insert(command.attribute, command.value);
+        }
+        let value = attributes.get(&command.attribute).copied().unwrap_or_default();
+        Ok(GraphKernelAttributeReply { value })
+    }
+
+    pub(crate) fn graph_kernel_copy_attributes(
+        &mut self,
+        _cx: &mut Context<'_>,
+        command: GraphKernelCopyAttributes,
+    ) -> Result<GraphKernelCopyAttributesReply, Status> {
+        let attributes = self.kernel_attributes(command.src)?.clone();
+        *self.kernel_attributes(command.dst)? = attributes;
+        Ok(GraphKernelCopyAttributesReply {})
     }
 
     /// A graph inside a node is given out as it is now; later changes of it do not reach the node.

@@ -85,6 +85,8 @@ pub(crate) struct Node {
     pub(crate) task: Task,
     /// What it comes after.
     after: BTreeSet<u64>,
+    /// Attributes of a kernel that were set, by `CUkernelNodeAttrID`.
+    attributes: BTreeMap<u32, [u64; 4]>,
 }
 
 /// Why an executable graph cannot become like another: `CUgraphExecUpdateResult` and the node.
@@ -122,7 +124,7 @@ impl Graph {
             return Err(Status::OUT_OF_MEMORY);
         }
         self.inner += more;
-        self.nodes.insert(id, Node { task, after });
+        self.nodes.insert(id, Node { task, after, attributes: BTreeMap::new() });
         Ok(())
     }
 
@@ -205,7 +207,8 @@ impl Graph {
         *next += places.len() as u64;
         let nodes = self.nodes.iter().map(|(old, node)| {
             let after = node.after.iter().filter_map(|before| places.get(before).copied());
-            (places[old], Node { task: node.task.clone(), after: after.collect() })
+            let (task, attributes) = (node.task.clone(), node.attributes.clone());
+            (places[old], Node { task, after: after.collect(), attributes })
         });
         let nodes = nodes.collect();
         Graph { nodes, inner: self.inner, copies: places }

@@ -52,7 +52,7 @@ impl MockGpu {
     }
 
     /// The graph that has a node.
-    fn graph_with(&mut self, node: NodeId) -> Result<&mut Graph, Status> {
+    pub(super) fn graph_with(&mut self, node: NodeId) -> Result<&mut Graph, Status> {
         self.ready()?;
         let graphs = self.graphs.values_mut();
         let mut graphs = graphs.filter(|graph| graph.nodes.contains_key(&node.0));

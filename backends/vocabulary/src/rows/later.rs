@@ -176,6 +176,50 @@ macro_rules! later {
                 /// 1 if the image was kept and is loaded, 0 if it is not known.
                 known: u32,
             };
+
+            /// Whether a node of an executable graph is enabled: a disabled one is passed over at a launch.
+            133 sync GraphNodeEnabled graph_node_enabled ["cuGraphNodeGetEnabled", "cuGraphNodeSetEnabled"] since 11060
+            {
+                /// The node: a kernel, a copy or a fill.
+                in node: NodeId,
+                /// The executable graph.
+                in exec: GraphExecId,
+                /// 1 to set it, 0 to ask.
+                in set: u32,
+                /// 1 to enable, 0 to disable.
+                in enabled: u32,
+            }
+            reply GraphNodeEnabledReply {
+                /// 1 if it is enabled now.
+                enabled: u32,
+            };
+
+            /// An attribute of a kernel node.
+            134 sync GraphKernelAttribute graph_kernel_attribute ["cuGraphKernelNodeGetAttribute", "cuGraphKernelNodeSetAttribute"] since 11000
+            {
+                /// The node.
+                in node: NodeId,
+                /// `CUkernelNodeAttrID`.
+                in attribute: u32,
+                /// 1 to set it, 0 to ask.
+                in set: u32,
+                /// `CUkernelNodeAttrValue`, its first 32 bytes.
+                in value: [u64; 4],
+            }
+            reply GraphKernelAttributeReply {
+                /// The value now, its first 32 bytes.
+                value: [u64; 4],
+            };
+
+            /// Gives a kernel node the attributes of another.
+            135 sync GraphKernelCopyAttributes graph_kernel_copy_attributes ["cuGraphKernelNodeCopyAttributes"] since 11000
+            {
+                /// The node that changes.
+                in dst: NodeId,
+                /// The other.
+                in src: NodeId,
+            }
+            reply GraphKernelCopyAttributesReply {};
         } $($more)* }
     };
 }

@@ -10,8 +10,9 @@ use crate::host_function;
 use crate::session::live;
 use crate::types::{CUevent, CUgraph, CUgraphExec, CUgraphNode};
 use ringbar_vocabulary::{
-    EventId, GraphId, GraphNodeFindInClone, GraphNodeObject, GraphSetChild, GraphSetEvent,
-    GraphSetHost, NodeId, Status,
+    EventId, GraphId, GraphKernelAttribute, GraphKernelCopyAttributes, GraphNodeEnabled,
+    GraphNodeFindInClone, GraphNodeObject, GraphSetChild, GraphSetEvent, GraphSetHost, NodeId,
+    Status,
 };
 
 /// `CUgraphNodeType`.
@@ -140,6 +141,43 @@ entry! {
     /// Changes the graph inside a node of an executable graph into another of the same shape.
     sync fn cuGraphExecChildGraphNodeSetParams(exec: CUgraphExec, node: CUgraphNode, child: CUgraph) {
         set_child(resolve_node(node)?, resolve_exec(exec)?, child)
+    }
+
+    /// Enables or disables a node of an executable graph: a disabled one is passed over at a launch.
+    sync fn cuGraphNodeSetEnabled(exec: CUgraphExec, node: CUgraphNode, enabled: u32) {
+        let (exec, node) = (resolve_exec(exec)?.id, resolve_node(node)?);
+        let enabled = u32::from(enabled != 0);
+        live()?.call(&GraphNodeEnabled { node, exec, set: 1, enabled })?;
+        Ok(())
+    }
+
+    /// Whether a node of an executable graph is enabled.
+    sync fn cuGraphNodeGetEnabled(exec: CUgraphExec, node: CUgraphNode, enabled: Out<u32>) {
+        let enabled = enabled.required()?;
+        let (exec, node) = (resolve_exec(exec)?.id, resolve_node(node)?);
+        enabled.set(live()?.call(&GraphNodeEnabled { node, exec, set: 0, enabled: 0 })?.enabled)
+    }
+
+    /// An attribute of a kernel node.
+    sync fn cuGraphKernelNodeGetAttribute(node: CUgraphNode, attribute: u32, value: Out<[u64; 4]>) {
+        let value = value.required()?;
+        let (node, none) = (resolve_node(node)?, [0; 4]);
+        let ask = GraphKernelAttribute { node, attribute, set: 0, value: none };
+        value.set(live()?.call(&ask)?.value)
+    }
+
+    /// Sets an attribute of a kernel node.
+    sync fn cuGraphKernelNodeSetAttribute(node: CUgraphNode, attribute: u32, value: In<[u64; 4]>) {
+        let (node, value) = (resolve_node(node)?, value.get()?);
+        live()?.call(&GraphKernelAttribute { node, attribute, set: 1, value })?;
+        Ok(())
+    }
+
+    /// Gives a kernel node the attributes of another.
+    sync fn cuGraphKernelNodeCopyAttributes(dst: CUgraphNode, src: CUgraphNode) {
+        let (dst, src) = (resolve_node(dst)?, resolve_node(src)?);
+        live()?.call(&GraphKernelCopyAttributes { dst, src })?;
+        Ok(())
     }
 
     /// The node of a copied graph that is the copy of a node.
