@@ -5,7 +5,7 @@ use crate::failure::{Failure, Outcome};
 use ringbar::error::ChannelError;
 use ringbar::sync::{AtomicU32, Ordering::*};
 use ringbar_session::{Session, SessionCaller};
-use ringbar_vocabulary::{PostCommand, Status, SyncCommand};
+use ringbar_vocabulary::{Ping, PostCommand, Status, SyncCommand};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
 /// The process's session. Leaked: threads and destructors may use it at any time.
@@ -97,6 +97,16 @@ impl Live {
             self.session.wait_executed(position)?;
         }
         Ok(position)
+    }
+
+    /// Does for what the session posted by itself what [`Live::post`] does while a stream captures.
+    #[inline]
+    pub(crate) fn settle_capture(&self) -> Outcome {
+        if capturing::any() {
+            self.call(&Ping { token: 0 })?;
+            self.session.check()?;
+        }
+        Ok(())
     }
 
     /// Calls and waits for the answer.

@@ -92,6 +92,7 @@ pub(crate) fn run(
             return Ok(());
         }
     }
+    live.settle_capture()?;
     if when == Return::Done && (dst.is_host() || src.is_host()) {
         session.synchronise(id)?;
         output::flush(stream.context)?;

@@ -15,10 +15,10 @@ use ringbar_backend::{
 use ringbar_mock::{MockConfig, MockGpu};
 use ringbar_session::{Session, SessionCaller};
 use ringbar_vocabulary::{ArenaRef, Init, Status, VOCABULARY_HASH};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-struct Shared(Completions);
+struct Shared(Completions, Mutex<Vec<(u64, Status)>>);
 
 impl HostMemory for Shared {
     fn check(&self, at: ArenaRef) -> Result<(), ArenaFault> {
@@ -51,7 +51,11 @@ impl Fences for Shared {
 
 impl ErrorLatch for Shared {
     fn latch(&self, position: u64, status: Status) {
+        self.1.lock().expect("no panic").push((position, status));
         self.0.post_failed(position, status.0);
+    }
+    fn failure(&self, number: u64) -> Option<(u64, Status)> {
+        self.1.lock().expect("no panic").get(number as usize).copied()
     }
 }
 
@@ -81,7 +85,7 @@ pub fn options() -> Options {
 
 /// Serves until the client leaves; returns how many commands it saw. With `die_at` it vanishes before that command.
 pub fn serve(mut worker: Worker<FdBlock>, config: MockConfig, die_at: Option<u64>) -> u64 {
-    let shared = Arc::new(Shared(worker.completions().clone()));
+    let shared = Arc::new(Shared(worker.completions().clone(), Mutex::default()));
     let services = Arc::new(Services {
         arena: shared.clone(),
         fences: shared.clone(),

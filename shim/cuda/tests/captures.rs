@@ -1,0 +1,184 @@
+//! What captures forbid, and to whom, on the mock.
+
+mod common;
+
+use ringbar_shim_cuda::arg::Out;
+use ringbar_shim_cuda::capturing::cuThreadExchangeStreamCaptureMode;
+use ringbar_shim_cuda::context::{cuCtxSetCurrent, cuDevicePrimaryCtxRetain};
+use ringbar_shim_cuda::event::{cuEventCreate, cuEventQuery, cuEventRecord};
+use ringbar_shim_cuda::graph::capture::{
+    cuStreamBeginCapture_v2, cuStreamEndCapture, cuStreamIsCapturing,
+};
+use ringbar_shim_cuda::handles::Handle;
+use ringbar_shim_cuda::memory::alloc::cuMemAlloc_v2;
+use ringbar_shim_cuda::memory::memset::cuMemsetD8Async;
+use ringbar_shim_cuda::stream::{cuStreamCreate, cuStreamQuery};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+const NULL: Handle = Handle::NULL;
+const GLOBAL: u32 = 0;
+const THREAD_LOCAL: u32 = 1;
+const RELAXED: u32 = 2;
+const UNSUPPORTED: u32 = 900;
+const INVALIDATED: u32 = 901;
+const IMPLICIT: u32 = 906;
+const CAPTURED_EVENT: u32 = 907;
+const WRONG_THREAD: u32 = 908;
+
+/// Runs a C function and gives its code.
+macro_rules! code {
+    ($call:expr) => {{
+        // SAFETY: every pointer in these tests lives through its call.
+        unsafe { $call }
+    }};
+}
+
+/// Captures of one test forbid what another's do otherwise.
+static ALONE: Mutex<()> = Mutex::new(());
+
+struct Rig {
+    context: Handle,
+    stream: Handle,
+    at: u64,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Rig {
+    fn new(flags: u32) -> Self {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        common::start();
+        let (mut context, mut stream, mut at) = (NULL, NULL, 0);
+        assert_eq!(code!(cuDevicePrimaryCtxRetain(Out::to(&mut context), 0)), 0);
+        assert_eq!(code!(cuCtxSetCurrent(context)), 0);
+        assert_eq!(code!(cuStreamCreate(Out::to(&mut stream), flags)), 0);
+        assert_eq!(code!(cuMemAlloc_v2(Out::to(&mut at), 256)), 0);
+        Self { context, stream, at, _alone: alone }
+    }
+
+    fn begin(&self, mode: u32) {
+        assert_eq!(code!(cuStreamBeginCapture_v2(self.stream, mode)), 0);
+    }
+
+    fn status(&self) -> u32 {
+        let mut status = 9;
+        assert_eq!(code!(cuStreamIsCapturing(self.stream, Out::to(&mut status))), 0);
+        status
+    }
+
+    fn end(&self) -> u32 {
+        let mut graph = NULL;
+        code!(cuStreamEndCapture(self.stream, Out::to(&mut graph)))
+    }
+
+    fn fill(&self, stream: Handle) -> u32 {
+        code!(cuMemsetD8Async(self.at, 1, 16, stream))
+    }
+
+    /// What another thread's call answers.
+    fn elsewhere(&self, call: impl FnOnce() -> u32 + Send) -> u32 {
+        let context = self.context;
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(move || {
+                assert_eq!(code!(cuCtxSetCurrent(context)), 0);
+                call()
+            });
+            thread.join().expect("no panic")
+        })
+    }
+}
+
+fn allocate() -> u32 {
+    let mut at = 0;
+    code!(cuMemAlloc_v2(Out::to(&mut at), 256))
+}
+
+fn exchange(mut mode: u32) -> u32 {
+    assert_eq!(code!(cuThreadExchangeStreamCaptureMode(Out::to(&mut mode))), 0);
+    mode
+}
+
+#[test]
+fn an_unsafe_call_is_refused_and_breaks_the_capture_unless_that_is_relaxed() {
+    let rig = Rig::new(1);
+    for (mode, answer, end) in [
+        (GLOBAL, UNSUPPORTED, INVALIDATED),
+        (THREAD_LOCAL, UNSUPPORTED, INVALIDATED),
+        (RELAXED, 0, 0),
+    ] {
+        rig.begin(mode);
+        assert_eq!((allocate(), rig.end()), (answer, end), "mode {mode}");
+    }
+    assert_eq!(allocate(), 0, "nothing captures any more");
+}
+
+#[test]
+fn only_a_global_capture_forbids_other_threads_anything() {
+    let rig = Rig::new(1);
+    for (mode, answer) in [(GLOBAL, UNSUPPORTED), (THREAD_LOCAL, 0), (RELAXED, 0)] {
+        rig.begin(mode);
+        assert_eq!(rig.elsewhere(allocate), answer, "mode {mode}");
+        rig.end();
+    }
+}
+
+#[test]
+fn a_thread_that_chose_the_relaxed_mode_is_forbidden_nothing() {
+    let rig = Rig::new(1);
+    rig.begin(GLOBAL);
+    assert_eq!(exchange(RELAXED), GLOBAL);
+    assert_eq!(allocate(), 0);
+    assert_eq!(exchange(GLOBAL), RELAXED);
+    let local = || {
+        exchange(THREAD_LOCAL);
+        allocate()
+    };
+    assert_eq!(rig.elsewhere(local), 0, "another thread's capture is none of its own");
+    assert_eq!(rig.end(), 0);
+}
+
+#[test]
+fn a_question_that_no_capturing_stream_answers_breaks_every_capture() {
+    let rig = Rig::new(1);
+    rig.begin(RELAXED);
+    assert_eq!(code!(cuStreamQuery(rig.stream)), UNSUPPORTED);
+    assert_eq!(rig.status(), 2);
+    assert_eq!(rig.fill(rig.stream), INVALIDATED, "the call that brings work is told");
+    assert_eq!(rig.end(), INVALIDATED);
+    assert_eq!(rig.fill(rig.stream), 0);
+}
+
+#[test]
+fn an_event_of_a_capture_cannot_be_asked_for() {
+    let rig = Rig::new(1);
+    let mut event = NULL;
+    assert_eq!(code!(cuEventCreate(Out::to(&mut event), 2)), 0);
+    rig.begin(RELAXED);
+    assert_eq!(code!(cuEventRecord(event, rig.stream)), 0);
+    assert_eq!(code!(cuEventQuery(event)), CAPTURED_EVENT);
+    assert_eq!(rig.end(), INVALIDATED);
+    assert_eq!(code!(cuEventQuery(event)), CAPTURED_EVENT, "also when it is over");
+    assert_eq!(code!(cuEventRecord(event, rig.stream)), 0);
+    assert_eq!(code!(cuEventQuery(event)), 0);
+}
+
+#[test]
+fn the_legacy_default_stream_waits_for_no_capture() {
+    let rig = Rig::new(0);
+    rig.begin(RELAXED);
+    assert_eq!(rig.fill(NULL), IMPLICIT);
+    assert_eq!(rig.end(), INVALIDATED);
+    rig.begin(RELAXED);
+    let mut status = 9;
+    assert_eq!(code!(cuStreamIsCapturing(NULL, Out::to(&mut status))), IMPLICIT);
+    assert_eq!(rig.end(), 0, "a question breaks nothing");
+}
+
+#[test]
+fn only_the_thread_that_began_it_ends_a_capture_that_is_not_relaxed() {
+    let rig = Rig::new(1);
+    for (mode, answer) in [(GLOBAL, WRONG_THREAD), (THREAD_LOCAL, WRONG_THREAD), (RELAXED, 0)] {
+        rig.begin(mode);
+        assert_eq!(rig.elsewhere(|| rig.end()), answer, "mode {mode}");
+        rig.end();
+    }
+}
