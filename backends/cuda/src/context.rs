@@ -128,7 +128,7 @@ impl Live {
         if self.contexts.get(context.0).is_err() {
             return Ok(PrimaryContextResetReply {});
         }
-        self.drain()?;
+        self.drain_context(context)?;
         self.forget_context(context);
         self.leave()?;
         self.contexts.remove(context.0)?;
@@ -172,7 +172,7 @@ impl Live {
             return Err(Status::INVALID_CONTEXT);
         }
         let raw = *self.contexts.get(c.context.0).map_err(|_| Status::INVALID_CONTEXT)?;
-        self.drain()?;
+        self.drain_context(c.context)?;
         self.forget_context(c.context);
         self.leave()?;
         self.contexts.remove(c.context.0)?;

@@ -480,18 +480,26 @@ impl Live {
 
     /// Waits for all work of all contexts, and for what the watcher has to do after it.
     pub fn drain(&mut self) -> Result<(), Status> {
-        self.rest();
         let contexts: Vec<u32> = self.contexts.iter().map(|(id, _)| id).collect();
-        for context in contexts {
-            self.enter(ContextId(context))?;
-            self.api.cuCtxSynchronize()?;
+        contexts.into_iter().try_for_each(|context| self.drain_context(ContextId(context)))?;
+        self.busy.set(false);
+        Ok(())
+    }
+
+    /// The same for one context. What captures in others goes on.
+    pub fn drain_context(&mut self, context: ContextId) -> Result<(), Status> {
+        self.rest();
+        self.enter(context)?;
+        match self.api.cuCtxSynchronize() {
+            // A capture in it ends with it.
+            Err(CAPTURE_UNSUPPORTED) => {}
+            other => other?,
         }
         let deadline = Instant::now() + Duration::from_secs(2);
         while self.watch.as_ref().is_some_and(|watch| !watch.is_idle()) && Instant::now() < deadline
         {
             std::thread::sleep(Duration::from_micros(50));
         }
-        self.busy.set(false);
         Ok(())
     }
 

@@ -9,7 +9,7 @@
 
 use crate::arg::Out;
 use crate::context::Context;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::session;
 use crate::stream::Working;
 use ringbar::sync::{AtomicU64, AtomicUsize, Ordering::*};
@@ -27,16 +27,12 @@ const RELAXED: u32 = 2;
 
 /// `CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED`.
 pub const UNSUPPORTED: Status = Status(900);
-/// `CUDA_ERROR_STREAM_CAPTURE_INVALIDATED`.
-const INVALIDATED: Status = Status(901);
 /// `CUDA_ERROR_STREAM_CAPTURE_IMPLICIT`.
 const IMPLICIT: Status = Status(906);
 /// `CUDA_ERROR_CAPTURED_EVENT`.
-pub const CAPTURED_EVENT: Status = Status(907);
+const CAPTURED_EVENT: Status = Status(907);
 /// `CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD`.
-const WRONG_THREAD: Status = Status(908);
-/// `CU_STREAM_CAPTURE_STATUS_INVALIDATED`.
-const STATUS_INVALIDATED: u32 = 2;
+pub const WRONG_THREAD: Status = Status(908);
 
 /// A capture that was begun and not ended.
 struct Capture {
@@ -94,10 +90,10 @@ pub fn ended(stream: StreamId) {
     ACTIVE.store(captures.len(), Release);
 }
 
-/// WRONG_THREAD if only another thread may end the stream's capture.
-pub fn check_thread(stream: StreamId) -> Outcome {
+/// Whether only another thread may end the stream's capture.
+pub fn is_anothers(stream: StreamId) -> bool {
     let anothers = |c: &Capture| c.origin == stream && c.mode != RELAXED && c.thread != thread();
-    if captures().iter().any(anothers) { Err(WRONG_THREAD.into()) } else { Ok(()) }
+    captures().iter().any(anothers)
 }
 
 fn is_origin(stream: StreamId) -> bool {
@@ -147,13 +143,22 @@ fn invalidate_all(which: impl Fn(&Capture) -> bool) -> Outcome<bool> {
     Ok(!origins.is_empty())
 }
 
-/// Breaks the capture of that number, if it goes on.
-pub fn invalidate_capture(id: u64) -> Outcome {
-    invalidate_all(|capture| capture.id == id).map(drop)
+/// Refuses to tell of an event that was recorded in the capture of that number: CAPTURED_EVENT while it goes on, which
+/// breaks it; INVALID_VALUE when it is over.
+pub fn refuse_event(id: u64) -> Failure {
+    match invalidate_all(|capture| capture.id == id) {
+        Ok(true) => CAPTURED_EVENT.into(),
+        Ok(false) => Status::INVALID_VALUE.into(),
+        Err(failure) => failure,
+    }
 }
 
-/// Refuses a call that would wait for work: UNSUPPORTED on a stream that captures, which breaks the capture, and
-/// INVALIDATED once it is broken.
+/// Whether the capture of that number goes on.
+pub fn goes_on(id: u64) -> bool {
+    captures().iter().any(|capture| capture.id == id)
+}
+
+/// Refuses a call that would wait for work: UNSUPPORTED on a stream that captures, which breaks the capture.
 #[inline]
 pub fn refuse(stream: &Working) -> Outcome {
     if any() { refuse_on(stream.id) } else { Ok(()) }
@@ -163,7 +168,6 @@ pub fn refuse(stream: &Working) -> Outcome {
 fn refuse_on(stream: StreamId) -> Outcome {
     match info(stream)?.status {
         0 => Ok(()),
-        STATUS_INVALIDATED => Err(INVALIDATED.into()),
         _ => {
             invalidate(stream)?;
             Err(UNSUPPORTED.into())

@@ -69,6 +69,16 @@ impl Event {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// INVALID_VALUE if it was recorded in a capture that is over.
+    pub fn check_capture(&self) -> Outcome {
+        match *self.latest() {
+            Record::Captured(capture) if !capturing::goes_on(capture) => {
+                Err(Status::INVALID_VALUE.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether its latest record is known to be complete.
     pub fn is_complete(&self, live: &Live) -> bool {
         match *self.latest() {
@@ -103,8 +113,7 @@ impl Event {
     fn ticket(&self) -> Outcome<Option<FenceTicket>> {
         let latest = *self.latest();
         if let Record::Captured(capture) = latest {
-            capturing::invalidate_capture(capture)?;
-            return Err(capturing::CAPTURED_EVENT.into());
+            return Err(capturing::refuse_event(capture));
         }
         capturing::unsafe_call()?;
         match latest {
@@ -139,10 +148,10 @@ fn elapsed(place: Out<f32>, start: CUevent, end: CUevent) -> Outcome {
         return Err(Status::INVALID_HANDLE.into());
     }
     let live = session::live()?;
-    if [start, end].iter().any(|event| matches!(*event.latest(), Record::Captured(_))) {
-        return Err(capturing::CAPTURED_EVENT.into());
-    }
     for event in [start, end] {
+        if let Record::Captured(capture) = *event.latest() {
+            return Err(capturing::refuse_event(capture));
+        }
         if matches!(*event.latest(), Record::Posted(ticket) if !live.session.is_reached(ticket)) {
             return Err(Status::NOT_READY.into());
         }

@@ -1,6 +1,6 @@
 //! Tables of private functions, by which NVIDIA's own runtime speaks to NVIDIA's own driver. There are none here.
 
-use crate::arg::Out;
+use crate::arg::{In, Out};
 use ringbar_vocabulary::Status;
 use std::ffi::c_void;
 use std::sync::Once;
@@ -13,10 +13,14 @@ Try: link it again with `nvcc -cudart shared` (in CMake: CUDA_RUNTIME_LIBRARY Sh
 
 entry! {
     /// Tables of private functions: there are none, so the answer is always NOT_FOUND. Only NVIDIA's runtime asks.
-    free fn cuGetExportTable(table: Out<*const c_void>, _id: *const c_void) {
+    free fn cuGetExportTable(table: Out<*const c_void>, id: In<[u64; 2]>) {
         static SAID: Once = Once::new();
-        SAID.call_once(|| eprintln!("{MESSAGE}"));
         table.required()?.set(std::ptr::null())?;
+        if id.get()? == [0; 2] {
+            // No table has that name anywhere.
+            return Err(Status::INVALID_VALUE.into());
+        }
+        SAID.call_once(|| eprintln!("{MESSAGE}"));
         Err(Status::NOT_FOUND.into())
     }
 }

@@ -340,6 +340,7 @@ stream_entry! {
         if flags & !WAIT_EXTERNAL != 0 {
             return Err(Status::INVALID_VALUE.into());
         }
+        event.check_capture()?;
         let live = session::live()?;
         if !capturing::any() && event.is_complete(live) {
             return Ok(());

@@ -53,7 +53,7 @@ static void finish(CUstream captured, int mode) {
     }
 
 static void memory(void) {
-    CUdeviceptr more = 0, pitched = 0;
+    CUdeviceptr more = 0, pitched = 0, three[3] = {0, 0, 0};
     size_t some = 0, all = 0;
     void *page = NULL;
     prepare();
@@ -70,6 +70,8 @@ static void memory(void) {
     EACH_MODE(CALL(cuPointerGetAttribute, &some, CU_POINTER_ATTRIBUTE_CONTEXT, block));
     EACH_MODE(CALL(cuMemAllocAsync, &more, 4096, other); if (code == 0) cuMemFreeAsync(more, other));
     EACH_MODE(CALL(cuMemPoolTrimTo, pool, 0));
+    for (int i = 0; i < 3; i++) cuMemAllocAsync(&three[i], 4096, other);
+    EACH_MODE(CALL(cuMemFreeAsync, three[mode], other));
 }
 
 static void copies(void) {

@@ -36,11 +36,7 @@ static void devices(void) {
     size_t bytes = 0;
     char text[256] = "";
     CUuuid uuid;
-    // Room behind it: an older program's structure is the caller's to have right.
-    static union {
-        CUdevprop is;
-        char room[1024];
-    } properties;
+    CUdevprop properties;
     begin();
     CALL(cuDeviceGetCount, &number);
     SHOW("%d", number);
@@ -55,7 +51,6 @@ static void devices(void) {
     memset(text, 'x', sizeof text);
     CALL(cuDeviceGetName, text, 5, device);
     SHOW("%.4s %d", text, text[4]);
-    CALL(cuDeviceGetName, text, 0, device);
     CALL(cuDeviceGetName, NULL, 10, device);
     CALL(cuDeviceGetName, text, sizeof text, 50);
     CALL(cuDeviceGetUuid, &uuid, device);
@@ -74,9 +69,9 @@ static void devices(void) {
     CALL(cuDeviceGetByPCIBusId, NULL, text);
     CALL(cuDeviceGetPCIBusId, NULL, 10, device);
     CALL(cuDeviceGetPCIBusId, text, sizeof text, 50);
-    CALL(cuDeviceGetProperties, &properties.is, device);
-    SHOW("%d %d %d %d", properties.is.maxThreadsPerBlock, properties.is.sharedMemPerBlock, properties.is.SIMDWidth,
-         properties.is.regsPerBlock);
+    CALL(cuDeviceGetProperties, &properties, device);
+    SHOW("%d %d %d %d", properties.maxThreadsPerBlock, properties.sharedMemPerBlock, properties.SIMDWidth,
+         properties.regsPerBlock);
     CALL(cuDeviceGetProperties, NULL, device);
     CALL(cuDeviceComputeCapability, &number, &other, device);
     SHOW("%d.%d", number, other);

@@ -2,6 +2,7 @@
 
 use super::resolve;
 use crate::arg::Out;
+use crate::capturing;
 use crate::failure::Outcome;
 use crate::session::live;
 use crate::tls;
@@ -40,6 +41,7 @@ entry! {
             return Err(Status::INVALID_VALUE.into());
         }
         let context = tls::current()?.id;
+        capturing::unsafe_call()?;
         live()?.call(&ContextSetLimit { context, limit, value: value as u64 })?;
         Ok(())
     }

@@ -9,7 +9,7 @@ use crate::session::live;
 use crate::stream;
 use crate::types::{CUgraph, CUgraphNode, CUstream, DefaultStream};
 use ringbar_vocabulary::{
-    ArenaRef, GraphId, NodeId, Status, StreamCaptureDependencies, StreamCaptureInfo,
+    ArenaRef, GraphDestroy, GraphId, NodeId, Status, StreamCaptureDependencies, StreamCaptureInfo,
     StreamCaptureInfoReply, StreamEndCapture, StreamId, Tail,
 };
 use std::cell::RefCell;
@@ -41,13 +41,13 @@ fn begin(stream: CUstream, default: DefaultStream, mode: u32) -> Outcome {
     capturing::begin(&stream::find(stream, default)?, mode)
 }
 
+/// Ends a capture. Without a place for it, and for a thread that may not end it, the graph is destroyed.
 fn end(stream: CUstream, default: DefaultStream, place: Out<CUgraph>) -> Outcome {
-    let stream = stream::resolve(stream, default)?;
+    let stream = stream::working(stream, default)?.id;
     if !capturing::any() || capturing::info(stream)?.status == 0 {
         return Err(ILLEGAL_STATE.into());
     }
-    let place = place.required()?;
-    capturing::check_thread(stream)?;
+    let anothers = capturing::is_anothers(stream);
     let live = live()?;
     let known = known_graph(stream)?;
     let id = live.session.graph_id()?;
@@ -57,9 +57,11 @@ fn end(stream: CUstream, default: DefaultStream, place: Out<CUgraph>) -> Outcome
     if !goes_on {
         capturing::ended(stream);
     }
-    if let Err(failure) = ended {
-        place.set(Handle::NULL)?;
-        return Err(failure);
+    place.set_if_wanted(Handle::NULL);
+    ended?;
+    if anothers || place.is_null() {
+        live.post(&GraphDestroy { graph: id })?;
+        return if anothers { Err(capturing::WRONG_THREAD.into()) } else { Ok(()) };
     }
     let graph = match known {
         Some(graph) => {

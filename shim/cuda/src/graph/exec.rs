@@ -2,6 +2,7 @@
 
 use super::{EXECS, Exec, node_handle, resolve, resolve_exec};
 use crate::arg::Out;
+use crate::capturing;
 use crate::failure::{Failure, Outcome};
 use crate::handles::Handle;
 use crate::session::live;
@@ -60,6 +61,7 @@ fn instantiate(graph: CUgraph, flags: u64) -> Outcome<Instantiated> {
     if flags & DEVICE_LAUNCH != 0 {
         return Err(Status::NOT_SUPPORTED.into());
     }
+    capturing::unsafe_call()?;
     let live = live()?;
     let id = live.session.graph_exec_id()?;
     // The upload is a command of its own here, since only it names a stream.

@@ -4,7 +4,7 @@ use super::node::{Remembered, graph_inside, number, remember, remembered};
 use super::params::CUDA_HOST_NODE_PARAMS;
 use super::{Exec, made, node_handle, resolve, resolve_exec, resolve_node};
 use crate::arg::{In, Out};
-use crate::event::{self, EVENTS};
+use crate::event::EVENTS;
 use crate::failure::{Failure, Outcome};
 use crate::host_function;
 use crate::session::live;
@@ -62,7 +62,7 @@ fn event_of(node: CUgraphNode, kind: u32) -> Outcome<CUevent> {
 }
 
 pub(super) fn set_event(node: NodeId, exec: Option<&Exec>, event: CUevent, wait: u32) -> Outcome {
-    let event = event::resolve(event)?;
+    let event = EVENTS.get(event).ok_or(Failure(Status::INVALID_VALUE))?.id;
     live()?.call(&GraphSetEvent { node, exec: number(exec), event, wait })?;
     Ok(())
 }

@@ -13,7 +13,6 @@ const ATTACH: [u32; 2] = [1, 2];
 /// Frees what `cuMemFree` may free. Nothing at address 0.
 fn free(at: CUdeviceptr) -> Outcome {
     if at == 0 {
-        tls::current()?;
         return Ok(());
     }
     capturing::unsafe_call()?;

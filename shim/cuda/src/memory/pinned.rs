@@ -72,10 +72,10 @@ entry! {
 
     /// Frees pinned host memory.
     post fn cuMemFreeHost(at: usize) {
-        tls::current()?;
         if at == 0 {
             return Ok(());
         }
+        tls::current()?;
         capturing::unsafe_call()?;
         let live = session::live()?;
         let pinned = |entry: &Entry| matches!(entry.what, What::Pinned { .. });

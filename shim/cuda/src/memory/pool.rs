@@ -2,6 +2,7 @@
 
 use super::map::{Entry, What};
 use crate::arg::{In, Out};
+use crate::capturing;
 use crate::device::{self, Device};
 use crate::failure::{Failure, Outcome};
 use crate::handles::{Handle, Kind, Table};
@@ -136,6 +137,9 @@ fn alloc(
         None => of_device(device::resolve(device)?)?.current,
     };
     let owner = get(handle)?.device;
+    if !capturing::is_capturing(stream)? {
+        capturing::unsafe_call()?;
+    }
     let bytes = bytes as u64;
     let reply = session::live()?.call(&MemAllocAsync { pool, bytes, stream: stream.id })?;
     super::remember_as(reply.at.0, bytes, What::Pool(handle), Handle::NULL, owner);
@@ -215,6 +219,7 @@ entry! {
     /// Gives unused memory of a pool back to the device.
     sync fn cuMemPoolTrimTo(pool: CUmemoryPool, keep_bytes: usize) {
         let pool = get(pool)?.id;
+        capturing::unsafe_call()?;
         session::live()?.call(&PoolTrim { pool, keep_bytes: keep_bytes as u64 })?;
         Ok(())
     }

@@ -19,7 +19,6 @@ const FILE_NOT_FOUND: Status = Status(301);
 fn load(place: Out<CUmodule>, address: *const c_void) -> Outcome {
     let place = place.required()?;
     let context = tls::current()?;
-    capturing::unsafe_call()?;
     // SAFETY: the caller of the C function vouches for a whole image.
     let image = unsafe { image::at(address) }?;
     place.set(Module::load(context, image)?.handle)
@@ -62,7 +61,9 @@ entry! {
 
     /// Unloads a module.
     post fn cuModuleUnload(module: CUmodule) {
-        resolve(module)?.unload()
+        let module = resolve(module)?;
+        capturing::unsafe_call()?;
+        module.unload()
     }
 
     /// How modules are loaded: lazily.

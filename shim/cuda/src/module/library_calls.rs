@@ -3,6 +3,7 @@
 use super::calls::read;
 use super::{Library, accept, resolve_kernel, resolve_library};
 use crate::arg::{In, Out, Text};
+use crate::capturing;
 use crate::failure::Outcome;
 use crate::tls;
 use crate::types::{CUdeviceptr, CUfunction, CUkernel, CUlibrary, CUmodule};
@@ -48,7 +49,9 @@ entry! {
 
     /// Unloads a library from all contexts.
     post fn cuLibraryUnload(library: CUlibrary) {
-        resolve_library(library)?.unload()
+        let library = resolve_library(library)?;
+        capturing::unsafe_call()?;
+        library.unload()
     }
 
     /// A kernel of a library by name.
