@@ -98,6 +98,14 @@ impl TagSpace {
         Seen::Head(Head { bytes: (tag & LEN_MASK) as usize, reply_slot })
     }
 
+    /// Whether an honest producer has written the line at `position` in this lap: a head or a body.
+    #[inline(always)]
+    pub const fn is_written(&self, position: u64, tag: u64) -> bool {
+        let fixed = (0xffff << LAP_SHIFT) | (0xffff << GENERATION_SHIFT);
+        let kind = tag >> KIND_SHIFT & 3;
+        (tag ^ self.body(position, 0)) & fixed == 0 && (kind == KIND_HEAD || kind == KIND_BODY)
+    }
+
     /// Zero in the first lap, afterwards a head or body of the lap before, in this generation.
     #[inline(always)]
     const fn judge_unpublished(&self, position: u64, tag: u64) -> Seen {
@@ -105,10 +113,7 @@ impl TagSpace {
             return if tag == 0 { Seen::Nothing } else { Seen::Foreign };
         }
         let before = position - (1 << self.capacity_shift);
-        let fixed = (0xffff << LAP_SHIFT) | (0xffff << GENERATION_SHIFT);
-        let kind = tag >> KIND_SHIFT & 3;
-        let same = (tag ^ self.body(before, 0)) & fixed == 0;
-        if same && (kind == KIND_HEAD || kind == KIND_BODY) { Seen::Nothing } else { Seen::Foreign }
+        if self.is_written(before, tag) { Seen::Nothing } else { Seen::Foreign }
     }
 }
 
@@ -156,6 +161,18 @@ mod tests {
         assert_eq!(TAGS.judge(3, 0), Seen::Nothing);
         assert_eq!(TAGS.judge(3, TAGS.head(11, 8, None)), Seen::Foreign);
         assert_eq!(TAGS.judge(3, 1), Seen::Foreign);
+    }
+
+    #[test]
+    fn a_line_is_written_if_its_tag_is_of_this_lap_and_generation() {
+        let other = TagSpace::new(8, 3);
+        for written in [TAGS.head(17, 56, Some(1)), TAGS.body(17, 4)] {
+            assert!(TAGS.is_written(17, written));
+        }
+        for not_yet in [0, TAGS.head(9, 56, None), TAGS.body(25, 4), other.head(17, 56, None)] {
+            assert!(!TAGS.is_written(17, not_yet), "{not_yet:x}");
+        }
+        assert!(!TagSpace::new(1 << 16, 3).is_written(0, 0), "never written, generation bits zero");
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::tag::{
 const MET_LOOKS: u32 = 4;
 /// Most pauses after an empty look, as a power of two.
 const PAUSES_LOG2_MAX: u32 = 6;
+/// Lines that are fetched ahead of the one being read, once they are known to be written: their misses overlap, where the
+/// processor by itself sees only a few records ahead. Unwritten lines are left to the producer.
+const FETCH_LINES: u64 = 32;
 /// Empty looks in a row after which lines are released. A synchronous caller's next command comes within a few; a store to
 /// the head after each would make it wait until that line is fetched back from the producer's processor.
 pub(crate) const QUIET_LOOKS: u32 = 16;
@@ -50,6 +53,10 @@ pub struct Consumer<L: Lines> {
     released: u64,
     /// Position at which lines are released at the latest.
     release_at: u64,
+    /// Position up to which lines seemed written when that was looked at last.
+    written: u64,
+    /// Position at which that is looked at again.
+    look_at: u64,
     /// Position at the last empty look.
     run_start: u64,
     /// Empty looks in a row at that position, less one.
@@ -83,6 +90,8 @@ impl<L: Lines> Consumer<L> {
             position: 0,
             released: 0,
             release_at: (capacity / 8).max(1),
+            written: 0,
+            look_at: 0,
             run_start: 0,
             empty_looks: 0,
             met_looks: 0,
@@ -120,8 +129,8 @@ impl<L: Lines> Consumer<L> {
     #[inline(always)]
     pub fn pop_looking_ahead(&mut self) -> Result<Option<Record<'_>>, Violation> {
         let Some(taken) = self.take()? else { return Ok(None) };
-        // The processor does not wait for the answer.
-        if self.is_ready() {
+        // The processor does not wait for the answer. A caller who waits owns the next line already, and writes it next.
+        if taken.1.reply_slot.is_none() && self.is_ready() {
             self.ring.prefetch_read(self.position as usize + 1);
         }
         Ok(Some(self.record(taken)))
@@ -144,6 +153,9 @@ impl<L: Lines> Consumer<L> {
             Seen::Foreign => return Err(self.foreign(tag)),
         };
         self.check_slot(head)?;
+        if position + FETCH_LINES < self.written {
+            self.ring.prefetch_read((position + FETCH_LINES) as usize);
+        }
         // One line is most of the traffic, and must be a path of its own: there the next position depends on a predicted
         // branch, so that the processor looks at the next lines while this one is still on its way. Computed from the
         // length, it would depend on the loaded tag, and each record would cost a whole cache miss.
@@ -159,10 +171,28 @@ impl<L: Lines> Consumer<L> {
         if head.reply_slot.is_some() {
             self.called = self.position;
         }
+        if self.position >= self.look_at {
+            self.look_ahead();
+        }
         if self.position >= self.release_at {
             self.release();
         }
         Ok(Some((position, head)))
+    }
+
+    /// Looks whether twice as many lines as are fetched ahead are written. What is seen there is only a hint: each record is
+    /// judged by its own tag.
+    #[cold]
+    #[inline(never)]
+    fn look_ahead(&mut self) {
+        self.look_at = self.position + FETCH_LINES;
+        let last = self.look_at + FETCH_LINES - 1;
+        if 8 * FETCH_LINES <= self.capacity {
+            let tag = self.ring.load(last as usize, 0, Ordering::Relaxed);
+            if self.tags.is_written(last, tag) {
+                self.written = last + 1;
+            }
+        }
     }
 
     /// Publishes that every line popped so far may be written again.

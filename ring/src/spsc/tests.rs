@@ -234,3 +234,17 @@ fn no_position_near_the_end_of_u64_overflows_in_a_hostile_head() {
     let lie = Violation::Position { found: u64::MAX, least: 0, most: 8 };
     assert_eq!(error, ReserveError::Violation(lie));
 }
+
+#[test]
+fn a_lie_about_lines_ahead_changes_nothing_that_is_popped() {
+    let mut pair = pair(256);
+    let tags = TagSpace::new(3, 8);
+    for ahead in [40, 64, 65, 100] {
+        pair.ring.store(ahead, 0, tags.head(ahead as u64, 56, None), Ordering::Release);
+    }
+    for n in 0..3_u8 {
+        pair.tx.push(&[n]).expect("room");
+        assert_eq!(pair.rx.pop().expect("honest").expect("published").bytes, [n]);
+        assert_eq!(pair.rx.pop(), Ok(None), "nothing was published behind it");
+    }
+}
