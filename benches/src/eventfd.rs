@@ -7,7 +7,8 @@ use std::io::stdin;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::event::{EventfdFlags, eventfd};
+use ringbar::sync::Ordering;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::{Errno, read, write};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,6 +20,7 @@ use crate::error::BenchError;
 use crate::process::{Beside, Role, arguments};
 use crate::shared::SharedLines;
 use crate::side::{Park, Wake};
+use crate::spin::Stalled;
 
 /// Creates an eventfd at zero.
 ///
@@ -64,14 +66,73 @@ impl<F: AsFd> Park for Bell<F> {
     }
 }
 
-/// The raw eventfd wake between threads and between processes.
+/// The variant that does what every sleeper must that is to learn of the waker's death, and nothing else of a ring.
+pub const POLLED: &str = "poll, two fds, one line";
+
+/// Either side of that: the waker writes a line before it rings; the sleeper waits in `poll(2)` for the bell or for the
+/// other end of a socket to hang up, takes the bell's count and reads the line.
+struct Watched {
+    bell: Arc<OwnedFd>,
+    /// The other end of the waker's, or the sleeper's, socket.
+    socket: OwnedFd,
+    lines: Arc<SharedLines>,
+    round: u64,
+}
+
+impl Watched {
+    fn pair() -> Result<(Self, Self), BenchError> {
+        let bell = Arc::new(create(EventfdFlags::empty())?);
+        let lines = Arc::new(SharedLines::create(1)?);
+        let ends = std::os::unix::net::UnixStream::pair();
+        let (left, right) = ends.map_err(BenchError::io("creating a socket pair"))?;
+        let side = |end: std::os::unix::net::UnixStream| Self {
+            bell: bell.clone(),
+            socket: end.into(),
+            lines: lines.clone(),
+            round: 0,
+        };
+        Ok((side(left), side(right)))
+    }
+}
+
+impl Wake for Watched {
+    fn wake(&mut self) -> Result<(), BenchError> {
+        self.round += 1;
+        for word in &self.lines[0].words {
+            word.store(self.round, Ordering::Release);
+        }
+        ring(&self.bell).map_err(BenchError::errno("writing an eventfd"))
+    }
+}
+
+impl Park for Watched {
+    fn park(&mut self) -> Result<(), BenchError> {
+        let mut fds =
+            [PollFd::new(&self.bell, PollFlags::IN), PollFd::new(&self.socket, PollFlags::IN)];
+        poll(&mut fds, None).map_err(BenchError::errno("polling an eventfd"))?;
+        take(&self.bell).map_err(BenchError::errno("reading an eventfd"))?;
+        self.round += 1;
+        let words = &self.lines[0].words;
+        if words.iter().any(|word| word.load(Ordering::Acquire) != self.round) {
+            return Err(Stalled.into());
+        }
+        Ok(())
+    }
+}
+
+/// The raw eventfd wake between threads and between processes, and between threads the bound of a ring's wake.
 pub fn candidates() -> Vec<Candidate> {
     let identity = Identity::new("eventfd", "raw wake", Measure::Wake).payload(0);
     let between_threads = Candidate::wake(identity.clone(), || {
         let bell = Arc::new(create(EventfdFlags::empty())?);
         Ok((Bell(bell.clone()), Bell(bell)))
     });
-    vec![between_threads, Candidate::new(identity.sides(Sides::Processes), wake_a_process)]
+    let polled = Identity::new("limit", POLLED, Measure::Wake);
+    vec![
+        between_threads,
+        Candidate::new(identity.sides(Sides::Processes), wake_a_process),
+        Candidate::wake(polled, Watched::pair),
+    ]
 }
 
 #[derive(Serialize, Deserialize)]
@@ -115,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_parked_thread_is_woken_as_often_as_planned() {
-        let [mut between_threads, _] = <[Candidate; 2]>::try_from(candidates()).unwrap();
+        let [mut between_threads, _, _] = <[Candidate; 3]>::try_from(candidates()).unwrap();
         let plan = Plan { warm_up: 1, timed: 4 };
         let latency = between_threads.sample(plan, Cores::first_two().unwrap()).unwrap();
         assert!(latency > 0.0);

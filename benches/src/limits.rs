@@ -6,6 +6,15 @@
 //! - `pingpong_two_line_ns`: two atomics on two lines 128 bytes apart; each side stores its own and spins on the other's
 //!   with `pause`; ns a round trip.
 //! - `pingpong_one_line_ns`: the same with both atomics in one line.
+//!
+//! What a missed aim is bounded by, with the bytes and lines of the ring's own work but nothing of a ring:
+//!
+//! - `stream32 fetched ahead` (one way): the stream, but the writer asks for lines 24 ahead exclusively, the reader for the block
+//!   after the next.
+//! - `56 + 16 bytes, no ring` (round trip): a line of eight words there, the counter last, in the next of 1,024 lines each time; a
+//!   line of three words back, always the same one.
+//!
+//! A wake's lies in [`eventfd`](crate::eventfd).
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -19,7 +28,7 @@ use crate::cores::{Cores, on_two_cores};
 use crate::drive::Plan;
 use crate::error::BenchError;
 use crate::process::{Beside, Role, arguments};
-use crate::shared::{Line, SharedLines};
+use crate::shared::{Line, SharedLines, prefetch_read, prefetch_write};
 use crate::spin::{Stalled, spin_until};
 
 /// Lines in one block of the stream.
@@ -34,6 +43,14 @@ const RIGHT: usize = 2;
 const FIRST: usize = 4;
 const LINES: usize = FIRST + BUFFER as usize;
 
+/// The variant of [`Limit::StreamAhead`].
+pub const FETCHED_AHEAD: &str = "stream32 fetched ahead";
+/// The variant of [`Limit::Exchange`].
+pub const EXCHANGE: &str = "56 + 16 bytes, no ring";
+
+/// Lines ahead of the writer that are asked for.
+const WRITE_AHEAD: u64 = 24;
+
 /// Which limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Limit {
@@ -43,11 +60,21 @@ pub enum Limit {
     PingpongOneLine,
     /// A round trip of two atomics on two lines.
     PingpongTwoLine,
+    /// Streaming in blocks of 32 lines, with prefetches on both sides.
+    StreamAhead,
+    /// A round trip of a request and a reply of the ring's sizes.
+    Exchange,
 }
 
 impl Limit {
     /// All limits.
-    pub const ALL: [Self; 3] = [Self::Stream32, Self::PingpongOneLine, Self::PingpongTwoLine];
+    pub const ALL: [Self; 5] = [
+        Self::Stream32,
+        Self::PingpongOneLine,
+        Self::PingpongTwoLine,
+        Self::StreamAhead,
+        Self::Exchange,
+    ];
 
     /// The measure of this limit.
     pub fn measure(self) -> Measure {
@@ -55,6 +82,20 @@ impl Limit {
             Self::Stream32 => Measure::Stream32,
             Self::PingpongOneLine => Measure::PingpongOneLine,
             Self::PingpongTwoLine => Measure::PingpongTwoLine,
+            Self::StreamAhead => Measure::OneWay,
+            Self::Exchange => Measure::RoundTrip,
+        }
+    }
+
+    fn payload(self) -> usize {
+        if self == Self::Exchange { 56 } else { 64 }
+    }
+
+    fn variant(self) -> &'static str {
+        match self {
+            Self::StreamAhead => FETCHED_AHEAD,
+            Self::Exchange => EXCHANGE,
+            _ => "this machine",
         }
     }
 
@@ -85,6 +126,8 @@ impl Limit {
     fn left(self, plan: Plan, lines: &[Line]) -> Result<Option<f64>, BenchError> {
         match self {
             Self::Stream32 => stream_write(plan, lines).map(|()| None),
+            Self::StreamAhead => stream_write_ahead(plan, lines).map(|()| None),
+            Self::Exchange => exchange_ask(plan, lines).map(Some),
             _ => self.atomics(lines).serve(plan).map(Some),
         }
         .map_err(BenchError::from)
@@ -92,7 +135,9 @@ impl Limit {
 
     fn right(self, plan: Plan, lines: &[Line]) -> Result<Option<f64>, BenchError> {
         match self {
-            Self::Stream32 => stream_read(plan, lines).map(Some),
+            Self::Stream32 => stream_read(plan, lines, read_blocks).map(Some),
+            Self::StreamAhead => stream_read(plan, lines, read_blocks_ahead).map(Some),
+            Self::Exchange => exchange_answer(plan, lines).map(|()| None),
             _ => self.atomics(lines).return_all(plan).map(|()| None),
         }
         .map_err(BenchError::from)
@@ -180,11 +225,34 @@ fn stream_write(plan: Plan, lines: &[Line]) -> Result<(), Stalled> {
     Ok(())
 }
 
+fn stream_write_ahead(plan: Plan, lines: &[Line]) -> Result<(), Stalled> {
+    let (written, read) = (&lines[LEFT].words[0], &lines[RIGHT].words[0]);
+    let mut free = BUFFER;
+    for position in (0..plan.total()).step_by(BLOCK as usize) {
+        if position + BLOCK > free {
+            wait_for(read, (position + BLOCK).saturating_sub(BUFFER))?;
+            free = read.load(Ordering::Acquire) + BUFFER;
+        }
+        for (number, line) in (position..).zip(block_at(lines, position)) {
+            if number + WRITE_AHEAD < free {
+                prefetch_write(line_at(lines, number + WRITE_AHEAD));
+            }
+            line.words.iter().for_each(|word| word.store(position, Ordering::Relaxed));
+        }
+        written.store(position + BLOCK, Ordering::Release);
+    }
+    Ok(())
+}
+
 /// Reads and times: ns a line.
-fn stream_read(plan: Plan, lines: &[Line]) -> Result<f64, Stalled> {
-    read_blocks(0..plan.warm_up, lines)?;
+fn stream_read(
+    plan: Plan,
+    lines: &[Line],
+    read: impl Fn(std::ops::Range<u64>, &[Line]) -> Result<(), Stalled>,
+) -> Result<f64, Stalled> {
+    read(0..plan.warm_up, lines)?;
     let start = Instant::now();
-    read_blocks(plan.warm_up..plan.total(), lines)?;
+    read(plan.warm_up..plan.total(), lines)?;
     Ok(start.elapsed().as_nanos() as f64 / plan.timed as f64)
 }
 
@@ -202,6 +270,69 @@ fn read_blocks(positions: std::ops::Range<u64>, lines: &[Line]) -> Result<(), St
     Ok(())
 }
 
+fn read_blocks_ahead(positions: std::ops::Range<u64>, lines: &[Line]) -> Result<(), Stalled> {
+    let (written, read) = (&lines[LEFT].words[0], &lines[RIGHT].words[0]);
+    let (mut seen, mut known) = (0, 0);
+    for position in positions.step_by(BLOCK as usize) {
+        let next = position + BLOCK;
+        if known < next + BLOCK {
+            wait_for(written, next)?;
+            known = written.load(Ordering::Acquire);
+        }
+        if known >= next + BLOCK {
+            block_at(lines, next).iter().for_each(prefetch_read);
+        }
+        for line in block_at(lines, position) {
+            seen = line.words.iter().fold(seen, |seen, word| seen ^ word.load(Ordering::Relaxed));
+        }
+        read.store(next, Ordering::Release);
+    }
+    black_box(seen);
+    Ok(())
+}
+
+fn line_at(lines: &[Line], position: u64) -> &Line {
+    &lines[FIRST + (position % BUFFER) as usize]
+}
+
+/// Asks and times: ns a round trip.
+fn exchange_ask(plan: Plan, lines: &[Line]) -> Result<f64, Stalled> {
+    ask_all(1..plan.warm_up + 1, lines)?;
+    let start = Instant::now();
+    ask_all(plan.warm_up + 1..plan.total() + 1, lines)?;
+    Ok(start.elapsed().as_nanos() as f64 / plan.timed as f64)
+}
+
+#[inline(always)]
+fn ask_all(rounds: std::ops::Range<u64>, lines: &[Line]) -> Result<(), Stalled> {
+    let reply = &lines[RIGHT].words;
+    let mut seen = 0;
+    for round in rounds {
+        let request = &line_at(lines, round).words;
+        request[1..].iter().for_each(|word| word.store(round, Ordering::Relaxed));
+        request[0].store(round, Ordering::Release);
+        wait_for(&reply[0], round)?;
+        seen ^= reply[1].load(Ordering::Relaxed) ^ reply[2].load(Ordering::Relaxed);
+    }
+    black_box(seen);
+    Ok(())
+}
+
+fn exchange_answer(plan: Plan, lines: &[Line]) -> Result<(), Stalled> {
+    let reply = &lines[RIGHT].words;
+    let mut seen = 0;
+    for round in 1..=plan.total() {
+        let request = &line_at(lines, round).words;
+        wait_for(&request[0], round)?;
+        seen = request.iter().fold(seen, |seen, word| seen ^ word.load(Ordering::Relaxed));
+        reply[1].store(round, Ordering::Relaxed);
+        reply[2].store(round, Ordering::Relaxed);
+        reply[0].store(round, Ordering::Release);
+    }
+    black_box(seen);
+    Ok(())
+}
+
 /// The limits as candidates of a run, between threads and between processes.
 pub fn candidates() -> Vec<Candidate> {
     Limit::ALL
@@ -211,7 +342,9 @@ pub fn candidates() -> Vec<Candidate> {
 }
 
 fn candidate(limit: Limit, sides: Sides) -> Candidate {
-    let identity = Identity::new("limit", "this machine", limit.measure()).payload(64).sides(sides);
+    let identity = Identity::new("limit", limit.variant(), limit.measure())
+        .payload(limit.payload())
+        .sides(sides);
     Candidate::new(identity, move |plan, cores| match sides {
         Sides::Processes => limit.between_processes(plan, cores),
         _ => limit.between_threads(plan, cores),

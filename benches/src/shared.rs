@@ -20,6 +20,30 @@ pub struct Line {
     pub words: [AtomicU64; 8],
 }
 
+/// Asks for exclusive ownership of a line that is about to be written.
+#[inline(always)]
+pub fn prefetch_write(line: &Line) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads and writes nothing as far as the program can tell, and cannot fault.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) line, options(nostack, preserves_flags));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
+}
+
+/// Asks for a line that is about to be read.
+#[inline(always)]
+pub fn prefetch_read(line: &Line) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("prefetcht0 [{}]", in(reg) line, options(nostack, preserves_flags));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
+}
+
 /// A memfd mapped as cache lines, zero at first; the same memory for threads and for processes.
 #[derive(Debug)]
 pub struct SharedLines {

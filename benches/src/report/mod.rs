@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 use crate::machine::Machine;
 use crate::rotation::{Outcome, Results, Row};
 
+mod aims;
 mod plot;
 mod table;
 
+pub use aims::{Aim, aims};
 pub use plot::plot;
 pub use table::table;
 
@@ -27,6 +29,9 @@ pub struct Record {
     pub machine: Machine,
     /// How to read the figures: [`TERMS`].
     pub terms: String,
+    /// What the figures are to reach, and whether they do.
+    #[serde(default)]
+    pub aims: Vec<Aim>,
     /// The figures.
     #[serde(flatten)]
     pub results: Results,
@@ -35,7 +40,8 @@ pub struct Record {
 impl Record {
     /// Results of this machine, today.
     pub fn new(results: Results) -> Self {
-        Self { machine: Machine::here(), terms: TERMS.into(), results }
+        let aims = aims(&results);
+        Self { machine: Machine::here(), terms: TERMS.into(), aims, results }
     }
 
     /// The record as indented JSON.
@@ -44,9 +50,11 @@ impl Record {
             .unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
     }
 
-    /// The record as text: the machine, the table and the terms.
+    /// The record as text: the machine, the table, the terms, and what the figures reach.
     pub fn text(&self) -> String {
-        format!("{}\n\n{}\n\n{}\n", self.headline(), table(&self.results), self.footing())
+        let aims: String = self.aims.iter().map(|aim| format!("{aim}\n")).collect();
+        let table = table(&self.results);
+        format!("{}\n\n{table}\n\n{}\n\n{aims}", self.headline(), self.footing())
     }
 
     /// One line about the machine.
