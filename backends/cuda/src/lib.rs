@@ -11,15 +11,8 @@
 //! that sleeps. Blocks below 64 KiB are copied out at once and never held.
 //!
 //! # What can block the worker's thread
-//! The driver may wait inside these calls, and nothing else here waits for the device on behalf of a client:
-//! - launches and copies while the hardware queue is full (about 1,000 outstanding operations): until one is done;
-//! - `mem_free`, `module_unload`, `context_destroy`, `primary_context_reset`, `host_free` of memory in use: until work that
-//!   was posted before is done;
-//! - `module_load`: while PTX is compiled, seconds for large texts; the first launch of a function: while it is loaded;
-//! - `output_take`, `memory_digest`: until the context is idle; the client asks for output only after it has synchronised;
-//! - `context_set_limit`, `occupancy_*`, graph instantiation: the driver's own work, milliseconds.
-//!
-//! The executor's watchdog (`--command-timeout`) bounds all of them.
+//! [`BLOCKING`] lists the calls in which the driver may wait, what for, and what bounds it; `shim/BLOCKING.md` is the same
+//! as a page. Nothing else here waits for the device on behalf of a client.
 //!
 //! # Failures
 //! Codes of which CUDA says that the process must end (illegal address, assert, uncorrectable memory errors, ...) are
@@ -40,6 +33,7 @@
 
 mod api;
 mod arena;
+mod blocking;
 mod context;
 mod copy;
 mod gpu;
@@ -57,6 +51,7 @@ mod stream;
 mod table;
 mod watch;
 
+pub use blocking::{BLOCKING, Blocking, blocking_markdown};
 pub use gpu::CudaGpu;
 pub use library::{DRIVER_VARIABLE, DriverError, SHIM_MARKER, driver_library};
 pub use start::{CudaConfig, CudaError};

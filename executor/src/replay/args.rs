@@ -45,6 +45,8 @@ pub enum Pace {
 pub enum ReplayBackend {
     /// A deterministic software GPU.
     Mock,
+    /// Refused, with the reason: a recording holds what calls cost, not what they do.
+    Cuda,
 }
 
 /// Options of `ringbar replay`.
@@ -112,5 +114,27 @@ pub(super) fn ending(name: &str, result: Result<(), ReplayError>) -> ExitCode {
             eprintln!("ringbar {name}: {error}");
             ExitCode::from(error.exit_code())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replay::ReplayError;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ReplayArgs,
+    }
+
+    #[test]
+    fn a_replay_on_a_real_gpu_is_refused_with_the_way_out() {
+        let line = Line::parse_from(["replay", "mlp-train", "--backend", "cuda"]);
+        let error = job::replay_command(&line.args).expect_err("it is refused");
+        assert!(matches!(error, ReplayError::NoKernels));
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("ringbar run --backend cuda"));
     }
 }

@@ -93,6 +93,13 @@ pub enum ReplayError {
         /// Digest expected.
         expected: u64,
     },
+    /// A recording cannot be executed on a real GPU.
+    #[error(
+        "a recording cannot be replayed on a real GPU: it holds each call's name, size and time, and no kernels, no data and no \
+         library handles, so there is nothing to execute and no result to check; the mock folds the bytes of every call instead. \
+         Try `ringbar run --backend cuda --stats -- PROGRAM` for the program itself on the GPU, or `--backend mock`"
+    )]
+    NoKernels,
     /// A combination of options that has no meaning.
     #[error("{0}")]
     Usage(String),
@@ -107,7 +114,7 @@ impl ReplayError {
     /// The process's exit code: 2 for what the caller gave, 1 for what happened.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Recording(_) | Self::Usage(_) => 2,
+            Self::Recording(_) | Self::Usage(_) | Self::NoKernels => 2,
             _ => 1,
         }
     }

@@ -1,6 +1,6 @@
 //! `ringbar replay`, and the main job: what `ringbar` does without a command.
 
-use super::args::{Pace as PaceOption, ReplayArgs, Transport, ending};
+use super::args::{Pace as PaceOption, ReplayArgs, ReplayBackend, Transport, ending};
 use super::copy_rate;
 use super::direct::DirectRoad;
 use super::error::ReplayError;
@@ -160,6 +160,9 @@ fn check_memory(
 
 /// `ringbar replay`.
 pub fn replay_command(args: &ReplayArgs) -> Result<(), ReplayError> {
+    if args.backend == ReplayBackend::Cuda {
+        return Err(ReplayError::NoKernels);
+    }
     if (args.connect.is_some() || args.vm) && args.transport != Transport::Ring {
         let text = "--connect and --vm need --transport ring: the other transports start workers of their own";
         return Err(ReplayError::Usage(text.into()));

@@ -149,6 +149,7 @@ checks! { $
     pools::sizes_that_are_no_whole_units_are_refused
     waits::a_stream_writes_values_in_order
     waits::a_stream_waits_for_a_value_without_holding_up_others
+    waits::a_stream_that_is_stuck_holds_up_nobody_else
     waits::a_host_function_stalls_its_stream_until_the_client_ran_it
     waits::host_functions_run_one_at_a_time
     waits::the_host_function_of_a_node_is_asked_and_changed

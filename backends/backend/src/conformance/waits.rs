@@ -65,6 +65,38 @@ pub(super) fn a_stream_waits_for_a_value_without_holding_up_others(rig: &mut Rig
     rig.no_failure();
 }
 
+pub(super) fn a_stream_that_is_stuck_holds_up_nobody_else(rig: &mut Rig) {
+    rig.init();
+    let (kernel, at) = (rig.kernel("fill_u32"), rig.alloc(64));
+    let [stuck, other] = [0, 1].map(|_| {
+        let stream = StreamId(rig.id());
+        rig.post(StreamCreate { context: ContextId::FIRST, stream, flags: 1, priority: 0 });
+        stream
+    });
+    let fill = |rig: &mut Rig, value: u32, stream| {
+        let arguments = [&at.0.to_le_bytes()[..], &value.to_le_bytes(), &2_u64.to_le_bytes()];
+        rig.launch(&kernel, stream, &arguments);
+    };
+    // Its code is loaded before anything waits.
+    fill(rig, 0, other);
+    rig.wait(other);
+    rig.post(StreamWaitValue { stream: stuck, at, value: 5, flags: EQUAL, bits: 32 });
+    // What other threads of the client do meanwhile: calls that are answered, work that ends.
+    for value in 7..10 {
+        fill(rig, value, other);
+        assert_eq!(rig.download(at, 4, other), value.to_le_bytes());
+        let info = rig.call(MemGetInfo { context: ContextId::FIRST }).expect("an answer");
+        assert!(info.free_bytes <= info.total_bytes);
+        let event = rig.event();
+        rig.post(EventRecord { event, stream: other, flags: 0, index: NO_FENCE, value: 0 });
+        rig.wait(other);
+    }
+    assert_eq!(status(rig, stuck), NOT_READY, "all the while");
+    fill(rig, 5, other);
+    until_done(rig, stuck);
+    rig.no_failure();
+}
+
 /// Sets a mailbox up at the start of the arena's upper half.
 fn mailbox(rig: &mut Rig) -> ArenaRef {
     rig.init();
