@@ -13,8 +13,9 @@ const FLAGS: u32 = 0x7f;
 /// `CUlimit`: stack, print buffer, heap, two of the device runtime, second-level fetch,
 /// persisting cache.
 const LIMITS: [u64; 7] = [1024, 1 << 20, 8 << 20, 2, 2048, 128, 0];
-/// Elements of a texture over memory in a row, as an H200 says for 16-byte ones.
-const TEXTURE_WIDTH: u64 = 1 << 28;
+/// Elements and bytes of a texture over memory in a row, as on an H200.
+const TEXTURE_ELEMENTS: u64 = 1 << 30;
+const TEXTURE_BYTES: u64 = 1 << 32;
 const PEER_ACCESS_ALREADY_ENABLED: Status = Status(704);
 const PEER_ACCESS_NOT_ENABLED: Status = Status(705);
 const PEER_ACCESS_UNSUPPORTED: Status = Status(217);
@@ -158,11 +159,17 @@ impl MockGpu {
         command: DeviceTextureWidth,
     ) -> Result<DeviceTextureWidthReply, Status> {
         self.check_device(command.device)?;
-        let known = matches!(command.format, 1..=3 | 8..=10 | 0x10 | 0x20);
-        if !known || !matches!(command.channels, 1 | 2 | 4) {
+        let bytes = match command.format {
+            1 | 8 => 1,
+            2 | 9 | 0x10 => 2,
+            3 | 10 | 0x20 => 4,
+            _ => return Err(Status::INVALID_VALUE),
+        };
+        if !matches!(command.channels, 1 | 2 | 4) {
             return Err(Status::INVALID_VALUE);
         }
-        Ok(DeviceTextureWidthReply { elements: TEXTURE_WIDTH })
+        let fit = TEXTURE_BYTES / (bytes * u64::from(command.channels));
+        Ok(DeviceTextureWidthReply { elements: fit.min(TEXTURE_ELEMENTS) })
     }
 
     pub(crate) fn context_peer_access(

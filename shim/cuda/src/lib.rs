@@ -10,6 +10,9 @@
 //!   that synchronises, as CUDA says of asynchronous errors; with `RINGBAR_STRICT=1` each call answers for itself.
 //! - After the executor is lost every call but the pure ones answers one code at once: the error that ended the device
 //!   if there was one (an illegal address, say), else `CUDA_ERROR_SYSTEM_NOT_READY`.
+//! - Captures forbid the calls that NVIDIA's driver forbids, by mode and thread, with its codes. One thing cannot be
+//!   captured here: a copy from or to memory of the program that is not pinned, since a graph would have to reach it at
+//!   every launch; it answers `CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED`.
 //! - After `fork` the child's copy answers `CUDA_ERROR_NOT_INITIALIZED`; a child that never saw `cuInit` starts afresh.
 //!
 //! # Environment

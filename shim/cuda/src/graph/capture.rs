@@ -38,7 +38,7 @@ fn asked(stream: CUstream, default: DefaultStream) -> Outcome<StreamId> {
 }
 
 fn begin(stream: CUstream, default: DefaultStream, mode: u32) -> Outcome {
-    capturing::begin(&stream::find(stream, default)?, mode)
+    capturing::begin(&stream::working(stream, default)?, mode)
 }
 
 /// Ends a capture. Without a place for it, and for a thread that may not end it, the graph is destroyed.
