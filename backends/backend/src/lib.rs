@@ -3,7 +3,7 @@
 //! A [`Backend`] has one method for each row of the vocabulary that it implements (through
 //! [`ringbar_vocabulary::Handler`]) and gets, with each command, a [`Context`]: checked access to
 //! the client's arena, fences, the latch for the first error, and holds on arena bytes. All of
-//! these are [`Services`] that the worker provides and a test can fake (feature `testing`).
+//! these are [`Services`] that a ring provides (feature `ring`) and a test can fake (feature `testing`).
 //! [`execute`] is the one road from bytes to a backend. Feature `conformance` brings the suite
 //! that every backend passes.
 //!
@@ -20,6 +20,8 @@ pub mod conformance;
 mod context;
 mod execute;
 mod holds;
+#[cfg(feature = "ring")]
+pub mod ring;
 mod services;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -2,19 +2,60 @@
 
 use crate::{
     ArenaFault, Backend, ErrorLatch, Executed, FenceFault, Fences, HoldSet, HostMemory, Mapped,
-    Services, Violation, execute,
+    Services, Violation, execute, ring,
 };
 use ringbar::arena::Arena;
 use ringbar::layout::PAGE_BYTES;
 use ringbar::lines::{LINE_BYTES, LINE_WORDS, SharedLines};
 use ringbar::os::Mapping;
 use ringbar::progress;
+use ringbar::reply::Ticket;
+use ringbar::worker::{Block, Next, Worker};
 use ringbar_vocabulary::{ArenaRef, Command, PostCommand, ReplyBody, Status, SyncCommand};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A worker of a few lines for a client in the same process; returns how many commands it took from the ring. It serves
+/// until the client leaves and all its work is done, or vanishes, as a process that is killed does, before the command,
+/// counted from 1, for which `vanishes` says so.
+///
+/// # Panics
+/// If the client breaks the protocol.
+pub fn serve<B: Block>(
+    mut worker: Worker<B>,
+    fence_words: u32,
+    backend: &mut dyn Backend,
+    mut vanishes: impl FnMut(u64) -> bool,
+) -> u64 {
+    let completions = worker.completions().clone();
+    let services = ring::services(&completions, fence_words, ());
+    let mut commands = 0;
+    loop {
+        match worker.next().expect("an honest client") {
+            Next::Command(record) => {
+                commands += 1;
+                if vanishes(commands) {
+                    return commands;
+                }
+                let (position, slot) = (record.position, record.reply_slot);
+                let done = execute(backend, &services, position, record.bytes).expect("honest");
+                if let (Executed::Replied(reply), Some(slot)) = (done, slot) {
+                    let (bytes, len) = reply.to_bytes();
+                    completions.reply(Ticket { slot, position }, &bytes[..len]);
+                }
+                worker.publish_soon();
+            }
+            Next::Idle => {}
+            Next::ClientGone => {
+                backend.drain();
+                return commands;
+            }
+        }
+    }
 }
 
 /// An arena of one segment on the heap, whole pages that a device may be given.
