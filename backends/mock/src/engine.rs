@@ -147,11 +147,7 @@ impl Engine {
         &mut self,
         f: impl FnOnce(&mut Space) -> Result<T, Status>,
     ) -> Result<T, Status> {
-        match &mut self.mode {
-            Mode::Inline(device) => f(&mut device.space),
-            Mode::Threaded(threads) => f(&mut threads.space()),
-            Mode::Gone => Err(Status::OPERATING_SYSTEM),
-        }
+        self.with_memory(|_, space| f(space))
     }
 
     /// Memory and what lies where, now: for what no work knows yet.

@@ -33,31 +33,21 @@ fn with_context(call: impl Fn(&driver::Driver) -> Outcome) -> Outcome {
     }
 }
 
-/// Launches a kernel.
-#[inline]
-pub(crate) fn launch(
-    function: usize,
-    grid: Dim3,
-    block: Dim3,
-    parameters: usize,
-    shared: usize,
-    stream: usize,
-) -> Outcome {
-    let kernel = module::kernel(function)?;
-    check_geometry(grid, block)?;
-    let shared = shared_bytes(shared);
-    with_context(|driver| {
-        driver.cuLaunchKernel(
-            kernel, grid.x, grid.y, grid.z, block.x, block.y, block.z, shared, stream, parameters,
-            0,
-        )
-    })
+/// How the blocks of a launch begin.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Blocks {
+    /// Whenever there is room.
+    Apart,
+    /// All at once, so that they can wait for each other.
+    Together,
 }
 
-fn launch_cooperative(
+/// Launches a kernel.
+#[inline(always)]
+pub(crate) fn launch(
+    blocks: Blocks,
     function: usize,
-    grid: Dim3,
-    block: Dim3,
+    (grid, block): (Dim3, Dim3),
     parameters: usize,
     shared: usize,
     stream: usize,
@@ -65,10 +55,14 @@ fn launch_cooperative(
     let kernel = module::kernel(function)?;
     check_geometry(grid, block)?;
     let shared = shared_bytes(shared);
-    with_context(|driver| {
-        driver.cuLaunchCooperativeKernel(
-            kernel, grid.x, grid.y, grid.z, block.x, block.y, block.z, shared, stream, parameters,
-        )
+    let (Dim3 { x, y, z }, Dim3 { x: u, y: v, z: w }) = (grid, block);
+    with_context(|driver| match blocks {
+        Blocks::Apart => {
+            driver.cuLaunchKernel(kernel, x, y, z, u, v, w, shared, stream, parameters, 0)
+        }
+        Blocks::Together => {
+            driver.cuLaunchCooperativeKernel(kernel, x, y, z, u, v, w, shared, stream, parameters)
+        }
     })
 }
 
@@ -93,11 +87,11 @@ fn launch_configured(config: LaunchConfig, function: usize, parameters: usize) -
 
 streamed! {
     fn cudaLaunchKernel | cudaLaunchKernel_ptsz [stream](function: usize, grid: Dim3, block: Dim3, parameters: usize, shared: usize, stream: usize) {
-        launch(function, grid, block, parameters, shared, stream)
+        launch(Blocks::Apart, function, (grid, block), parameters, shared, stream)
     }
 
     fn cudaLaunchCooperativeKernel | cudaLaunchCooperativeKernel_ptsz [stream](function: usize, grid: Dim3, block: Dim3, parameters: usize, shared: usize, stream: usize) {
-        launch_cooperative(function, grid, block, parameters, shared, stream)
+        launch(Blocks::Together, function, (grid, block), parameters, shared, stream)
     }
 }
 

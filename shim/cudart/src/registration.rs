@@ -1,7 +1,7 @@
 //! What the compiler's own code calls: registration at start, and launches by `<<<...>>>`.
 
 use crate::error::{Error, Outcome};
-use crate::launch;
+use crate::launch::{self, Blocks};
 use crate::module::{self, Binary, Wrapper};
 use crate::pointer::{In, Out};
 use crate::thread::{self, Configuration};
@@ -138,7 +138,7 @@ entries! {
 
 streamed! {
     fn __cudaLaunchKernel | __cudaLaunchKernel_ptsz [stream](kernel: usize, grid: Dim3, block: Dim3, parameters: usize, shared_bytes: usize, stream: usize) {
-        launch::launch(kernel, grid, block, parameters, shared_bytes, stream)
+        launch::launch(Blocks::Apart, kernel, (grid, block), parameters, shared_bytes, stream)
     }
 }
 

@@ -113,56 +113,24 @@ pub(crate) fn refuse_captured(stream: &Working) -> Outcome {
     Ok(())
 }
 
-fn htod(
-    dst: u64,
-    src: u64,
-    bytes: usize,
-    stream: CUstream,
-    flavour: DefaultStream,
-    when: Return,
-) -> Outcome {
-    let stream = working(stream, flavour)?;
-    let (dst, src) = ((dst, Declared::Device), (src, Declared::Host));
-    Copy { dst, src, bytes: bytes as u64 }.run(&stream, when)
-}
+/// What a function says of its destination and its source.
+type Ends = (Declared, Declared);
 
-fn dtoh(
-    dst: u64,
-    src: u64,
-    bytes: usize,
-    stream: CUstream,
-    flavour: DefaultStream,
-    when: Return,
-) -> Outcome {
-    let stream = working(stream, flavour)?;
-    let (dst, src) = ((dst, Declared::Host), (src, Declared::Device));
-    Copy { dst, src, bytes: bytes as u64 }.run(&stream, when)
-}
+const TO_DEVICE: Ends = (Declared::Device, Declared::Host);
+const TO_HOST: Ends = (Declared::Host, Declared::Device);
+const ON_DEVICE: Ends = (Declared::Device, Declared::Device);
+const ANYWHERE: Ends = (Declared::Any, Declared::Any);
 
-fn dtod(
-    dst: u64,
-    src: u64,
-    bytes: usize,
+/// Copies `bytes` from `src` to `dst`, which are addresses of what `ends` says.
+fn copy(
+    ends: Ends,
+    (dst, src, bytes): (u64, u64, usize),
     stream: CUstream,
     flavour: DefaultStream,
     when: Return,
 ) -> Outcome {
     let stream = working(stream, flavour)?;
-    let (dst, src) = ((dst, Declared::Device), (src, Declared::Device));
-    Copy { dst, src, bytes: bytes as u64 }.run(&stream, when)
-}
-
-fn any(
-    dst: u64,
-    src: u64,
-    bytes: usize,
-    stream: CUstream,
-    flavour: DefaultStream,
-    when: Return,
-) -> Outcome {
-    let stream = working(stream, flavour)?;
-    let (dst, src) = ((dst, Declared::Any), (src, Declared::Any));
-    Copy { dst, src, bytes: bytes as u64 }.run(&stream, when)
+    Copy { dst: (dst, ends.0), src: (src, ends.1), bytes: bytes as u64 }.run(&stream, when)
 }
 
 /// Between two contexts: addresses of all devices are apart, so the contexts say nothing that the addresses do not.
@@ -178,7 +146,7 @@ fn peer(
         let found = crate::context::CONTEXTS.get(context).ok_or(Status::INVALID_CONTEXT)?;
         found.usable()?;
     }
-    dtod(dst, src, bytes, stream, flavour, when)
+    copy(ON_DEVICE, (dst, src, bytes), stream, flavour, when)
 }
 
 /// No stream handle: the default stream.
@@ -187,42 +155,42 @@ const NONE: CUstream = CUstream::NULL;
 stream_entry! {
     /// Copies between any two places.
     sync fn cuMemcpy | cuMemcpy_ptds[flavour](dst: CUdeviceptr, src: CUdeviceptr, bytes: usize) {
-        any(dst, src, bytes, NONE, flavour, Return::Done)
+        copy(ANYWHERE, (dst, src, bytes), NONE, flavour, Return::Done)
     }
 
     /// Copies between any two places, in stream order.
     post fn cuMemcpyAsync | cuMemcpyAsync_ptsz[flavour](dst: CUdeviceptr, src: CUdeviceptr, bytes: usize, stream: CUstream) {
-        any(dst, src, bytes, stream, flavour, Return::Early)
+        copy(ANYWHERE, (dst, src, bytes), stream, flavour, Return::Early)
     }
 
     /// Copies to the device.
     post fn cuMemcpyHtoD_v2 | cuMemcpyHtoD_v2_ptds[flavour](dst: CUdeviceptr, src: usize, bytes: usize) {
-        htod(dst, src as u64, bytes, NONE, flavour, Return::Done)
+        copy(TO_DEVICE, (dst, src as u64, bytes), NONE, flavour, Return::Done)
     }
 
     /// Copies to the device, in stream order.
     post fn cuMemcpyHtoDAsync_v2 | cuMemcpyHtoDAsync_v2_ptsz[flavour](dst: CUdeviceptr, src: usize, bytes: usize, stream: CUstream) {
-        htod(dst, src as u64, bytes, stream, flavour, Return::Early)
+        copy(TO_DEVICE, (dst, src as u64, bytes), stream, flavour, Return::Early)
     }
 
     /// Copies to the host.
     sync fn cuMemcpyDtoH_v2 | cuMemcpyDtoH_v2_ptds[flavour](dst: usize, src: CUdeviceptr, bytes: usize) {
-        dtoh(dst as u64, src, bytes, NONE, flavour, Return::Done)
+        copy(TO_HOST, (dst as u64, src, bytes), NONE, flavour, Return::Done)
     }
 
     /// Copies to the host, in stream order; waits where the memory is not pinned.
     post fn cuMemcpyDtoHAsync_v2 | cuMemcpyDtoHAsync_v2_ptsz[flavour](dst: usize, src: CUdeviceptr, bytes: usize, stream: CUstream) {
-        dtoh(dst as u64, src, bytes, stream, flavour, Return::Early)
+        copy(TO_HOST, (dst as u64, src, bytes), stream, flavour, Return::Early)
     }
 
     /// Copies within the device.
     post fn cuMemcpyDtoD_v2 | cuMemcpyDtoD_v2_ptds[flavour](dst: CUdeviceptr, src: CUdeviceptr, bytes: usize) {
-        dtod(dst, src, bytes, NONE, flavour, Return::Done)
+        copy(ON_DEVICE, (dst, src, bytes), NONE, flavour, Return::Done)
     }
 
     /// Copies within the device, in stream order.
     post fn cuMemcpyDtoDAsync_v2 | cuMemcpyDtoDAsync_v2_ptsz[flavour](dst: CUdeviceptr, src: CUdeviceptr, bytes: usize, stream: CUstream) {
-        dtod(dst, src, bytes, stream, flavour, Return::Early)
+        copy(ON_DEVICE, (dst, src, bytes), stream, flavour, Return::Early)
     }
 
     /// Copies between the memory of two contexts.
