@@ -42,6 +42,8 @@ pub enum Kind {
     Pool,
     /// `CUmemGenericAllocationHandle`.
     Memory,
+    /// `CUuserObject`.
+    UserObject,
     /// `CUgraphicsResource`, `CUarray` and other kinds that are never made here.
     Other,
 }

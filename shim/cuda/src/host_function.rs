@@ -19,7 +19,7 @@ pub type CUstreamCallback = Option<unsafe extern "C" fn(types::CUstream, u32, *m
 struct Passed(usize);
 
 /// What runs a host function of the program.
-fn closure(function: CUhostFn, data: *mut c_void) -> Outcome<HostFunction> {
+pub(crate) fn closure(function: CUhostFn, data: *mut c_void) -> Outcome<HostFunction> {
     let function = function.ok_or(Failure(Status::INVALID_VALUE))?;
     let data = Passed(data.expose_provenance());
     Ok(Arc::new(move || {

@@ -29,6 +29,8 @@ pub type CUgraph = Handle;
 pub type CUgraphExec = Handle;
 /// `CUgraphNode`.
 pub type CUgraphNode = Handle;
+/// `CUuserObject`.
+pub type CUuserObject = Handle;
 /// `CUmemoryPool`.
 pub type CUmemoryPool = Handle;
 /// `CUhostFn`: a function of the program that runs in stream order.

@@ -2,7 +2,7 @@
 
 use super::node::{Remembered, remember};
 use super::params::*;
-use super::{bytes_of, node_handle, resolve, resolve_node};
+use super::{Graph, bytes_of, node_handle, resolve, resolve_node};
 use crate::arg::{In, Out};
 use crate::failure::Outcome;
 use crate::memory::plan::CUDA_MEMCPY3D;
@@ -10,13 +10,12 @@ use crate::session::live;
 use crate::types::{CUcontext, CUevent, CUgraph, CUgraphNode};
 use crate::{event, host_function};
 use ringbar_vocabulary::{
-    GraphAddChild, GraphAddEmpty, GraphAddEvent, GraphAddHost, GraphAddKernel, GraphId, NodeId,
-    Tail,
+    GraphAddChild, GraphAddEmpty, GraphAddEvent, GraphAddHost, GraphAddKernel, NodeId, Tail,
 };
 
 /// Where a node goes: its graph, and what it depends on, as it travels.
 pub(super) struct Spot {
-    graph: GraphId,
+    graph: &'static Graph,
     nodes: Vec<u8>,
     count: u32,
 }
@@ -27,7 +26,7 @@ impl Spot {
         dependencies: In<CUgraphNode>,
         count: usize,
     ) -> Outcome<Self> {
-        let graph = resolve(graph)?.id();
+        let graph = resolve(graph)?;
         let nodes = dependencies.all(count)?;
         let nodes: Outcome<Vec<u64>> =
             nodes.into_iter().map(|node| Ok(resolve_node(node)?.0)).collect();
@@ -43,7 +42,7 @@ impl Spot {
             let mut body = self.nodes.clone();
             body.extend_from_slice(block);
             let command = GraphAddKernel {
-                graph: self.graph,
+                graph: self.graph.id(),
                 function: function.id,
                 grid: shape.grid,
                 block: shape.block,
@@ -60,11 +59,12 @@ impl Spot {
         params: CUDA_MEMSET_NODE_PARAMS_v1,
         context: CUcontext,
     ) -> Outcome<NodeId> {
-        Ok(live()?.call(&params.command(self.graph, context, &self.nodes)?)?.node)
+        Ok(live()?.call(&params.command(self.graph.id(), context, &self.nodes)?)?.node)
     }
 
     pub(super) fn memcpy(&self, copy: CUDA_MEMCPY3D, context: CUcontext) -> Outcome<NodeId> {
-        let node = live()?.call(&memcpy_command(&copy, self.graph, context, &self.nodes)?)?.node;
+        let node =
+            live()?.call(&memcpy_command(&copy, self.graph.id(), context, &self.nodes)?)?.node;
         remember(node, Remembered::Memcpy(copy));
         Ok(node)
     }
@@ -72,7 +72,8 @@ impl Spot {
     pub(super) fn host(&self, params: CUDA_HOST_NODE_PARAMS) -> Outcome<NodeId> {
         // Executable graphs made of this one go on to call it, so it is never forgotten.
         let token = host_function::register_for_graph(params.function, params.data)?;
-        let added = live()?.call(&GraphAddHost { graph: self.graph, token, nodes: self.tail() });
+        let added =
+            live()?.call(&GraphAddHost { graph: self.graph.id(), token, nodes: self.tail() });
         if added.is_err() {
             host_function::forget(token);
         }
@@ -83,18 +84,21 @@ impl Spot {
     }
 
     pub(super) fn empty(&self) -> Outcome<NodeId> {
-        Ok(live()?.call(&GraphAddEmpty { graph: self.graph, nodes: self.tail() })?.node)
+        Ok(live()?.call(&GraphAddEmpty { graph: self.graph.id(), nodes: self.tail() })?.node)
     }
 
     pub(super) fn event(&self, handle: CUevent, wait: u32) -> Outcome<NodeId> {
         let event = event::resolve(handle)?;
-        let add = GraphAddEvent { graph: self.graph, event, wait, nodes: self.tail() };
+        let add = GraphAddEvent { graph: self.graph.id(), event, wait, nodes: self.tail() };
         Ok(live()?.call(&add)?.node)
     }
 
     pub(super) fn child(&self, child: CUgraph) -> Outcome<NodeId> {
-        let child = resolve(child)?.id();
-        Ok(live()?.call(&GraphAddChild { graph: self.graph, child, nodes: self.tail() })?.node)
+        let child = resolve(child)?;
+        let (graph, nodes) = (self.graph.id(), self.tail());
+        let node = live()?.call(&GraphAddChild { graph, child: child.id(), nodes })?.node;
+        self.graph.held.share(&child.held);
+        Ok(node)
     }
 }
 

@@ -45,17 +45,20 @@ entry! {
     /// Copies a graph.
     sync fn cuGraphClone(copy: Out<CUgraph>, original: CUgraph) {
         let copy = copy.required()?;
-        let original = resolve(original)?.id();
+        let original = resolve(original)?;
         let live = live()?;
         let graph = live.session.graph_id()?;
-        live.call(&GraphClone { graph, original })?;
-        copy.set(made(graph)?.handle)
+        live.call(&GraphClone { graph, original: original.id() })?;
+        let clone = made(graph)?;
+        clone.held.share(&original.held);
+        copy.set(clone.handle)
     }
 
     /// Destroys a graph; executable graphs made of it stay.
     post fn cuGraphDestroy(graph: CUgraph) {
         let graph = GRAPHS.remove(graph).ok_or(Failure(Status::INVALID_VALUE))?;
         live()?.post(&GraphDestroy { graph: graph.id() })?;
+        graph.held.end();
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Executable graphs.
 
+use super::user_object::{Held, Launches};
 use super::{EXECS, Exec, node_handle, resolve, resolve_exec};
 use crate::arg::Out;
 use crate::capturing;
@@ -54,7 +55,8 @@ struct Instantiated {
 }
 
 fn instantiate(graph: CUgraph, flags: u64) -> Outcome<Instantiated> {
-    let graph = resolve(graph)?.id();
+    let source = resolve(graph)?;
+    let graph = source.id();
     if flags & !FLAGS != 0 {
         return Err(Status::INVALID_VALUE.into());
     }
@@ -81,7 +83,9 @@ fn instantiate(graph: CUgraph, flags: u64) -> Outcome<Instantiated> {
         let failure = Some(Failure(Status::INVALID_VALUE));
         return Ok(Instantiated { exec: None, node, result, failure });
     }
-    let (_, exec) = EXECS.insert(|handle| Exec { handle, id, flags })?;
+    let (held, launches) = (Held::default(), Launches::default());
+    held.share(&source.held);
+    let (_, exec) = EXECS.insert(|handle| Exec { handle, id, flags, held, launches })?;
     Ok(Instantiated { exec: Some(exec), node, result, failure: None })
 }
 
@@ -141,13 +145,19 @@ fn launch(exec: CUgraphExec, stream: CUstream, default: DefaultStream) -> Outcom
     let exec = resolve_exec(exec)?;
     // Marked as having work once that is posted.
     let stream = working(stream, default)?;
-    live()?.post(&GraphLaunch { exec: exec.id, stream: stream.id })?;
+    let live = live()?;
+    live.post(&GraphLaunch { exec: exec.id, stream: stream.id })?;
+    if exec.held.any() && !capturing::is_capturing(&stream)? {
+        exec.launches.note(live, &stream)?;
+    }
     Ok(())
 }
 
 fn update(exec: CUgraphExec, graph: CUgraph) -> Outcome<(CUgraphExecUpdateResultInfo, Status)> {
-    let (exec, graph) = (resolve_exec(exec)?.id, resolve(graph)?.id());
-    let reply = live()?.call(&GraphExecUpdate { exec, graph })?;
+    let (exec, graph) = (resolve_exec(exec)?, resolve(graph)?);
+    let reply = live()?.call(&GraphExecUpdate { exec: exec.id, graph: graph.id() })?;
+    // Launches before the update may still use what it held until now.
+    exec.held.share(&graph.held);
     let info = CUgraphExecUpdateResultInfo {
         result: reply.result,
         error_node: node_handle(reply.node)?,
@@ -199,6 +209,7 @@ entry! {
     post fn cuGraphExecDestroy(exec: CUgraphExec) {
         let exec = EXECS.remove(exec).ok_or(Failure(Status::INVALID_VALUE))?;
         live()?.post(&GraphExecDestroy { exec: exec.id })?;
+        exec.launches.end(&exec.held);
         Ok(())
     }
 }

@@ -12,12 +12,14 @@ pub mod generic;
 pub mod node;
 pub mod params;
 pub mod refer;
+pub mod user_object;
 
 use crate::failure::{Failure, Outcome};
 use crate::handles::{Handle, Kind, Table};
 use crate::session::live;
 use ringbar::sync::{AtomicU32, Ordering::*};
 use ringbar_vocabulary::{ArenaRef, GraphExecId, GraphId, NodeId, Status};
+use user_object::{Held, Launches};
 
 /// A graph. Never freed.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub struct Graph {
     pub handle: Handle,
     /// Its number for the executor: that of a captured graph changes once, when the capture ends.
     number: AtomicU32,
+    /// The objects of the program that it keeps alive.
+    held: Held,
 }
 
 /// An executable graph. Never freed.
@@ -37,6 +41,9 @@ pub struct Exec {
     pub id: GraphExecId,
     /// `CUgraphInstantiate_flags`.
     pub flags: u64,
+    /// The objects of the program that it keeps alive.
+    held: Held,
+    launches: Launches,
 }
 
 /// All graphs by handle.
@@ -57,7 +64,8 @@ impl Graph {
 
 /// A new graph under a number that the executor knows it by.
 fn made(id: GraphId) -> Outcome<&'static Graph> {
-    Ok(GRAPHS.insert(|handle| Graph { handle, number: AtomicU32::new(id.0) })?.1)
+    let (number, held) = (AtomicU32::new(id.0), Held::default());
+    Ok(GRAPHS.insert(|handle| Graph { handle, number, held })?.1)
 }
 
 /// The graph that a handle names; INVALID_VALUE if it names none.
