@@ -6,7 +6,7 @@ use ringbar_vocabulary::DevicePtr;
 
 /// Every kernel of the programs.
 pub(crate) fn kernels() -> Vec<KernelSpec> {
-    let fixed: [(&str, &[u16], KernelFn); 16] = [
+    let fixed: [(&str, &[u16], KernelFn); 17] = [
         ("_Z10vector_addPKfS0_Pfi", &[8, 8, 8, 4], vector_add),
         ("_Z5saxpyfPKfPfi", &[4, 8, 8, 4], saxpy),
         ("_Z10reduce_sumPKjPyi", &[8, 8, 4], reduce_sum),
@@ -17,6 +17,7 @@ pub(crate) fn kernels() -> Vec<KernelSpec> {
         ("_Z9fill_withPiii", &[8, 4, 4], fill_with),
         ("_Z11add_pitchedPcmiii", &[8, 8, 4, 4, 4], add_pitched),
         ("_Z10polynomialPKfPfi", &[8, 8, 4], polynomial),
+        ("_Z13add_to_totalsi", &[4], add_to_totals),
         ("_Z5storePii", &[8, 4], store),
         ("_Z13grid_wide_sumPKiPiS1_i", &[8, 8, 8, 4], grid_wide_sum),
         ("_Z5greetid", &[4, 8], greet),
@@ -187,6 +188,13 @@ fn polynomial(args: &mut KernelArgs<'_>) -> Result<(), KernelFault> {
     change(args, span, if count > 0 { 2 } else { 0 }, |i, _| if i == 0 { 0 } else { all })
 }
 
+fn add_to_totals(args: &mut KernelArgs<'_>) -> Result<(), KernelFault> {
+    let (totals, scale) = (args.variable("totals")?, args.variable("scale")?);
+    let summand = args.i32(0)?.wrapping_mul(ints(args, scale, 1)?[0]);
+    let threads = covered_threads(args)?.min(4);
+    change(args, totals, threads, |i, value| value.wrapping_add(summand).wrapping_add(i as i32))
+}
+
 fn store(args: &mut KernelArgs<'_>) -> Result<(), KernelFault> {
     let (place, value) = (args.ptr(0)?, args.i32(1)?);
     args.store(place, &value.to_le_bytes())
@@ -278,6 +286,6 @@ mod tests {
         let count = names.len();
         names.sort();
         names.dedup();
-        assert_eq!((names.len(), count), (80, 80));
+        assert_eq!((names.len(), count), (81, 81));
     }
 }

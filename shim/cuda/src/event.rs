@@ -4,6 +4,7 @@ use crate::arg::Out;
 use crate::context::{Context, resolve_or_current};
 use crate::failure::{Failure, Outcome};
 use crate::handles::{Kind, Table};
+use crate::memory::managed;
 use crate::session::{self, Live};
 use crate::stream::{Working, unready, working};
 use crate::types::{CUcontext, CUevent, CUstream};
@@ -195,7 +196,7 @@ entry! {
         let live = session::live()?;
         let Some(ticket) = event.ticket()? else { return Ok(()) };
         if live.session.is_reached(ticket) {
-            return Ok(());
+            return managed::after_work(event.context);
         }
         Err(unready(live, ticket.stream(), &event.unready))
     }

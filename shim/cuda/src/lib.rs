@@ -13,6 +13,9 @@
 //! - Captures forbid the calls that NVIDIA's driver forbids, by mode and thread, with its codes. One thing cannot be
 //!   captured here: a copy from or to memory of the program that is not pinned, since a graph would have to reach it at
 //!   every launch; it answers `CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED`.
+//! - Managed memory is used by host and device by turns (`CONCURRENT_MANAGED_ACCESS` 0), at the same addresses. What
+//!   CUDA documents for such devices holds: it cannot be prefetched to them. A managed variable of one library belongs to
+//!   one context, and is reached through the runtime or `cuLibraryGetManaged`.
 //! - After `fork` the child's copy answers `CUDA_ERROR_NOT_INITIALIZED`; a child that never saw `cuInit` starts afresh.
 //!
 //! # Environment

@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::failure::Outcome;
+use crate::memory::managed;
 use crate::session::live;
 use ringbar::sync::{AtomicBool, Ordering::*};
 use ringbar_vocabulary::OutputTake;
@@ -34,9 +35,11 @@ fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
     bytes.windows(wanted.len()).any(|window| window == wanted)
 }
 
-/// Writes what kernels of the context printed to standard output. To be called when their work is done.
+/// Gives the program what kernels of the context left for it: managed variables, and what they printed, to standard
+/// output. To be called when their work is done.
 #[inline]
 pub fn flush(context: &Context) -> Outcome {
+    managed::after_work(context)?;
     if MAY_PRINT.load(Relaxed) { take(context) } else { Ok(()) }
 }
 

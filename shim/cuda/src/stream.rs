@@ -4,6 +4,7 @@ use crate::arg::{In, Out};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::handles::{Handle, Kind, Table};
+use crate::memory::managed;
 use crate::session::{self, Live};
 use crate::types::{CUcontext, CUevent, CUstream, DefaultStream};
 use crate::{capturing, event, fork, memory, output, tls};
@@ -76,6 +77,7 @@ pub fn working(stream: CUstream, default: DefaultStream) -> Outcome<Working> {
     if found.is_legacy() {
         capturing::legacy_use(found.context)?;
     }
+    managed::before_work(found.context)?;
     Ok(found)
 }
 
@@ -330,7 +332,8 @@ stream_entry! {
             return Err(unready(live, stream.id, stream.unready()));
         }
         stream.unready().store(0, Relaxed);
-        Ok(live.session.check()?)
+        live.session.check()?;
+        managed::after_work(stream.context)
     }
 
     /// Makes later work of a stream wait for an event's latest record.

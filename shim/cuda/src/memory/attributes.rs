@@ -37,7 +37,7 @@ fn value(entry: &Entry, attribute: u32, at: u64) -> Option<u64> {
         2 => MEMORY_TYPE[usize::from(!host)],
         3 if registered => return None,
         3 => at,
-        4 if !host => return None,
+        4 if !host && !entry.is_managed() => return None,
         4 => at,
         SYNC_MEMOPS => entry.sync_memops.into(),
         7 => entry.id,

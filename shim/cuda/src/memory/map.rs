@@ -32,6 +32,8 @@ pub enum What {
     Pool(Handle),
     /// A variable of a module.
     Global(Handle),
+    /// A managed variable of a module: the device has it, and the program a copy at the same address.
+    ManagedVariable(Handle),
     /// Physical memory that the program mapped.
     Mapped(Handle),
     /// Pinned host memory in the arena.
@@ -58,7 +60,7 @@ impl Entry {
 
     /// Whether it is managed memory.
     pub fn is_managed(&self) -> bool {
-        matches!(self.what, What::Managed(_))
+        matches!(self.what, What::Managed(_) | What::ManagedVariable(_))
     }
 
     /// The block of the arena, for memory that is one.
@@ -71,7 +73,11 @@ impl Entry {
 
     /// Whether it is memory of a device.
     pub fn is_device(&self) -> bool {
-        matches!(self.what, What::Device | What::Pool(_) | What::Global(_) | What::Mapped(_))
+        match self.what {
+            What::Device | What::Pool(_) | What::Global(_) | What::Mapped(_) => true,
+            What::ManagedVariable(_) => true,
+            What::Pinned { .. } | What::Managed(_) | What::Registered { .. } => false,
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! Memory: allocations, pinned host memory, copies, fills, pools, mapped physical memory, questions about pointers.
 
+pub mod advice;
 pub mod alloc;
 pub mod attributes;
 pub mod copy;
 pub mod host;
+pub mod managed;
 pub mod map;
 pub mod memset;
 pub mod pinned;
@@ -49,7 +51,8 @@ pub(crate) fn remember_as(start: u64, len: u64, what: What, context: Handle, dev
 
 /// A variable of a module lies there.
 pub fn remember_global(start: u64, len: u64, module: Handle, context: &Context) {
-    let known = |entry: &Entry| entry.len == len && entry.what == What::Global(module);
+    let kinds = [What::Global(module), What::ManagedVariable(module)];
+    let known = |entry: &Entry| entry.len == len && kinds.contains(&entry.what);
     if len > 0 && !read().at(start).is_some_and(known) {
         remember(start, len, What::Global(module), context);
     }
@@ -57,11 +60,14 @@ pub fn remember_global(start: u64, len: u64, module: Handle, context: &Context) 
 
 /// A module is unloaded with its variables.
 pub fn forget_module(module: Handle) {
-    write().take(|entry| entry.what == What::Global(module));
+    managed::forget_module(module);
+    let gone = [What::Global(module), What::ManagedVariable(module)];
+    write().take(|entry| gone.contains(&entry.what));
 }
 
 /// A context is destroyed with everything in it. What was registered stays so until the program says otherwise.
 pub fn forget_context(context: &Context) {
+    managed::forget_context(context);
     let gone = |entry: &Entry| {
         entry.context == context.handle && !matches!(entry.what, What::Registered { .. })
     };

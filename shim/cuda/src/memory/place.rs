@@ -1,6 +1,6 @@
 //! What the two ends of a copy are: device memory, a pinned block, or memory of the program's own.
 
-use super::map::Map;
+use super::map::{Entry, Map};
 use crate::failure::Outcome;
 use ringbar::client::PinnedBlock;
 use ringbar_vocabulary::Status;
@@ -63,8 +63,11 @@ impl Place {
 /// allocation.
 pub fn classify(map: &Map, at: u64, bytes: u64, declared: Declared) -> Outcome<Place> {
     let refused = Err(Status::INVALID_VALUE.into());
-    match map.find(at).map(|entry| (entry.is_device(), entry.block(), entry.end())) {
-        Some((true, ..)) if declared == Declared::Host => refused,
+    let found = map.find(at);
+    // A managed variable may be named by either kind of pointer.
+    let only_device = !found.is_some_and(Entry::is_managed);
+    match found.map(|entry| (entry.is_device(), entry.block(), entry.end())) {
+        Some((true, ..)) if declared == Declared::Host && only_device => refused,
         Some((true, ..)) if map.holds(at, bytes) => Ok(Place::Device(at)),
         Some((true, ..)) => refused,
         Some((_, Some(block), end)) if at.checked_add(bytes).is_some_and(|last| last <= end) => {
@@ -78,7 +81,7 @@ pub fn classify(map: &Map, at: u64, bytes: u64, declared: Declared) -> Outcome<P
 
 #[cfg(test)]
 mod tests {
-    use super::super::map::{Entry, What};
+    use super::super::map::What;
     use super::*;
     use crate::handles::Handle;
 

@@ -5,7 +5,8 @@ use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::function::Function;
 use crate::handles::{Handle, Kind, Table};
-use crate::{image, tls};
+use crate::{device, image, tls};
+use ringbar_images::VariableKind;
 use ringbar_vocabulary::Status;
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
@@ -20,6 +21,8 @@ pub struct Library {
     /// Its module in each context that used it.
     modules: Mutex<Vec<(&'static Context, &'static Module)>>,
     kernels: Mutex<HashMap<Box<[u8]>, &'static Kernel>>,
+    /// The context whose managed variables the program uses.
+    managed_in: OnceLock<&'static Context>,
 }
 
 /// Where a library's image is while it is loaded.
@@ -94,6 +97,7 @@ impl Library {
             image: Mutex::new(Some(image)),
             modules: Mutex::default(),
             kernels: Mutex::default(),
+            managed_in: OnceLock::new(),
         })?;
         Ok(made.1)
     }
@@ -104,18 +108,44 @@ impl Library {
         if let Some((_, module)) = modules.iter().find(|(in_it, _)| std::ptr::eq(*in_it, context)) {
             return Ok(module);
         }
-        let image = lock(&self.image);
-        let module = match image.as_ref().ok_or(Failure(Status::INVALID_HANDLE))? {
-            Image::Copied(bytes) => Module::load(context, bytes)?,
+        if self.managed_in.get().is_some() {
+            return Err(managed_elsewhere());
+        }
+        let module = self.with_image(|bytes| Module::load(context, bytes))?;
+        modules.push((context, module));
+        Ok(module)
+    }
+
+    fn with_image<T>(&self, body: impl FnOnce(&[u8]) -> Outcome<T>) -> Outcome<T> {
+        match lock(&self.image).as_ref().ok_or(Failure(Status::INVALID_HANDLE))? {
+            Image::Copied(bytes) => body(bytes),
             Image::AtAddress(address) => {
                 let address: *const c_void = std::ptr::with_exposed_provenance(*address);
                 // SAFETY: the program promised to keep the image while the library is loaded.
-                let bytes = unsafe { image::at(address) }?;
-                Module::load(context, bytes)?
+                body(unsafe { image::at(address) }?)
             }
-        };
-        modules.push((context, module));
-        Ok(module)
+        }
+    }
+
+    /// A managed variable's first byte and size, for host and device the same. NOT_FOUND if there is none of that name;
+    /// NOT_SUPPORTED if the library is used in several contexts.
+    pub fn managed(&'static self, name: &[u8]) -> Outcome<(u64, u64)> {
+        let context = tls::current()?;
+        let device = device::resolve(context.visible)?;
+        let number = |attribute| device.attribute(attribute).unwrap_or(0).unsigned_abs();
+        let sm = 10 * number(75) + number(76);
+        let is_managed = self.with_image(|bytes| Ok(has_managed(bytes, sm, name)))?;
+        if !is_managed {
+            return Err(Status::NOT_FOUND.into());
+        }
+        let module = self.module_in(context)?;
+        let elsewhere = lock(&self.modules).iter().any(|(known, _)| !std::ptr::eq(*known, context));
+        if elsewhere {
+            return Err(managed_elsewhere());
+        }
+        let found = module.managed(name)?;
+        self.managed_in.get_or_init(|| context);
+        Ok(found)
     }
 
     /// The module in the thread's current context.
@@ -156,6 +186,21 @@ impl Library {
         let modules = std::mem::take(&mut *lock(&self.modules));
         modules.into_iter().try_for_each(|(_, module)| module.unload())
     }
+}
+
+/// Whether an image has a managed variable of that name for devices of a compute capability.
+fn has_managed(image: &[u8], sm: u32, name: &[u8]) -> bool {
+    let image = ringbar_images::Image::parse(image, sm).unwrap_or_default();
+    let mut managed = image.variables.iter().filter(|v| v.kind == VariableKind::Managed);
+    managed.any(|variable| variable.name.as_bytes() == name)
+}
+
+#[cold]
+fn managed_elsewhere() -> Failure {
+    tracing::warn!(
+        "managed variables of one library cannot be used in several contexts here; try: one device, or cudaMallocManaged"
+    );
+    Status::NOT_SUPPORTED.into()
 }
 
 impl Kernel {

@@ -76,10 +76,11 @@ entry! {
         Ok(())
     }
 
-    /// A managed variable of a library: as `cuLibraryGetGlobal`.
+    /// A managed variable of a library: first byte and size, whichever is wanted. Host and device use it at the same
+    /// address, by turns.
     sync fn cuLibraryGetManaged(address: Out<CUdeviceptr>, bytes: Out<usize>, library: CUlibrary, name: Text) {
         let name = name.bytes()?;
-        let (at, size) = resolve_library(library)?.module_here()?.global(name)?;
+        let (at, size) = resolve_library(library)?.managed(name)?;
         address.set_if_wanted(at);
         bytes.set_if_wanted(size as usize);
         Ok(())

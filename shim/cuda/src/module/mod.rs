@@ -110,6 +110,13 @@ impl Module {
         Ok((reply.at.0, reply.bytes))
     }
 
+    /// A managed variable's first byte and size, for host and device the same; NOT_FOUND if there is none of that name.
+    pub fn managed(&self, name: &[u8]) -> Outcome<(u64, u64)> {
+        let reply = live()?.call(&ModuleGlobal { module: self.id, name: Tail::Inline(name) })?;
+        crate::memory::managed::place(reply.at.0, reply.bytes, self.handle, self.context)?;
+        Ok((reply.at.0, reply.bytes))
+    }
+
     /// Unloads it: its handle and those of its functions name nothing any more.
     pub fn unload(&'static self) -> Outcome {
         MODULES.remove(self.handle).ok_or(Failure(Status::INVALID_HANDLE))?;
