@@ -70,8 +70,8 @@ pub(crate) fn find(name: &str) -> Option<usize> {
     EXPORTS.binary_search_by_key(&name, |export| export.name).ok()
 }
 
-/// Where the function of that index is.
-pub(crate) fn pointer(index: usize) -> *const () {
+/// Where the function of that index in [`EXPORTS`] is.
+pub fn pointer(index: usize) -> *const () {
     pointers()[index]
 }
 

@@ -27,10 +27,13 @@ impl From<SessionError> for Failure {
                 tracing::debug!(%error, "reported to the program");
                 Self(status)
             }
-            SessionError::MorePostsFailed { .. } => {
-                tracing::warn!(%error, "reported to the program as CUDA_ERROR_UNKNOWN");
-                Self(Status::UNKNOWN)
-            }
+            SessionError::MorePostsFailed { .. } => match crate::session::device_failure() {
+                Some(status) => Self(status),
+                None => {
+                    tracing::warn!(%error, "reported to the program as CUDA_ERROR_UNKNOWN");
+                    Self(Status::UNKNOWN)
+                }
+            },
             SessionError::Channel(ChannelError::ArenaFull { .. })
             | SessionError::FenceWords { .. }
             | SessionError::Ids { .. } => {

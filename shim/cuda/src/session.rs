@@ -68,16 +68,25 @@ pub fn install(session: Session, driver_version: u32, device_count: u32) -> bool
 /// that is why, else SYSTEM_NOT_READY.
 #[cold]
 pub(crate) fn lost(cause: &ChannelError) -> Status {
-    let sticky = live().ok().and_then(|live| live.session.first_failure());
-    let sticky = sticky.map(|(_, status)| status).filter(|status| is_sticky(*status));
-    let status = sticky.unwrap_or(Status::SYSTEM_NOT_READY);
+    let status = device_failure().unwrap_or(Status::SYSTEM_NOT_READY);
     match GATE.compare_exchange(0, status.0, AcqRel, Acquire) {
         Ok(_) => {
             tracing::error!(%cause, answer = %status, "the executor is lost; every call fails from now on: start the program anew");
             status
         }
+        // In `cuInit`: there is no session yet, and the next `cuInit` tries again.
+        Err(before) if live().is_err() && Status(before) == Status::NOT_INITIALIZED => {
+            tracing::error!(%cause, answer = %status, "the executor is lost before it answered its first command");
+            status
+        }
         Err(before) => Status(before),
     }
+}
+
+/// The failure that made the device unusable, if one did.
+pub(crate) fn device_failure() -> Option<Status> {
+    let (_, status) = live().ok()?.session.first_failure()?;
+    is_sticky(status).then_some(status)
 }
 
 /// Codes after which a device is unusable: faults of kernels and of the device.

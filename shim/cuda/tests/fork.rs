@@ -1,5 +1,6 @@
 //! `fork` while threads are inside calls: the child's copy is dead, the parent goes on.
 
+#[macro_use]
 mod common;
 
 use ringbar::sync::{AtomicBool, Ordering::Relaxed};
@@ -11,14 +12,6 @@ use ringbar_shim_cuda::memory::alloc::{cuMemAlloc_v2, cuMemFree_v2};
 use ringbar_shim_cuda::types::CUcontext;
 use ringbar_vocabulary::Status;
 use std::sync::Arc;
-
-/// The code that a C function answers.
-macro_rules! c {
-    ($call:expr) => {{
-        // SAFETY: every pointer in this test lives through its call.
-        unsafe { $call }
-    }};
-}
 
 const DEAD: u32 = Status::NOT_INITIALIZED.0;
 

@@ -1,5 +1,6 @@
 //! What a program sees when its executor vanishes.
 
+#[macro_use]
 mod common;
 
 use ringbar_shim_cuda::arg::Out;
@@ -11,18 +12,10 @@ use ringbar_shim_cuda::stream::cuStreamSynchronize;
 use ringbar_shim_cuda::types::{CUcontext, CUstream};
 use ringbar_vocabulary::Status;
 
-/// The code that a C function answers.
-macro_rules! c {
-    ($call:expr) => {{
-        // SAFETY: every pointer in this test lives through its call.
-        unsafe { $call }
-    }};
-}
-
 #[test]
 fn every_call_answers_one_error_at_once_when_the_executor_is_gone() {
     // Enough for init, the facts and the context; then the worker goes while the program allocates.
-    common::start_until(Some(40));
+    common::start_until(|seen| seen == 40);
     let mut context = CUcontext::NULL;
     assert_eq!(c!(cuDevicePrimaryCtxRetain(Out::to(&mut context), 0)), 0);
     assert_eq!(c!(cuCtxSetCurrent(context)), 0);
@@ -37,4 +30,5 @@ fn every_call_answers_one_error_at_once_when_the_executor_is_gone() {
     assert_eq!(c!(cuGetErrorName(lost, Out::to(&mut name))), 0, "a pure function");
     let calls = exports::calls();
     assert!(calls.iter().any(|(export, count)| export.name == "cuMemAlloc_v2" && *count == 64));
+    assert_eq!(common::functions_that_do_not_answer(lost), [], "functions of every class");
 }

@@ -1,5 +1,6 @@
 //! The whole way once: init, context, module, launch, synchronise.
 
+#[macro_use]
 mod common;
 
 use ringbar_shim_cuda::arg::{In, Out, Text};
@@ -38,14 +39,6 @@ const PTX: &CStr = c".version 8.0
     ret;
 }
 ";
-
-/// The code that a C function answers.
-macro_rules! c {
-    ($call:expr) => {{
-        // SAFETY: every pointer in these tests lives through its call.
-        unsafe { $call }
-    }};
-}
 
 /// A context on this thread, and a module of the mock's own kernels in it.
 fn module() -> CUmodule {
