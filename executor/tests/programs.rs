@@ -4,12 +4,8 @@
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
-use support::RINGBAR;
-
-/// How long a program may take on a slow machine: it is only ended then, nothing is measured.
-const PATIENCE: Duration = Duration::from_secs(120);
+use std::process::{Command, Output, Stdio};
+use support::{RINGBAR, text, with_patience};
 
 /// A compiled program; none, said by name, if it was not compiled.
 fn program(name: &str) -> Option<PathBuf> {
@@ -22,29 +18,22 @@ fn program(name: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-/// Ends a program that takes too long, so that its test fails and the others go on.
-fn output(mut child: Child) -> Output {
-    let (pid, start) = (child.id(), Instant::now());
-    while child.try_wait().unwrap().is_none() {
-        if start.elapsed() > PATIENCE {
-            support::send_signal(pid, "TERM");
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    child.wait_with_output().unwrap()
+/// Runs a program with further options of `ringbar run`.
+fn run_with(options: &[&str], program: &Path) -> Output {
+    let mut command = Command::new(RINGBAR);
+    command.args(["run", "--backend", "mock"]).args(options).arg("--").arg(program);
+    observed(&mut command)
+}
+
+/// Runs a program that finds no executor by the environment of this test.
+fn observed(command: &mut Command) -> Output {
+    command.env_remove("RINGBAR_SOCKET").env_remove("LD_PRELOAD");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    with_patience(command)
 }
 
 fn run(program: &Path) -> Output {
-    let mut command = Command::new(RINGBAR);
-    command.args(["run", "--backend", "mock", "--"]).arg(program);
-    command.env_remove("RINGBAR_SOCKET").env_remove("LD_PRELOAD");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    output(command.spawn().unwrap())
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    run_with(&[], program)
 }
 
 /// Runs a program, which must say exactly what it says on a GPU.
@@ -57,12 +46,18 @@ fn says(name: &str, expected: &str) {
 }
 
 macro_rules! programs {
-    ($($promise:ident: $name:literal says $file:literal;)+) => {$(
+    ($($promise:ident: $name:literal says $file:literal;)+) => {
+        /// The programs and what they say.
+        const PROGRAMS: &[(&str, &str)] = &[$(
+            ($name, include_str!(concat!("../../shim/programs/expected/", $file, ".txt"))),
+        )+];
+        $(
         #[test]
         fn $promise() {
             says($name, include_str!(concat!("../../shim/programs/expected/", $file, ".txt")));
         }
-    )+};
+        )+
+    };
 }
 
 programs! {
@@ -86,6 +81,8 @@ programs! {
     kernels_print: "17_printf" says "17_printf";
     children_by_fork_are_told_and_parents_unharmed: "18_fork" says "18_fork";
     driver_and_runtime_mix: "19_driver_api" says "19_driver_api";
+    managed_variables_are_shared_by_turns: "21_managed_variables" says "21_managed_variables";
+    objects_live_as_long_as_graphs_hold_them: "22_user_objects" says "22_user_objects";
     many_kernels_and_large_parameters_work: "20_many_kernels" says "20_many_kernels";
 }
 
@@ -96,4 +93,85 @@ fn a_program_with_a_runtime_of_its_own_is_told_how_to_be_linked() {
     let errors = text(&output.stderr);
     assert!(!output.status.success(), "{errors}");
     assert!(errors.contains("-cudart shared"), "{errors}");
+}
+
+/// The number in the last column of the row of a table that begins with that word.
+fn row(table: &str, first: &str) -> Option<u64> {
+    let cells =
+        |line: &str| line.split(['│', '┆']).map(|c| c.trim().to_owned()).collect::<Vec<_>>();
+    let rows = table.lines().map(cells);
+    let found = rows.into_iter().find(|cells| cells.get(1).is_some_and(|cell| cell == first))?;
+    found.iter().rev().find_map(|cell| cell.parse().ok())
+}
+
+#[test]
+fn statistics_say_what_crossed_by_function_class_and_kind() {
+    let Some(program) = program("01_vector_add") else { return };
+    let output = run_with(&["--stats"], &program);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(
+        text(&output.stdout),
+        include_str!("../../shim/programs/expected/01_vector_add.txt")
+    );
+    let table = text(&output.stderr);
+    let count = |first: &str| row(&table, first).unwrap_or_else(|| panic!("no {first} in {table}"));
+    assert!(count("cuLaunchKernel") >= 1 && count("cuMemAlloc_v2") >= 1, "{table}");
+    for class in ["local", "post", "sync"] {
+        assert!(count(&format!("calls of class {class}")) > 0, "{table}");
+    }
+    let posts = count("calls of class post");
+    assert!(count("commands") > 0 && posts > 0 && count("command bytes") > 0, "{table}");
+    assert!(count("bytes to the device") > 0 && count("bytes from the device") > 0, "{table}");
+    assert_eq!(count("unsupported calls"), 0, "{table}");
+    for first in ["doorbells to the worker", "doorbells to the program", "publications"] {
+        count(first);
+    }
+    assert!(table.contains("Processes that used CUDA: 01_vector_add ("), "{table}");
+}
+
+#[test]
+fn a_recording_of_a_program_is_replayed() {
+    let Some(program) = program("01_vector_add") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("calls.csv");
+    let output = run_with(&["--record", file.to_str().unwrap()], &program);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let recorded = std::fs::read_to_string(&file).unwrap();
+    for function in ["cuLaunchKernel", "cuMemAlloc_v2", "cuMemcpy"] {
+        assert!(recorded.contains(function), "{function} is not in {recorded}");
+    }
+    let output = observed(Command::new(RINGBAR).arg("replay").arg(&file));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn the_variables_of_env_let_a_program_run_on_a_daemon() {
+    let Some(program) = program("01_vector_add") else { return };
+    let server = support::Server::start("");
+    let folder = tempfile::tempdir().unwrap();
+    let script = "eval \"$(\"$0\" env --socket \"$1\" --folder \"$2\")\"; exec \"$3\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, RINGBAR]).arg(server.socket());
+    let output = observed(command.arg(folder.path().join("libraries")).arg(&program));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(
+        text(&output.stdout),
+        include_str!("../../shim/programs/expected/01_vector_add.txt")
+    );
+    assert_eq!(server.status().daemon.sessions_opened, 1);
+}
+
+#[test]
+fn programs_say_the_same_when_every_call_waits_for_its_execution() {
+    for (name, expected) in PROGRAMS {
+        let Some(program) = program(name) else { return };
+        let mut command = Command::new(RINGBAR);
+        command.args(["run", "--backend", "mock", "--"]).arg(program).env("RINGBAR_STRICT", "1");
+        let output = observed(&mut command);
+        assert!(output.status.success(), "{name}: {}", text(&output.stderr));
+        // Only that a launch answers for its own kernel at once.
+        let early = "the launch of a bad kernel: cudaSuccess, no error";
+        let exact = "the launch of a bad kernel: cudaErrorIllegalAddress, an illegal memory access was encountered";
+        assert_eq!(text(&output.stdout), expected.replace(early, exact), "{name}");
+    }
 }

@@ -5,7 +5,7 @@ mod support;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use support::{RINGBAR, Server, eventually, send_signal};
+use support::{RINGBAR, Server, eventually, send_signal, success, text};
 
 /// `ringbar run` on the mock with further options and a shell script as the program.
 fn run(options: &[&str], script: &str) -> Command {
@@ -17,16 +17,6 @@ fn run(options: &[&str], script: &str) -> Command {
 
 fn mock(script: &str) -> Command {
     run(&["--backend", "mock"], script)
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn success(command: &mut Command) -> Output {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}: {}", output.status, text(&output.stderr));
-    output
 }
 
 #[test]
@@ -140,6 +130,25 @@ fn the_libraries_lie_in_a_folder_of_their_own_that_is_gone_at_the_end() {
     assert!(!Path::new(folder).exists() && !Path::new(lines[3]).exists());
     // The loader found nothing wrong with what it was told to load.
     assert_eq!(text(&output.stderr), "");
+}
+
+/// A command on a machine that seems to have no driver.
+fn without_driver(command: &mut Command) -> Output {
+    command.env("RINGBAR_CUDA_DRIVER", "/no/such/libcuda.so.1").output().unwrap()
+}
+
+#[test]
+fn without_a_driver_and_a_backend_the_program_runs_on_the_mock_and_is_told_so() {
+    let output = without_driver(&mut run(&[], "test -S \"$RINGBAR_SOCKET\" && echo ran"));
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "ran\n".into()));
+    assert!(text(&output.stderr).contains("running on the mock GPU"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn the_cuda_backend_without_a_driver_is_a_failure_of_its_own() {
+    let output = without_driver(&mut run(&["--backend", "cuda"], "echo ran"));
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(125), String::new()));
+    assert!(text(&output.stderr).contains("--backend mock"), "{}", text(&output.stderr));
 }
 
 #[test]

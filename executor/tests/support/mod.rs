@@ -13,7 +13,7 @@ use ringbar_executor::status::{self, ClientStatus, Status};
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -168,6 +168,39 @@ pub fn send_signal(pid: u32, signal: &str) {
         other => panic!("no signal {other}"),
     };
     rustix::process::kill_process(pid, signal).unwrap();
+}
+
+/// What a program wrote.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs a program that must end well.
+pub fn success(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}: {}", output.status, text(&output.stderr));
+    output
+}
+
+/// How long a program may take on a slow machine: it is only ended then, nothing is measured.
+const PROGRAM_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Ends a program that takes too long, so that its test fails and the others go on.
+pub fn wait_with_patience(mut child: Child) -> Output {
+    let (pid, end) = (child.id(), Instant::now() + PROGRAM_PATIENCE);
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > end {
+            send_signal(pid, "TERM");
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.wait_with_output().unwrap()
+}
+
+/// Runs a program to its end, or ends it if it takes too long.
+pub fn with_patience(command: &mut Command) -> Output {
+    wait_with_patience(command.spawn().unwrap())
 }
 
 /// Open descriptors of a process.
