@@ -1,4 +1,4 @@
-//! The page that says what of the runtime is exported, implemented, and called by the programs that tests run.
+//! The page that says what of the runtime is exported, implemented, and compared with NVIDIA's own.
 
 use ringbar_shim_cudart::EXPORTS;
 use std::collections::BTreeSet;
@@ -33,22 +33,32 @@ fn list(page: &mut String, title: &str, names: &[&str]) {
     writeln!(page, "## {title}\n\n{}\n", names.join(", ")).expect("text");
 }
 
+/// Names that the differential programs call, on NVIDIA's library and on this one.
+fn compared() -> BTreeSet<String> {
+    let text = std::fs::read_to_string(Path::new(PROGRAMS).join("differential/called.txt"));
+    text.expect("the list is there").lines().map(str::to_owned).collect()
+}
+
 fn page() -> String {
-    let called = words_of_programs();
+    let (compared, called) = (compared(), words_of_programs());
     let (implemented, missing): (Vec<_>, Vec<_>) = EXPORTS.into_iter().partition(|export| export.1);
-    let (tested, other): (Vec<_>, Vec<_>) =
-        implemented.iter().map(|export| export.0).partition(|name| called.contains(*name));
+    let implemented: Vec<&str> = implemented.iter().map(|export| export.0).collect();
     let missing: Vec<&str> = missing.iter().map(|export| export.0).collect();
+    let (compared, rest): (Vec<_>, Vec<_>) =
+        implemented.iter().copied().partition(|name| compared.contains(*name));
+    let (called, other): (Vec<_>, Vec<_>) =
+        rest.into_iter().partition(|name| called.contains(*name));
     let mut page = String::from("# Coverage of the runtime (libcudart.so.13, CUDA 13.0)\n\n");
     page.push_str("Written by `RINGBAR_WRITE_COVERAGE=1 cargo test -p ringbar-shim-cudart --test coverage`.\n\n");
     page.push_str(
-        "| exported | implemented | called by the programs in `shim/programs` |\n|---|---|---|\n",
+        "| exported | implemented | compared with NVIDIA's own in the differential programs |\n|---|---|---|\n",
     );
-    let (exported, implemented, called) = (EXPORTS.len(), implemented.len(), tested.len());
-    writeln!(page, "| {exported} | {implemented} | {called} |\n").expect("text");
+    let counts = (EXPORTS.len(), implemented.len(), compared.len());
+    writeln!(page, "| {} | {} | {} |\n", counts.0, counts.1, counts.2).expect("text");
     page.push_str("What is implemented calls the driver; where the driver does not support it, its error is answered. What is\nexported and not implemented answers `cudaErrorNotSupported` and is reported once by name.\n\n");
-    list(&mut page, "Called by the programs", &tested);
-    list(&mut page, "Implemented, not called by the programs", &other);
+    list(&mut page, "Compared with NVIDIA's own", &compared);
+    list(&mut page, "Called by the programs in `shim/programs` alone", &called);
+    list(&mut page, "Implemented, called by neither", &other);
     list(&mut page, "Exported, not implemented", &missing);
     page.trim_end().to_owned() + "\n"
 }

@@ -87,3 +87,17 @@ fn a_program_finds_every_name_and_version_and_is_told_that_there_is_no_driver() 
     }
     assert!(!said.contains("version information"), "{said}");
 }
+
+#[test]
+fn what_pytorch_registers_is_known_without_a_driver_and_without_looking_at_an_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("registration");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../programs/registration.c");
+    let compiled = Command::new("cc").args(["-O1", source, "-ldl", "-o"]).arg(&program).status();
+    assert!(compiled.unwrap().success());
+    let output = Command::new(&program).arg(library()).env_remove("LD_PRELOAD").output().unwrap();
+    let (said, errors) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}{errors}");
+    assert!(said.contains("454 fat binaries, 21569 kernels, 13219 variables"), "{said}");
+}
