@@ -9,6 +9,9 @@
 //!
 //! - What the compiler's code registers at start (fat binaries, kernels, variables) is only noted; an image reaches the
 //!   driver when one of its kernels or variables is first used.
+//!   Registering what PyTorch registers (454 fat binaries, 21,569 kernels, 13,219 variables) takes 3.6 ms and 4.9 MB,
+//!   median of 7, 0.1 us each; a look-up 5 ns (2-core virtual machine, Intel Xeon, 2026-11-30, release build):
+//!   `cc -O2 shim/programs/registration.c -o registration -ldl && ./registration target/release/libringbar_shim_cudart.so`.
 //! - The last error is each thread's own. An error that ends the device is answered by every later call.
 //! - A failed allocation leaves its pointer null.
 
