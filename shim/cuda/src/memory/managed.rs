@@ -54,7 +54,7 @@ impl Variable {
     }
 
     /// Brings what the program wrote to the device.
-    fn to_device(&mut self, live: &Live) -> Outcome {
+    fn bring_to_device(&mut self, live: &Live) -> Outcome {
         let bytes = self.of_program();
         if bytes != self.known {
             live.session.memcpy_htod(DevicePtr(self.at), &bytes, self.stream)?;
@@ -65,7 +65,7 @@ impl Variable {
     }
 
     /// Brings what the device wrote to the program.
-    fn to_program(&mut self, live: &Live) -> Outcome {
+    fn bring_to_program(&mut self, live: &Live) -> Outcome {
         let mut bytes = vec![0; self.known.len()];
         live.session.memcpy_dtoh(&mut bytes, DevicePtr(self.at), self.stream)?;
         if bytes != self.known {
@@ -136,7 +136,7 @@ pub(crate) fn place(at: u64, bytes: u64, module: Handle, context: &'static Conte
     };
     let mut variable = Variable { at, module, context, stream, known: vec![0; len] };
     host::move_bytes(at, variable.known.as_ptr().addr() as u64, bytes);
-    variable.to_program(live)?;
+    variable.bring_to_program(live)?;
     variables.all.push(variable);
     drop(variables);
     super::remember(at, bytes, What::ManagedVariable(module), context);
@@ -147,13 +147,13 @@ pub(crate) fn place(at: u64, bytes: u64, module: Handle, context: &'static Conte
 /// Before work is posted to a context.
 #[inline(always)]
 pub(crate) fn before_work(context: &Context) -> Outcome {
-    if ANY.load(Relaxed) { in_context(context, Variable::to_device) } else { Ok(()) }
+    if ANY.load(Relaxed) { in_context(context, Variable::bring_to_device) } else { Ok(()) }
 }
 
 /// After the program waited for work of a context.
 #[inline(always)]
 pub(crate) fn after_work(context: &Context) -> Outcome {
-    if ANY.load(Relaxed) { in_context(context, Variable::to_program) } else { Ok(()) }
+    if ANY.load(Relaxed) { in_context(context, Variable::bring_to_program) } else { Ok(()) }
 }
 
 #[cold]
