@@ -27,8 +27,8 @@
 //! client's own process, with nothing of another client in it.
 //!
 //! # Where it differs from the driver in a client's own process
-//! All threads of a client are one thread here, with relaxed capture mode: a call that the driver would refuse because
-//! another thread captures is not refused. Exported handles (IPC, file descriptors) and mappings of pageable memory are
+//! All threads of a client are one thread here, with relaxed capture mode: what a capture forbids which thread is the
+//! client's to know and refuse. Exported handles (IPC, file descriptors) and mappings of pageable memory are
 //! withheld, and the device's facts say so.
 
 mod api;
