@@ -87,6 +87,15 @@ static void copies(void) {
     EACH_MODE(CALL(cuMemcpyDtoHAsync, pinned, block, 4, stream));
     EACH_MODE(CALL(cuMemcpyDtoDAsync, block, block + 64, 4, stream));
     EACH_MODE(CALL(cuMemsetD8Async, block, 0, 4, NULL));
+    // Memory that is not pinned. A refusal here breaks no capture, so only the calls are compared.
+    for (int mode = 0; mode < 3; mode++) {
+        CUgraph graph = NULL;
+        cuStreamBeginCapture(stream, (CUstreamCaptureMode)mode);
+        CALL(cuMemcpyHtoDAsync, block, host, 4, stream);
+        CALL(cuMemcpyDtoHAsync, host, block, 4, stream);
+        cuStreamEndCapture(stream, &graph);
+        if (graph != NULL) cuGraphDestroy(graph);
+    }
 }
 
 static void waits(void) {
