@@ -344,6 +344,97 @@ static void enabled_nodes(void) {
     CALL(cuGraphDestroy, graph);
 }
 
+static volatile int destroyed;
+
+static void CUDA_CB destroy(void *data) { destroyed += *(int *)data; }
+
+// A destructor may run on a thread of the driver's.
+static int destroyed_soon(int wanted) {
+    for (int i = 0; i < 2000 && destroyed < wanted; i++) usleep(1000);
+    return destroyed;
+}
+
+static void user_objects(void) {
+    static int one = 1, ten = 10, hundred = 100;
+    CUuserObject object = NULL, other = NULL, third = NULL;
+    CUgraph graph = NULL, copy = NULL;
+    CUgraphExec exec = NULL;
+    CUgraphNode node = NULL;
+    prepare();
+    CALL(cuUserObjectCreate, &object, &one, destroy, 1, CU_USER_OBJECT_NO_DESTRUCTOR_SYNC);
+    CALL(cuUserObjectCreate, NULL, &one, destroy, 1, CU_USER_OBJECT_NO_DESTRUCTOR_SYNC);
+    CALL(cuUserObjectCreate, &other, &one, destroy, 1, 0);
+    CALL(cuUserObjectCreate, &other, &one, NULL, 1, CU_USER_OBJECT_NO_DESTRUCTOR_SYNC);
+    CALL(cuUserObjectCreate, &other, &one, destroy, 0, CU_USER_OBJECT_NO_DESTRUCTOR_SYNC);
+    CALL(cuUserObjectRetain, object, 2);
+    CALL(cuUserObjectRetain, object, 0);
+    CALL(cuUserObjectRetain, NULL, 1);
+    CALL(cuUserObjectRelease, object, 2);
+    SHOW("%d", destroyed);
+    CALL(cuUserObjectRelease, NULL, 1);
+    CALL(cuUserObjectRelease, object, 1);
+    SHOW("%d", destroyed_soon(1));
+    CALL(cuUserObjectCreate, &other, &ten, destroy, 1, CU_USER_OBJECT_NO_DESTRUCTOR_SYNC);
+    CALL(cuGraphCreate, &graph, 0);
+    CALL(cuGraphAddEmptyNode, &node, graph, NULL, 0);
+    CALL(cuGraphRetainUserObject, graph, other, 1, CU_GRAPH_USER_OBJECT_MOVE);
+    CALL(cuGraphRetainUserObject, graph, NULL, 1, CU_GRAPH_USER_OBJECT_MOVE);
+    CALL(cuGraphRetainUserObject, NULL, other, 1, 0);
+    CALL(cuGraphRetainUserObject, graph, other, 1, 77);
+    CALL(cuGraphRetainUserObject, graph, other, 1, 0);
+    CALL(cuGraphReleaseUserObject, graph, other, 1);
+    CALL(cuGraphReleaseUserObject, graph, NULL, 1);
+    SHOW("%d", destroyed);
+    CALL(cuGraphClone, &copy, graph);
+    CALL(cuGraphInstantiate, &exec, graph, 0);
+    CALL(cuGraphDestroy, graph);
+    CALL(cuGraphDestroy, copy);
+    CALL(cuGraphLaunch, exec, stream);
+    CALL(cuStreamSynchronize, stream);
+    SHOW("%d", destroyed);
+    CALL(cuGraphExecDestroy, exec);
+    CALL0(cuCtxSynchronize);
+    SHOW("%d", destroyed_soon(11));
+    CALL(cuUserObjectCreate, &third, &hundred, destroy, 1, CU_USER_OBJECT_NO_DESTRUCTOR_SYNC);
+    CALL(cuGraphCreate, &graph, 0);
+    CALL(cuGraphRetainUserObject, graph, third, 1, 0);
+    CALL(cuUserObjectRelease, third, 1);
+    SHOW("%d", destroyed);
+    CALL(cuGraphReleaseUserObject, graph, third, 1);
+    SHOW("%d", destroyed_soon(111));
+    CALL(cuGraphDestroy, graph);
+}
+
+static void managed(void) {
+    CUmemLocation here = {0}, host = {0};
+    CUdeviceptr managed = 0;
+    prepare();
+    here.type = CU_MEM_LOCATION_TYPE_DEVICE;
+    here.id = device;
+    host.type = CU_MEM_LOCATION_TYPE_HOST;
+    CALL(cuMemAllocManaged, &managed, 65536, CU_MEM_ATTACH_GLOBAL);
+    CALL(cuMemAdvise, managed, 65536, CU_MEM_ADVISE_SET_READ_MOSTLY, here);
+    CALL(cuMemAdvise, managed, 65536, CU_MEM_ADVISE_UNSET_READ_MOSTLY, here);
+    CALL(cuMemAdvise, managed, 65536, CU_MEM_ADVISE_SET_PREFERRED_LOCATION, host);
+    CALL(cuMemAdvise, managed, 65536, CU_MEM_ADVISE_UNSET_PREFERRED_LOCATION, host);
+    CALL(cuMemAdvise, managed, 65536, CU_MEM_ADVISE_SET_ACCESSED_BY, host);
+    CALL(cuMemAdvise, managed, 65536, CU_MEM_ADVISE_UNSET_ACCESSED_BY, host);
+    CALL(cuMemAdvise, managed, 65536, CU_MEM_ADVISE_SET_PREFERRED_LOCATION, here);
+    CALL(cuMemAdvise, managed, 65536, (CUmem_advise)99, here);
+    CALL(cuMemAdvise, block, 64, CU_MEM_ADVISE_SET_READ_MOSTLY, here);
+    CALL(cuMemAdvise, managed, 0, CU_MEM_ADVISE_SET_READ_MOSTLY, here);
+    CALL(cuMemAdvise, 4096, 65536, CU_MEM_ADVISE_SET_READ_MOSTLY, here);
+    CALL(cuMemPrefetchAsync, managed, 65536, here, 0, stream);
+    CALL(cuMemPrefetchAsync, managed, 65536, here, 77, stream);
+    CALL(cuMemPrefetchAsync, block, 64, here, 0, stream);
+    CALL(cuMemPrefetchAsync, managed, 0, here, 0, stream);
+    CALL(cuMemPrefetchAsync, 4096, 64, here, 0, stream);
+    here.id = 50;
+    CALL(cuMemPrefetchAsync, managed, 65536, here, 0, stream);
+    CALL(cuStreamSynchronize, stream);
+    CALL(cuMemFree, managed);
+}
+
 static void capture_dependencies(void) {
     CUgraph graph = NULL;
     CUstreamCaptureStatus status = (CUstreamCaptureStatus)9;
@@ -426,7 +517,8 @@ static void several(void) {
 int main(int count, char **arguments) {
     static const struct section sections[] = {
         {"generic_nodes", generic_nodes}, {"captured_nodes", captured_nodes}, {"changed_nodes", changed_nodes},
-        {"enabled_nodes", enabled_nodes}, {"capture_dependencies", capture_dependencies}, {"several", several},
+        {"enabled_nodes", enabled_nodes}, {"user_objects", user_objects}, {"managed", managed},
+        {"capture_dependencies", capture_dependencies}, {"several", several},
     };
     return run_sections(sections, sizeof sections / sizeof *sections, count, arguments);
 }

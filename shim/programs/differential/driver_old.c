@@ -113,6 +113,20 @@ static void own_captures(void) {
     CALL(cuGraphDestroy, graph);
 }
 
+CUresult cuMemPrefetchAsync_ptsz(CUdeviceptr, size_t, CUdevice, CUstream);
+
+static void managed(void) {
+    CUdeviceptr managed = 0;
+    begin();
+    CALL(cuMemAllocManaged, &managed, 65536, CU_MEM_ATTACH_GLOBAL);
+    CALL(cuMemAdvise, managed, 65536, CU_MEM_ADVISE_SET_READ_MOSTLY, device);
+    CALL(cuMemAdvise, managed, 65536, CU_MEM_ADVISE_SET_PREFERRED_LOCATION, CU_DEVICE_CPU);
+    CALL(cuMemAdvise, 4096, 65536, CU_MEM_ADVISE_SET_READ_MOSTLY, device);
+    CALL(cuMemPrefetchAsync, 4096, 64, device, NULL);
+    CALL(cuMemPrefetchAsync_ptsz, 4096, 64, device, NULL);
+    CALL(cuMemFree_v2, managed);
+}
+
 static void old_nodes(void) {
     CUgraph graph = NULL;
     CUgraphNode node = NULL;
@@ -255,7 +269,7 @@ static void several(void) {
 int main(int count, char **arguments) {
     static const struct section sections[] = {
         {"contexts", contexts}, {"streams", streams}, {"graphs", graphs}, {"entry_points", entry_points},
-        {"several", several}, {"own_captures", own_captures}, {"old_nodes", old_nodes},
+        {"several", several}, {"own_captures", own_captures}, {"managed", managed}, {"old_nodes", old_nodes},
     };
     return run_sections(sections, sizeof sections / sizeof *sections, count, arguments);
 }

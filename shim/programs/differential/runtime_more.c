@@ -171,6 +171,44 @@ static void captures(void) {
     CALL0(cudaGetLastError);
 }
 
+static volatile int destroyed;
+
+static void CUDART_CB destroy(void *data) { destroyed += *(int *)data; }
+
+static void user_objects(void) {
+    static int one = 1;
+    cudaUserObject_t object = NULL;
+    cudaGraph_t graph = NULL;
+    prepare();
+    CALL(cudaUserObjectCreate, &object, &one, destroy, 1, cudaUserObjectNoDestructorSync);
+    CALL(cudaUserObjectCreate, NULL, &one, destroy, 1, cudaUserObjectNoDestructorSync);
+    CALL(cudaUserObjectRetain, object, 1);
+    CALL(cudaGraphCreate, &graph, 0);
+    CALL(cudaGraphRetainUserObject, graph, object, 1, cudaGraphUserObjectMove);
+    CALL(cudaUserObjectRelease, object, 1);
+    SHOW("%d", destroyed);
+    CALL(cudaGraphReleaseUserObject, graph, object, 1);
+    for (int i = 0; i < 2000 && destroyed < 1; i++) usleep(1000);
+    SHOW("%d", destroyed);
+    CALL(cudaGraphDestroy, graph);
+    CALL0(cudaGetLastError);
+}
+
+static void advice(void) {
+    struct cudaMemLocation here = {0}, host = {0};
+    char *managed = NULL;
+    prepare();
+    here.type = cudaMemLocationTypeDevice;
+    host.type = cudaMemLocationTypeHost;
+    CALL(cudaMallocManaged, (void **)&managed, 65536, cudaMemAttachGlobal);
+    CALL(cudaMemAdvise, managed, 65536, cudaMemAdviseSetReadMostly, here);
+    CALL(cudaMemAdvise, managed, 65536, cudaMemAdviseSetPreferredLocation, host);
+    CALL(cudaMemAdvise, NULL, 65536, cudaMemAdviseSetReadMostly, here);
+    CALL(cudaMemPrefetchAsync, NULL, 65536, here, 0, stream);
+    CALL(cudaFree, managed);
+    CALL0(cudaGetLastError);
+}
+
 static void copies(void) {
     struct cudaMemcpy3DPeerParms copy = {0};
     char *managed = NULL;
@@ -218,7 +256,8 @@ static void several(void) {
 
 int main(int count, char **arguments) {
     static const struct section sections[] = {
-        {"nodes", nodes}, {"enabled_nodes", enabled_nodes}, {"captures", captures}, {"copies", copies}, {"several", several},
+        {"nodes", nodes}, {"enabled_nodes", enabled_nodes}, {"captures", captures}, {"user_objects", user_objects},
+        {"advice", advice}, {"copies", copies}, {"several", several},
     };
     return run_sections(sections, sizeof sections / sizeof *sections, count, arguments);
 }
