@@ -118,18 +118,13 @@ impl CudaGpu {
 
     #[cold]
     fn failed_with(&self, cx: &Context<'_>, status: Status) {
-        if is_sticky(status) && self.lost.get().is_none() {
+        if status.is_sticky() && self.lost.get().is_none() {
             tracing::warn!(%status, "the device failed: nothing more can be done in this process");
             self.lost.set(Some(status));
             // Also where a client asks only now and then: it finds the number with its first error.
             cx.latch(status);
         }
     }
-}
-
-/// Whether CUDA's documentation says of a code that the process must be ended to go on.
-pub(crate) fn is_sticky(status: Status) -> bool {
-    matches!(status.0, 214 | 220 | 226 | 700 | 702 | 710 | 714..=719 | 721)
 }
 
 impl Backend for CudaGpu {
@@ -154,7 +149,7 @@ impl Backend for CudaGpu {
         match live.is_idle() {
             Ok(idle) => idle,
             Err(status) => {
-                if is_sticky(status) {
+                if status.is_sticky() {
                     tracing::warn!(%status, "the device failed");
                     live.latch(status);
                     self.lost.set(Some(status));
@@ -177,7 +172,7 @@ impl Backend for CudaGpu {
     fn drain(&mut self) {
         if let Some(live) = self.live.as_deref_mut().filter(|_| self.lost.get().is_none())
             && let Err(status) = live.drain()
-            && is_sticky(status)
+            && status.is_sticky()
         {
             live.latch(status);
             self.lost.set(Some(status));
@@ -197,22 +192,6 @@ impl Drop for CudaGpu {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn failures_that_end_a_process_are_told_from_those_that_do_not() {
-        for sticky in [Status::ILLEGAL_ADDRESS, Status::MISALIGNED_ADDRESS, Status::LAUNCH_FAILED] {
-            assert!(is_sticky(sticky), "{sticky}");
-        }
-        for other in [
-            Status::INVALID_VALUE,
-            Status::OUT_OF_MEMORY,
-            Status::NOT_READY,
-            Status::LAUNCH_OUT_OF_RESOURCES,
-            Status::NOT_SUPPORTED,
-        ] {
-            assert!(!is_sticky(other), "{other}");
-        }
-    }
 
     #[test]
     fn without_a_driver_init_answers_that_there_is_no_device_and_the_rest_that_it_was_not_called() {

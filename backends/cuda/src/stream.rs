@@ -113,7 +113,7 @@ impl Live {
         }
         let found = self.api.cuStreamQuery(stream);
         let status = Status::of(&found);
-        if crate::gpu::is_sticky(status) {
+        if status.is_sticky() {
             cx.latch(status);
         }
         Ok(FenceStatusReply { status: status.0 })

@@ -85,6 +85,13 @@ impl Status {
         self.0 == 0
     }
 
+    /// Whether the code means that the device is unusable for this process: after a kernel's fault, an assertion, or an
+    /// uncorrectable memory error every later call answers it too, and no fence is written any more. Other codes of the same
+    /// range (a launch that asks for too much, access that is already enabled) end with their own call.
+    pub const fn is_sticky(self) -> bool {
+        matches!(self.0, 214 | 220 | 226 | 700 | 702 | 710 | 714..=719 | 721)
+    }
+
     /// `Ok` for success, otherwise the code as an error.
     #[inline]
     pub const fn ok(self) -> Result<(), Status> {
@@ -137,5 +144,25 @@ mod tests {
         numbers.dedup();
         assert_eq!(numbers.len(), Status::NAMED.len());
         assert!(numbers.is_sorted());
+    }
+
+    #[test]
+    fn failures_that_end_a_process_are_told_from_those_that_do_not() {
+        for sticky in [Status::ILLEGAL_ADDRESS, Status::MISALIGNED_ADDRESS, Status::LAUNCH_FAILED] {
+            assert!(sticky.is_sticky(), "{sticky}");
+        }
+        for other in [
+            Status::INVALID_VALUE,
+            Status::OUT_OF_MEMORY,
+            Status::NOT_READY,
+            Status::LAUNCH_OUT_OF_RESOURCES,
+            Status(704),
+            Status(709),
+            Status(712),
+            Status(720),
+            Status::NOT_SUPPORTED,
+        ] {
+            assert!(!other.is_sticky(), "{other}");
+        }
     }
 }

@@ -86,12 +86,7 @@ pub(crate) fn lost(cause: &ChannelError) -> Status {
 /// The failure that made the device unusable, if one did.
 pub(crate) fn device_failure() -> Option<Status> {
     let (_, status) = live().ok()?.session.first_failure()?;
-    is_sticky(status).then_some(status)
-}
-
-/// Codes after which a device is unusable: faults of kernels and of the device.
-pub(crate) fn is_sticky(status: Status) -> bool {
-    matches!(status.0, 214 | 220 | 226 | 700 | 702 | 703 | 710 | 714..=719 | 721)
+    status.is_sticky().then_some(status)
 }
 
 impl Live {

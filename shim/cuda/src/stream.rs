@@ -230,13 +230,13 @@ pub(crate) fn unready(live: &Live, stream: StreamId, times: &AtomicU32) -> Failu
         return lost;
     }
     if let Some((_, status)) = live.session.first_failure()
-        && session::is_sticky(status)
+        && status.is_sticky()
     {
         return status.into();
     }
     if times.fetch_add(1, Relaxed) % UNREADY_PER_QUESTION == UNREADY_PER_QUESTION - 1
         && let Ok(reply) = live.call(&FenceStatus { stream })
-        && session::is_sticky(Status(reply.status))
+        && Status(reply.status).is_sticky()
     {
         return Status(reply.status).into();
     }

@@ -22,8 +22,6 @@ use std::time::{Duration, Instant};
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Every so many looks the worker is asked about the stream.
 const LOOKS_PER_QUESTION: u32 = 2;
-/// Status codes that make a device unusable: after one of these no fence is written any more.
-const STICKY: std::ops::RangeInclusive<u32> = 700..=799;
 
 /// A point in a stream that can be waited for, any number of times, by any thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -312,7 +310,7 @@ impl Session {
     fn is_over(&self, ticket: FenceTicket, ask: bool) -> Result<bool, SessionError> {
         let failure = self.first_failure();
         match failure {
-            Some((position, status)) if is_sticky(status) || position == ticket.position => {
+            Some((position, status)) if status.is_sticky() || position == ticket.position => {
                 return Err(self.failed_for(position, status));
             }
             _ if !ask => return Ok(false),
@@ -346,7 +344,3 @@ impl Session {
 
 /// How a client waits for the value of a fence word.
 type WaitFence = fn(&Client, u32, u64, Option<Duration>) -> Result<(), ChannelError>;
-
-fn is_sticky(status: Status) -> bool {
-    STICKY.contains(&status.0)
-}

@@ -392,3 +392,41 @@ fn an_answer_finds_a_place_although_the_staging_area_is_held() {
     drop((block, held));
     rig.finish();
 }
+
+/// A kernel that the mock has, for blocks of 32 threads.
+const NARROW: &[u8] = b".version 8.0
+.target sm_90
+.address_size 64
+.visible .entry copy(
+    .param .u64 copy_param_0,
+    .param .u64 copy_param_1,
+    .param .u64 copy_param_2
+)
+.maxntid 32, 1, 1
+{
+    ret;
+}
+\0";
+
+#[test]
+fn a_wait_lasts_until_its_work_is_done_although_a_launch_before_it_asked_for_too_much() {
+    let config = MockConfig { latency_ns: 300_000_000, ..MockConfig::default() };
+    let mut rig = Rig::with(config, false, None);
+    let (module, function, stream) = (ModuleId(1), FunctionId(1), StreamId::DEFAULT);
+    let load = ModuleLoad { context: ContextId::FIRST, module, image: Tail::Inline(NARROW) };
+    rig.caller.call(&load).expect("loaded");
+    let (layout, name) = (ArenaRef::default(), Tail::Inline(b"copy"));
+    rig.caller.call(&FunctionLookup { module, function, layout, name }).expect("found");
+    let params = Tail::Inline(&[0; 24]);
+    let (grid, block) = ([1; 3], [64, 1, 1]);
+    rig.session
+        .post(&LaunchKernel { function, grid, block, shared_bytes: 0, stream, params })
+        .expect("posted");
+    let slow = LibraryCall { library: 1, function: 2, stream, arguments: Tail::Inline(&[1]) };
+    rig.session.post(&slow).expect("posted");
+    let ticket = rig.session.fence(stream).expect("posted");
+    let error = rig.session.wait(ticket).expect_err("the launch is reported");
+    assert_eq!(error.status(), Some(Status::LAUNCH_OUT_OF_RESOURCES), "{error}");
+    assert!(rig.session.is_reached(ticket), "but only once the work behind it is done");
+    rig.finish();
+}

@@ -47,7 +47,7 @@ impl Live {
         let mut result = UpdateResult::default();
         let updated = self.api.cuGraphExecUpdate_v2(exec, graph, &mut result);
         let status = Status::of(&updated);
-        if crate::gpu::is_sticky(status) {
+        if status.is_sticky() {
             return Err(status);
         }
         Ok(GraphExecUpdateReply {
