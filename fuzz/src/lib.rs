@@ -10,6 +10,7 @@ pub mod attach;
 pub mod commands;
 pub mod consume;
 pub mod handshake;
+pub mod images;
 pub mod input;
 pub mod memory;
 pub mod produce;
@@ -20,7 +21,7 @@ pub mod seeds;
 pub type Target = fn(&[u8]);
 
 /// The names of all targets with their functions.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("attach", attach::run),
     ("consume", consume::run),
     ("produce", produce::run),
@@ -28,4 +29,5 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("arena", arena::run),
     ("handshake", handshake::run),
     ("commands", commands::run),
+    ("images", images::run),
 ];

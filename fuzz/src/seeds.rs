@@ -3,6 +3,7 @@
 //! They are committed under `corpus/`; `tests/corpus.rs` says whether these are still the ones made here, and writes them
 //! with `RINGBAR_WRITE_SEEDS=1 cargo test`.
 
+use crate::images;
 use crate::memory::{AnyLines, FreshLines, Plain};
 use ringbar::handshake::{
     Grow, Grown, Hello, Message, Refusal, RefusalCode, SessionToken, Text, Version, Welcome,
@@ -24,6 +25,7 @@ pub fn of(target: &str) -> Vec<Seed> {
         "arena" => arena(),
         "handshake" => handshake(),
         "commands" => commands(),
+        "images" => images(),
         _ => Vec::new(),
     }
 }
@@ -238,9 +240,33 @@ fn handshake() -> Vec<Seed> {
     seeds
 }
 
+/// Real images from nvcc, as they are and in fat binaries of the target's own making.
+fn images() -> Vec<Seed> {
+    let (cubin, fat, ptx) = (images::CUBIN, images::FAT, images::PTX);
+    // Count of entries - 1; of each its kind, capability, packing, length in units of 16 bytes.
+    let entry = |kind: u8, sm: u8, packing: u8, image: &[u8]| {
+        let units = (image.len().div_ceil(16) as u16).to_le_bytes();
+        let mut entry = [&[kind, sm, packing][..], &units, image].concat();
+        entry.resize(5 + image.len().next_multiple_of(16), 0);
+        entry
+    };
+    let small = b".version 8.0\n.target sm_90\n.visible .entry k(.param .u64 a, .param .align 4 .b8 b[12])\n.maxntid 64\n{ ret; }\n.const .align 4 .u32 c[2] = {1, 2};\n";
+    vec![
+        named("cubin", &[&[0], cubin]),
+        named("fat", &[&[0], fat]),
+        named("ptx", &[&[0], ptx]),
+        named("small-ptx", &[&[0], small]),
+        named("two-entries", &[&[1, 1], &entry(1, 90, 0, small), &entry(1, 80, 1, small)]),
+        named("packed-ptx", &[&[1, 0], &entry(1, 90, 1, ptx)]),
+        named("wrong-length", &[&[1, 0], &entry(1, 90, 2, small)]),
+    ]
+}
+
 fn commands() -> Vec<Seed> {
-    let one = samples(1).into_iter().chain(samples(2)).enumerate().map(|(index, sample)| {
-        named(&format!("{}-{}", sample.row.method, index / 29), &[&[0], &sample.bytes])
+    let one = [1, 2].into_iter().flat_map(|seed| {
+        samples(seed).into_iter().map(move |sample| {
+            named(&format!("{}-{seed}", sample.row.method), &[&[0], &sample.bytes])
+        })
     });
     one.chain([("session".into(), session())]).collect()
 }

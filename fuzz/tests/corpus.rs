@@ -1,10 +1,10 @@
 //! The committed seeds are what `ringbar_fuzz::seeds` makes, run without a finding, and reach what they are meant to.
 
 use ringbar_fuzz::{
-    TARGETS, attach, commands, consume, handshake, input::Input, produce, reply, seeds,
+    TARGETS, attach, commands, consume, handshake, images, input::Input, produce, reply, seeds,
 };
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 fn folder(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -24,18 +24,29 @@ fn agree(path: PathBuf, expected: &[u8]) {
     );
 }
 
+/// Files that are no seed any more; they are removed if the environment asks for new seeds.
+fn no_others(folder: &Path, seeds: &[seeds::Seed]) {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    for file in files.filter(|file| !seeds.iter().any(|(name, _)| **name == *file.file_name())) {
+        let write = std::env::var_os("RINGBAR_WRITE_SEEDS").is_some();
+        let removed = write && fs::remove_file(file.path()).is_ok();
+        assert!(removed, "{} is no seed: RINGBAR_WRITE_SEEDS=1 cargo test", file.path().display());
+    }
+}
+
 #[test]
 fn the_committed_seeds_are_those_of_the_encoders() {
     let mut bytes = 0;
     for (target, _) in TARGETS {
         let all = seeds::of(target);
         assert!(all.len() >= 4, "{target}");
+        no_others(&folder("corpus").join(target), &all);
         for (name, seed) in all {
             bytes += seed.len();
             agree(folder("corpus").join(target).join(name), &seed);
         }
     }
-    assert!(bytes < 200 << 10, "{bytes} bytes of seeds");
+    assert!(bytes < 300 << 10, "{bytes} bytes of seeds");
 }
 
 #[test]
@@ -98,6 +109,21 @@ fn seeds_of_reply_are_taken_until_the_lie() {
 fn seeds_of_handshake_are_messages() {
     for (name, seed) in seeds::of("handshake").iter().filter(|(name, _)| !name.ends_with("-body")) {
         assert!(handshake::is_message(&seed[1..], usize::from(seed[0])), "{name}");
+    }
+}
+
+#[test]
+fn seeds_of_images_are_images_with_kernels_or_refused_as_they_should() {
+    let kernels = |name| images::kernels(&seed("images", name));
+    assert_eq!(kernels("cubin"), [0, 4, 0]);
+    assert_eq!(kernels("fat"), [0, 4, 4]);
+    assert_eq!(kernels("ptx"), [0, 4, 4]);
+    assert_eq!(kernels("small-ptx"), [0, 1, 1]);
+    assert_eq!(kernels("two-entries"), [1, 1, 1]);
+    assert_eq!(kernels("packed-ptx"), [0, 4, 4]);
+    assert_eq!(kernels("wrong-length"), [0, 0, 0]);
+    for image in [images::CUBIN, images::FAT, images::PTX] {
+        assert_eq!(images::length(image), Ok(image.len()));
     }
 }
 
