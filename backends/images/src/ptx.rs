@@ -3,6 +3,7 @@
 use crate::ImageError;
 use crate::image::{Image, Kernel, Variable, VariableKind};
 use ringbar_vocabulary::{PARAM_BLOCK_MAX_BYTES, Param};
+use std::iter::Peekable;
 
 /// Initial bytes of all variables together, at most, in bytes of memory a byte of text.
 const INITIAL_RATIO_MAX: usize = 8;
@@ -16,10 +17,10 @@ pub(crate) fn is_ptx(bytes: &[u8]) -> bool {
 pub(crate) fn parse(bytes: &[u8]) -> Result<Image, ImageError> {
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     let text = String::from_utf8_lossy(&bytes[..end]);
-    let tokens = tokens(&text);
-    let mut parser = Parser { tokens: &tokens, at: 0, left: text.len() * INITIAL_RATIO_MAX };
-    let mut image = Image { is_ptx: true, ..Image::default() };
-    image.prints = tokens.contains(&"vprintf");
+    let tokens = Tokens { rest: &text };
+    let prints = tokens.clone().any(|token| token == "vprintf");
+    let mut parser = Parser { tokens: tokens.peekable(), left: text.len() * INITIAL_RATIO_MAX };
+    let mut image = Image { is_ptx: true, prints, ..Image::default() };
     while let Some(token) = parser.next() {
         match token {
             ".target" => image.sm = parser.target().unwrap_or(image.sm),
@@ -35,28 +36,33 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Image, ImageError> {
     Ok(image)
 }
 
-/// Words, numbers and punctuation; comments and white space are left out.
-fn tokens(text: &str) -> Vec<&str> {
-    let mut tokens = Vec::new();
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        if let Some(behind) = rest.strip_prefix("//") {
-            rest = behind.split_once('\n').map_or("", |(_, behind)| behind);
-        } else if let Some(behind) = rest.strip_prefix("/*") {
-            rest = behind.split_once("*/").map_or("", |(_, behind)| behind);
-        } else if is_word(first) {
-            let end = rest.find(|c: char| !is_word(c)).unwrap_or(rest.len());
-            tokens.push(&rest[..end]);
-            rest = &rest[end..];
-        } else {
-            let (symbol, behind) = rest.split_at(first.len_utf8());
-            if !first.is_whitespace() {
-                tokens.push(symbol);
+/// Words, numbers and punctuation, one after the other: all together would take many times the text. Comments and white space
+/// are left out.
+#[derive(Clone)]
+struct Tokens<'t> {
+    rest: &'t str,
+}
+
+impl<'t> Iterator for Tokens<'t> {
+    type Item = &'t str;
+
+    fn next(&mut self) -> Option<&'t str> {
+        loop {
+            let first = self.rest.chars().next()?;
+            if let Some(behind) = self.rest.strip_prefix("//") {
+                self.rest = behind.split_once('\n').map_or("", |(_, behind)| behind);
+            } else if let Some(behind) = self.rest.strip_prefix("/*") {
+                self.rest = behind.split_once("*/").map_or("", |(_, behind)| behind);
+            } else {
+                let word = self.rest.find(|c: char| !is_word(c)).unwrap_or(self.rest.len());
+                let (token, behind) = self.rest.split_at(word.max(first.len_utf8()));
+                self.rest = behind;
+                if !first.is_whitespace() {
+                    return Some(token);
+                }
             }
-            rest = behind;
         }
     }
-    tokens
 }
 
 fn is_word(c: char) -> bool {
@@ -64,8 +70,7 @@ fn is_word(c: char) -> bool {
 }
 
 struct Parser<'t> {
-    tokens: &'t [&'t str],
-    at: usize,
+    tokens: Peekable<Tokens<'t>>,
     /// Initial bytes that may still be made.
     left: usize,
 }
@@ -81,19 +86,11 @@ struct Declaration<'t> {
 
 impl<'t> Parser<'t> {
     fn next(&mut self) -> Option<&'t str> {
-        let token = self.tokens.get(self.at).copied();
-        self.at += 1;
-        token
-    }
-
-    fn peek(&self) -> Option<&'t str> {
-        self.tokens.get(self.at).copied()
+        self.tokens.next()
     }
 
     fn take(&mut self, token: &str) -> bool {
-        let found = self.peek() == Some(token);
-        self.at += usize::from(found);
-        found
+        self.tokens.next_if(|next| *next == token).is_some()
     }
 
     fn skip_to(&mut self, end: &str) {
@@ -226,8 +223,7 @@ impl<'t> Parser<'t> {
             malformed("an initial value", "far larger than the text that gives it")
         })?;
         let mut bytes = Vec::new();
-        while let Some(token) = self.peek().filter(|&token| token != ";") {
-            self.at += 1;
+        while let Some(token) = self.tokens.next_if(|token| *token != ";") {
             match token {
                 "{" | "}" | "," => {}
                 _ => match constant(token) {

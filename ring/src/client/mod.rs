@@ -8,6 +8,7 @@
 mod caller;
 mod health;
 mod staging;
+mod wait;
 
 pub use caller::Caller;
 pub use health::{Health, Limits};
@@ -33,7 +34,7 @@ use core::time::Duration;
 use health::Watchdog;
 use staging::ArenaOwner;
 use std::sync::OnceLock;
-use std::time::Instant;
+use wait::Patience;
 
 /// How a client's leader thread blocks, and how the death of the peer is known.
 pub trait ClientPark: Park + Send + Sync {
@@ -120,26 +121,6 @@ struct Inner {
     failed: OnceLock<ChannelError>,
     full_waits: AtomicU64,
     arena_waits: AtomicU64,
-}
-
-/// How long all waits of one operation may take together. The time counts from the first look that found nothing for a
-/// while, so that an operation that need not wait asks no clock.
-struct Patience {
-    limit: Option<Duration>,
-    end: Option<Instant>,
-}
-
-impl Patience {
-    #[inline(always)]
-    fn of(limit: Option<Duration>) -> Self {
-        Self { limit, end: None }
-    }
-
-    fn is_over(&mut self) -> Option<ChannelError> {
-        let limit = self.limit?;
-        let end = *self.end.get_or_insert_with(|| Instant::now() + limit);
-        (Instant::now() >= end).then_some(ChannelError::Deadline { limit })
-    }
 }
 
 /// The producer and its counters: one lock, held only to write.
@@ -457,14 +438,6 @@ impl Inner {
         self.ring();
     }
 
-    /// Says that this side is through, unless the channel is in another generation, which belongs to somebody else.
-    fn leave(&self, state: State) {
-        if self.channel.host_state().1 == self.generation {
-            self.channel.set_state(line::CLIENT_STATUS, state, self.generation);
-            self.ring();
-        }
-    }
-
     /// A doorbell that cannot be rung costs the worker one re-look, so it is reported and not an error.
     fn ring(&self) {
         if let Err(error) = self.doorbell.ring() {
@@ -521,89 +494,6 @@ impl Inner {
     fn checked(&self, found: Untrusted<u64>) -> Result<u64, ChannelError> {
         let tail = lock(&self.tx).producer.tail();
         found.position(0, tail).map_err(|violation| self.poison(violation))
-    }
-
-    /// Waits for `ready`, or for the end of the channel, or of the caller's patience.
-    #[inline]
-    fn wait<T>(
-        &self,
-        ready: impl FnMut() -> Option<Result<T, ChannelError>>,
-        patience: &mut Patience,
-    ) -> Result<T, ChannelError> {
-        let parks = self.hub.parks();
-        let result = self.hub.wait(ready, || {
-            if let Err(error) = self.check() {
-                return Some(Err(error));
-            }
-            if let Err(error) = self.watchdog.check(&self.channel) {
-                return Some(Err(error));
-            }
-            patience.is_over().map(Err)
-        });
-        if self.hub.parks() != parks {
-            set_client(&self.channel.header, ClientWord::Parks, self.hub.parks());
-        }
-        result
-    }
-
-    /// Errors that any post must see at once: one private load and one of a line that hardly ever changes.
-    #[inline(always)]
-    fn check_fast(&self) -> Result<(), ChannelError> {
-        let running = matches!(self.channel.host_state(), (State::Offered | State::Running, generation) if generation == self.generation);
-        if running && self.failed.get().is_none() { Ok(()) } else { self.check() }
-    }
-
-    /// Whether the channel still works; the first thing found wrong is kept for every later call.
-    #[cold]
-    fn check(&self) -> Result<(), ChannelError> {
-        if let Some(error) = self.failed.get() {
-            return Err(error.clone());
-        }
-        if let Some(error) = self.hub.park().0.ended() {
-            return Err(self.failed.get_or_init(|| error).clone());
-        }
-        let (state, generation) = self.channel.host_state();
-        let found = match state {
-            State::Closed => ChannelError::Closed,
-            State::Poisoned => self.poisoned_by_peer(),
-            _ if self.hub.park().0.peer_gone() => self.peer_died(),
-            State::Offered | State::Running if generation == self.generation => return Ok(()),
-            _ => self.peer_died(),
-        };
-        Err(self.failed.get_or_init(|| found).clone())
-    }
-
-    fn peer_died(&self) -> ChannelError {
-        let counters = Counters::read(&self.channel.header);
-        let sent = lock(&self.tx).commands;
-        ChannelError::PeerDied { in_flight: sent.saturating_sub(counters.commands_executed) }
-    }
-
-    fn poisoned_by_peer(&self) -> ChannelError {
-        let word = self.channel.header.load(line::HOST_STATUS, 2, Ordering::Relaxed);
-        let (code, detail) = (word as u32, (word >> 32) as u32);
-        ChannelError::Poisoned { reason: Violation::name_of(code), code, detail }
-    }
-
-    /// Ends the channel for a violation of the worker's: recorded once, said once.
-    #[cold]
-    fn poison(&self, violation: Violation) -> ChannelError {
-        let code = violation.code();
-        if self.failed.set(violation.clone().into()).is_ok() {
-            tracing::warn!(code, %violation, "the worker broke the protocol: channel poisoned");
-            self.channel.set_error(line::CLIENT_STATUS, code, 0);
-            self.leave(State::Poisoned);
-        }
-        self.failed.get().cloned().unwrap_or_else(|| violation.into())
-    }
-}
-
-impl Drop for Inner {
-    /// The last clone leaves in order; a channel that failed keeps its state.
-    fn drop(&mut self) {
-        if self.failed.get().is_none() {
-            self.leave(State::Closed);
-        }
     }
 }
 
