@@ -1,7 +1,7 @@
 //! `ringbar vm guest-test`, hidden: what the tests of `.ci/vm` run inside a guest. Each prints lines that the test waits
 //! for, and `guest-test NAME: passed` at its end.
 
-use super::guest_hostile;
+use super::{guest_dax, guest_hostile};
 use clap::{Args, ValueEnum};
 use ringbar::client::Health;
 use ringbar::error::ChannelError;
@@ -29,6 +29,8 @@ pub enum GuestTest {
     Unplug,
     /// Takes all channels, and is refused one more.
     Taken,
+    /// Makes a region on a DAX device and attaches to it.
+    Dax,
 }
 
 /// Options of `ringbar vm guest-test`.
@@ -53,6 +55,7 @@ pub fn run(args: &GuestTestArgs) -> ExitCode {
         GuestTest::Hostile => guest_hostile::run(),
         GuestTest::Unplug => unplug(args),
         GuestTest::Taken => taken(),
+        GuestTest::Dax => guest_dax::run().map_err(|error| -> Box<dyn Error> { error }),
     };
     match done {
         Ok(()) => {

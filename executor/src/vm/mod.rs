@@ -22,6 +22,7 @@
 
 pub mod check;
 pub mod command;
+mod guest_dax;
 pub mod guest_figures;
 mod guest_hostile;
 pub mod guest_test;

@@ -35,6 +35,8 @@ pub struct Boot<'t> {
     pub script: &'t str,
     /// Whether there is a virtual IOMMU, and VFIO's modules are loaded.
     pub vfio: bool,
+    /// Whether a part of its memory is a persistent one, and the modules for DAX devices are loaded.
+    pub dax: bool,
     /// Whether the device, `rb0` with the character device `rb`, can be unplugged from its root port `rp0`.
     pub pluggable: bool,
     /// Further arguments of QEMU.
@@ -44,8 +46,18 @@ pub struct Boot<'t> {
 impl<'t> Boot<'t> {
     /// A guest with the device, without VFIO.
     pub fn new(folder: PathBuf, socket: &'t Path, script: &'t str) -> Self {
-        Self { folder, socket, script, vfio: false, pluggable: false, arguments: &[] }
+        Self { folder, socket, script, vfio: false, dax: false, pluggable: false, arguments: &[] }
     }
+}
+
+/// What VM.md says about guests.
+pub const DOCUMENT: &str = include_str!("../../VM.md");
+
+/// The device's arguments as VM.md has them to be pasted, with this socket.
+fn documented(socket: &Path) -> Vec<String> {
+    let block = DOCUMENT.split("qemu-system-x86_64 ... \\\n").nth(1).unwrap();
+    let words = block.split("\n\n").next().unwrap().split_whitespace().filter(|word| *word != "\\");
+    words.map(|word| word.replace("/run/ringbar/vm1.sock", socket.to_str().unwrap())).collect()
 }
 
 /// A guest that runs.
@@ -64,6 +76,9 @@ impl Guest {
         if boot.vfio {
             files.push(("with-vfio", b"yes"));
         }
+        if boot.dax {
+            files.push(("with-dax", b"yes"));
+        }
         archive.extend(cpio(&files));
         File::create(&initrd).unwrap().write_all(&archive).unwrap();
         let mut command = Command::new("qemu-system-x86_64");
@@ -71,18 +86,19 @@ impl Guest {
         if boot.vfio {
             command.args(["-device", "intel-iommu,intremap=on"]);
         }
-        let socket = boot.socket.display();
-        command.args(["-chardev", &format!("socket,id=rb,path={socket}")]);
-        let mut device = "ivshmem-doorbell,id=rb0,vectors=4,chardev=rb".to_owned();
         if boot.pluggable {
+            command.args(["-chardev", &format!("socket,id=rb,path={}", boot.socket.display())]);
             command.args(["-device", "pcie-root-port,id=rp0,chassis=1,pref64-reserve=64M"]);
-            device += ",bus=rp0";
+            command.args(["-device", "ivshmem-doorbell,id=rb0,vectors=4,chardev=rb,bus=rp0"]);
+        } else {
+            command.args(documented(boot.socket));
         }
-        command.args(["-device", &device]);
         command.args(boot.arguments);
         command.arg("-kernel").arg(boot.folder.join("vmlinuz")).arg("-initrd").arg(&initrd);
         let iommu = if boot.vfio { " intel_iommu=on" } else { "" };
-        command.args(["-append", &format!("console=ttyS0 quiet panic=-1 no_timer_check{iommu}")]);
+        let dax = if boot.dax { " memmap=64M!512M" } else { "" };
+        let append = format!("console=ttyS0 quiet panic=-1 no_timer_check{iommu}{dax}");
+        command.args(["-append", &append]);
         let console = folder.path().join("console");
         command.args(["-serial", &format!("file:{}", console.display())]);
         let monitor = folder.path().join("monitor");

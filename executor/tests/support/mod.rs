@@ -20,7 +20,7 @@ use tempfile::TempDir;
 pub const RINGBAR: &str = env!("CARGO_BIN_EXE_ringbar");
 
 /// How long anything may take that has to happen at all.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A `ringbar serve` process.
 pub struct Server {

@@ -91,6 +91,12 @@ pub unsafe fn copy_out_uncached(dst: *mut u8, src: *const u8, len: usize) {
     unsafe { imp::copy_out_uncached(dst, src, len) }
 }
 
+/// Bytes that this thread has copied neither by streaming loads nor stores.
+#[cfg(all(test, target_arch = "x86_64", not(miri), not(ringbar_loom)))]
+pub(super) fn plain_bytes() -> usize {
+    x86_64::PLAIN_BYTES.get()
+}
+
 #[cfg(not(all(target_arch = "x86_64", not(miri))))]
 use words as imp;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
@@ -106,6 +112,12 @@ mod x86_64 {
     /// Below this the streaming forms copy plainly: the store fence would cost more than it saves.
     const STREAMING_BYTES_MIN: usize = 4096;
 
+    #[cfg(test)]
+    std::thread_local! {
+        /// Bytes that [`plain`] has copied in this thread.
+        pub(super) static PLAIN_BYTES: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
+
     pub use plain as copy_in;
     pub use plain as copy_out;
     pub use streaming as copy_in_streaming;
@@ -117,6 +129,8 @@ mod x86_64 {
     /// `src` is readable and `dst` writable for `len` bytes; they do not overlap; nobody in this process races on `dst`.
     #[inline]
     pub unsafe fn plain(dst: *mut u8, src: *const u8, len: usize) {
+        #[cfg(test)]
+        PLAIN_BYTES.set(PLAIN_BYTES.get() + len);
         // SAFETY: touches `len` bytes from `src` and from `dst`, which the caller vouches for; the direction flag is clear, as the
         // ABI demands at any point where assembly begins.
         unsafe {

@@ -169,6 +169,9 @@ impl Arena {
 
     /// As [`write`](Self::write), past the cache: for blocks that this side does not read again soon.
     pub fn write_streaming(&self, address: u64, from: &[u8]) -> Result<(), Violation> {
+        if self.uncached {
+            return self.write(address, from);
+        }
         let block = self.block(address, from.len() as u64)?;
         // SAFETY: as in `write`.
         unsafe { copy::copy_out_streaming(block.start, from.as_ptr(), block.len) };
@@ -206,6 +209,23 @@ mod tests {
         let mut back = [0; 11];
         arena.read(address(0, 4089), &mut back).expect("inside");
         assert_eq!(back, [0, 7, 7, 7, 7, 7, 7, 7, 7, 7, 0]);
+    }
+
+    #[cfg(all(target_arch = "x86_64", not(miri), not(ringbar_loom)))]
+    #[test]
+    fn of_an_uncached_arena_nothing_but_ragged_ends_is_copied_without_streaming() {
+        let arena = arena(1 << 17).over_uncached_memory();
+        let bytes: Vec<u8> = (0..100_003_u32).map(|i| i as u8).collect();
+        let mut back = vec![0; bytes.len()];
+        let before = copy::plain_bytes();
+        arena.write(address(0, 9), &bytes).expect("inside");
+        arena.read(address(0, 9), &mut back).expect("inside");
+        assert_eq!(back, bytes);
+        arena.write_streaming(address(0, 77), &bytes).expect("inside");
+        arena.read_streaming(address(0, 77), &mut back).expect("inside");
+        assert_eq!(back, bytes);
+        let plainly = copy::plain_bytes() - before;
+        assert!(plainly <= 4 * 128, "{plainly} bytes were copied one by one");
     }
 
     #[test]

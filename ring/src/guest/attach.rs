@@ -11,7 +11,7 @@ use crate::directory;
 use crate::layout::PAGE_BYTES;
 use crate::link::{self, Options};
 use crate::os::doorbell::DoorbellKind;
-use crate::os::mapping::Mapping;
+use crate::os::mapping::{Mapping, SubMapping};
 use crate::region::{self, Channel, Expect, Place, RegionError, Span, State};
 use crate::sync::Arc;
 
@@ -149,10 +149,14 @@ impl Pieces {
         let mapping = Arc::new(mapping);
         let bulk = memory::measure(&mapping);
         let part = mapping.subrange(0, id.arena_bytes as usize)?;
-        let arena = if at_address { Arena::at_agreed_address(part) } else { Arena::new(part) };
-        let arena = if bulk.is_cached() { arena } else { arena.over_uncached_memory() };
-        Ok((Arc::new(arena), bulk, at_address))
+        Ok((Arc::new(arena_over(part, at_address, bulk)), bulk, at_address))
     }
+}
+
+/// The arena over memory of that type: what the processor does not cache is copied by streaming loads and stores only.
+fn arena_over(part: SubMapping, at_address: bool, memory: Memory) -> Arena {
+    let arena = if at_address { Arena::at_agreed_address(part) } else { Arena::new(part) };
+    if memory.is_cached() { arena } else { arena.over_uncached_memory() }
 }
 
 /// The arena at the address that both sides agreed on, if that is free here.
@@ -171,5 +175,24 @@ fn map_arena(
             tracing::warn!(%error, "pinned memory will have no device pointers");
             Ok((device.bulk.map(offset, bytes)?, false))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::MemoryType;
+    use super::*;
+    use core::time::Duration;
+
+    #[test]
+    fn bulk_memory_that_was_found_uncached_makes_an_arena_that_is_copied_by_streaming() {
+        let over = |kind| {
+            let part = crate::testing::zeroed(4096).subrange(0, 4096).expect("the whole mapping");
+            let (load, load_ordinary, line) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+            arena_over(part, false, Memory { kind, load, load_ordinary, line })
+        };
+        assert!(over(MemoryType::Cached).is_cached());
+        assert!(!over(MemoryType::WriteCombining).is_cached());
+        assert!(!over(MemoryType::Uncached).is_cached());
     }
 }
