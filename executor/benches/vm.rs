@@ -65,7 +65,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     for round in 1..=arguments.rounds {
         eprintln!("round {round} of {}", arguments.rounds);
         if kvm.is_ok() {
-            bare.push(over_kvm(arguments.calls)?);
+            bare.push(on_a_thread(arguments.calls)?);
         }
         if let Some(folder) = &folder {
             emulated.push(emulated_guest(folder.clone(), arguments.calls)?);
@@ -84,6 +84,12 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// [`over_kvm`] on a thread of its own: what is started later must not be kept to that thread's core.
+fn on_a_thread(calls: u64) -> Result<Round, Box<dyn Error>> {
+    let measuring = std::thread::spawn(move || over_kvm(calls).map_err(|error| error.to_string()));
+    Ok(measuring.join().map_err(|_| "the measuring thread failed")??)
+}
+
 /// The bare monitor: the virtual processor on the first core, worker or mediator on the second.
 fn over_kvm(calls: u64) -> Result<Round, Box<dyn Error>> {
     let server = VmServer::start_with(SIZES, "");
@@ -100,15 +106,13 @@ fn over_kvm(calls: u64) -> Result<Round, Box<dyn Error>> {
     Ok(Round { memory, figures })
 }
 
-/// Puts a process, or this thread, on a core if there are several.
+/// Puts a process (its first thread, which works), or this thread, on a core.
 fn pin(pid: Option<u32>, core: usize) {
-    if std::thread::available_parallelism().is_ok_and(|cores| cores.get() > core) {
-        let pid = pid.and_then(|pid| Pid::from_raw(pid as i32));
-        let mut cores = CpuSet::new();
-        cores.set(core);
-        // A core that may not be used costs precision only.
-        let _ = rustix::thread::sched_setaffinity(pid, &cores);
-    }
+    let pid = pid.and_then(|pid| Pid::from_raw(pid as i32));
+    let mut cores = CpuSet::new();
+    cores.set(core);
+    // A core that may not be used, or does not exist, is left to the scheduler, and costs precision only.
+    let _ = rustix::thread::sched_setaffinity(pid, &cores);
 }
 
 /// A guest under QEMU's emulation, where the scheduler puts everything.
