@@ -198,6 +198,7 @@ api! {
         cuStreamDestroy_v2(stream: Raw);
         cuStreamWaitEvent(stream: Raw, event: Raw, flags: u32);
         cuStreamQuery(stream: Raw);
+        cuStreamSynchronize(stream: Raw);
         cuStreamSetAttribute(stream: Raw, attribute: u32, value: &[u64; 8]);
         cuStreamGetAttribute(stream: Raw, attribute: u32, value: &mut [u64; 8]);
         cuStreamCopyAttributes(dst: Raw, src: Raw);

@@ -60,9 +60,21 @@ pub const BLOCKING: &[Blocking] = &[
         bound: "seconds for a large text; the image has 1 GiB at most",
     },
     Blocking {
-        commands: &["OutputTake", "MemoryDigest"],
-        waits_for: "the context to be idle",
-        bound: "what was posted before; a client asks for output only after it has synchronised",
+        commands: &[
+            "MemcpyHtoD",
+            "MemcpyDtoH",
+            "MemcpyRect",
+            "HostFree",
+            "StreamDestroy",
+            "StreamBeginCapture",
+        ],
+        waits_for: "the stream, where 4,096 other streams have copies of staged memory under way",
+        bound: "what was posted to that stream before",
+    },
+    Blocking {
+        commands: &["MemoryDigest"],
+        waits_for: "the context to be idle; for tests",
+        bound: "what was posted before",
     },
     Blocking {
         commands: &[
@@ -110,8 +122,8 @@ pub fn blocking_markdown() -> String {
          commands of the other threads wait in the ring, and their synchronous calls wait for their answer. The worker never \
          waits for the device on behalf of a caller otherwise: synchronisation is a fence that the device writes and that the \
          client reads by itself, and host functions run in the client while their stream stalls alone. \
-         `ringbar serve --command-timeout TIME` bounds every one of these waits: a worker whose command takes longer is ended, \
-         and its client told.\n\n\
+         By default these waits end with the program's own work and nothing else; under `ringbar serve --command-timeout TIME` a \
+         worker whose command takes longer is ended, and its client told.\n\n\
          | command | class | waits for | bounded by |\n|---|---|---|---|\n",
     );
     for cause in BLOCKING {

@@ -243,8 +243,30 @@ impl Live {
         Ok(ContextPeerAccessReply {})
     }
 
-    /// The driver prints what kernels printed when it synchronises; the client asks after a synchronise of its own, so
-    /// that this one has nothing to wait for.
+    /// Has the driver write out what kernels printed, which it does whenever it synchronises, and waits for nothing: other
+    /// streams than the one that the client synchronised may be busy, or wait for what the client posts next.
+    fn write_out(&self, context: ContextId) -> Result<(), Status> {
+        if self.captures > 0 {
+            // To ask a stream that captures would break its capture.
+            return Ok(());
+        }
+        let own = self.streams.iter().filter(|(_, stream)| stream.context == context);
+        let (mut idle, mut all_idle) = (None, true);
+        for stream in own.map(|(_, stream)| stream.raw).chain([0]) {
+            match self.api.cuStreamQuery(stream) {
+                Ok(()) => idle = idle.or(Some(stream)),
+                Err(Status::NOT_READY) => all_idle = false,
+                Err(other) => return Err(other),
+            }
+        }
+        match idle {
+            Some(_) if all_idle => self.api.cuCtxSynchronize(),
+            Some(stream) => self.api.cuStreamSynchronize(stream),
+            None => Ok(()),
+        }
+    }
+
+    /// What kernels printed, as far as the driver has written it out.
     pub fn output_take(
         &mut self,
         cx: &mut Context<'_>,
@@ -252,8 +274,10 @@ impl Live {
     ) -> Result<OutputTakeReply, Status> {
         cx.check_arena(c.text)?;
         self.enter(c.context)?;
+        if self.output.is_some() {
+            self.write_out(c.context)?;
+        }
         let output = self.output.as_mut().ok_or(Status::NOT_SUPPORTED)?;
-        self.api.cuCtxSynchronize()?;
         let mut text = vec![0; c.text.len.min(1 << 20) as usize];
         let taken = output.take(&mut text).map_err(|error| {
             tracing::warn!(%error, "what kernels printed cannot be read");

@@ -33,8 +33,6 @@ const EVENT_DISABLE_TIMING: u32 = 2;
 const CAPTURE_MODE_RELAXED: u32 = 2;
 /// Holds of a stream after which a mark is put behind them.
 const HOLDS_MAX: usize = 32;
-/// Streams that are asked whether they are idle.
-const IDLE_LOOKS_MAX: usize = 256;
 
 /// An object that belongs to a context.
 #[derive(Clone, Copy)]
@@ -454,7 +452,7 @@ impl Live {
         if self.captures > 0 {
             return Ok(self.watch.as_ref().is_none_or(Watch::is_idle));
         }
-        let streams = self.streams.iter().take(IDLE_LOOKS_MAX).map(|(_, stream)| stream.raw);
+        let streams = self.streams.iter().map(|(_, stream)| stream.raw);
         for stream in std::iter::once(0).chain(streams) {
             match self.api.cuStreamQuery(stream) {
                 Ok(()) => {}

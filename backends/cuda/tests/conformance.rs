@@ -23,7 +23,7 @@ const IMAGE: &[u8] = include_bytes!("kernels.ptx");
 const CHILDREN: usize = 6;
 
 fn subject(library: &std::path::Path) -> Subject {
-    let config = CudaConfig { library: Some(library.into()), captures_output: false };
+    let config = CudaConfig { library: Some(library.into()), captures_output: true };
     let backend = Box::new(CudaGpu::new(&config).expect("a GPU"));
     Subject { backend, image: IMAGE.into() }
 }

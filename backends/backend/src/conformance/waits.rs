@@ -86,6 +86,9 @@ pub(super) fn a_stream_that_is_stuck_holds_up_nobody_else(rig: &mut Rig) {
     for value in 7..10 {
         fill(rig, value, other);
         assert_eq!(rig.download(at, 4, other), value.to_le_bytes());
+        let text = rig.stage(8192, &[0; 64]);
+        let printed = rig.call(OutputTake { text, context: ContextId::FIRST });
+        assert!(printed.is_ok_and(|reply| reply.bytes == 0), "nothing was printed");
         let info = rig.call(MemGetInfo { context: ContextId::FIRST }).expect("an answer");
         assert!(info.free_bytes <= info.total_bytes);
         let event = rig.event();
