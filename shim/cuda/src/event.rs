@@ -9,10 +9,10 @@ use crate::session::{self, Live};
 use crate::stream::{Working, unready, working};
 use crate::types::{CUcontext, CUevent, CUstream};
 use crate::{capturing, output, stream, tls};
-use ringbar::sync::{AtomicU32, Ordering::*};
+use ringbar::sync::{AtomicBool, AtomicU32, Ordering::*};
 use ringbar_session::FenceTicket;
 use ringbar_vocabulary::{
-    EventCreate, EventDestroy, EventElapsed, EventId, EventRecord, NO_FENCE, Status,
+    EventCreate, EventDestroy, EventElapsed, EventId, EventRecord, NO_FENCE, Status, StreamId,
     StreamWaitEvent,
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -38,6 +38,10 @@ pub struct Event {
     flags: u32,
     record: Mutex<Record>,
     unready: AtomicU32,
+    /// Whether nodes of graphs may record it: then only the device knows its latest record, now and for ever.
+    in_graph: AtomicBool,
+    /// A stream that has nothing to do but to wait for it, once somebody asked for an event that graphs record.
+    follower: Mutex<Option<StreamId>>,
 }
 
 /// What the event's latest record is.
@@ -80,8 +84,50 @@ impl Event {
         }
     }
 
+    /// Nodes of graphs record it from now on.
+    pub fn goes_into_graph(&self) {
+        self.in_graph.store(true, Release);
+    }
+
+    /// For an event that graphs record: a stream whose work is done when the event's latest record is complete.
+    fn followed(&self, live: &Live) -> Outcome<Option<StreamId>> {
+        if !self.in_graph.load(Acquire) {
+            return Ok(None);
+        }
+        let mut follower = self.follower.lock().unwrap_or_else(PoisonError::into_inner);
+        let stream = match *follower {
+            Some(stream) => stream,
+            None => live.session.create_stream_in(self.context.id, stream::NON_BLOCKING, 0)?,
+        };
+        *follower = Some(stream);
+        live.post(&StreamWaitEvent { stream, event: self.id, flags: 0 })?;
+        Ok(Some(stream))
+    }
+
+    /// Whether the latest record of an event that graphs record is complete: NOT_READY if not.
+    #[cold]
+    fn query_followed(&self, live: &Live) -> Outcome {
+        if let Record::Captured(capture) = *self.latest() {
+            return Err(capturing::refuse_event(capture));
+        }
+        capturing::unsafe_call()?;
+        match self.followed(live)? {
+            Some(follower) if !live.session.query(follower)? => {
+                Err(unready(live, follower, &self.unready))
+            }
+            _ => managed::after_work(self.context),
+        }
+    }
+
+    fn take_follower(&self) -> Option<StreamId> {
+        self.follower.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Whether its latest record is known to be complete.
     pub fn is_complete(&self, live: &Live) -> bool {
+        if self.in_graph.load(Acquire) {
+            return false;
+        }
         match *self.latest() {
             Record::None => true,
             Record::Posted(ticket) => live.session.is_reached(ticket),
@@ -103,7 +149,11 @@ impl Event {
         if capturing::is_capturing(stream)? {
             let (event, stream, index) = (self.id, stream.id, NO_FENCE);
             live.post(&EventRecord { event, stream, flags, index, value: 0 })?;
-            *latest = Record::Captured(capturing::id_of(stream)?);
+            if flags & RECORD_EXTERNAL != 0 {
+                self.goes_into_graph();
+            } else {
+                *latest = Record::Captured(capturing::id_of(stream)?);
+            }
         } else {
             *latest = Record::Posted(live.session.record_event(self.id, stream.id, flags)?);
         }
@@ -111,12 +161,15 @@ impl Event {
     }
 
     /// The point that its latest record is; `None` if there is nothing to wait for.
-    fn ticket(&self) -> Outcome<Option<FenceTicket>> {
+    fn ticket(&self, live: &Live) -> Outcome<Option<FenceTicket>> {
         let latest = *self.latest();
         if let Record::Captured(capture) = latest {
             return Err(capturing::refuse_event(capture));
         }
         capturing::unsafe_call()?;
+        if let Some(follower) = self.followed(live)? {
+            return Ok(Some(live.session.fence(follower)?));
+        }
         match latest {
             Record::Posted(ticket) => Ok(Some(ticket)),
             _ => Ok(None),
@@ -127,8 +180,10 @@ impl Event {
 /// A context is destroyed with everything in it.
 pub fn forget_context(context: &Context) {
     for (handle, event) in EVENTS.alive() {
-        if std::ptr::eq(event.context, context) {
-            EVENTS.remove(handle);
+        if std::ptr::eq(event.context, context) && EVENTS.remove(handle).is_some() {
+            if let (Some(follower), Ok(live)) = (event.take_follower(), session::live()) {
+                live.session.forget_stream(follower);
+            }
         }
     }
 }
@@ -136,7 +191,11 @@ pub fn forget_context(context: &Context) {
 fn destroy(event: CUevent) -> Outcome {
     let event = EVENTS.remove(event).ok_or(Failure(Status::INVALID_HANDLE))?;
     if event.context.usable().is_ok() {
-        session::live()?.post(&EventDestroy { event: event.id })?;
+        let live = session::live()?;
+        if let Some(follower) = event.take_follower() {
+            live.session.destroy_stream(follower)?;
+        }
+        live.post(&EventDestroy { event: event.id })?;
     }
     Ok(())
 }
@@ -144,7 +203,8 @@ fn destroy(event: CUevent) -> Outcome {
 fn elapsed(place: Out<f32>, start: CUevent, end: CUevent) -> Outcome {
     let (start, end) = (get(start)?, get(end)?);
     let untimed = (start.flags | end.flags) & DISABLE_TIMING != 0;
-    let unrecorded = |event: &Event| matches!(*event.latest(), Record::None);
+    let unrecorded =
+        |event: &Event| matches!(*event.latest(), Record::None) && !event.in_graph.load(Acquire);
     if place.is_null() || untimed || unrecorded(start) || unrecorded(end) {
         return Err(Status::INVALID_HANDLE.into());
     }
@@ -153,7 +213,10 @@ fn elapsed(place: Out<f32>, start: CUevent, end: CUevent) -> Outcome {
         if let Record::Captured(capture) = *event.latest() {
             return Err(capturing::refuse_event(capture));
         }
-        if matches!(*event.latest(), Record::Posted(ticket) if !live.session.is_reached(ticket)) {
+        // Of an event that graphs record the driver knows more.
+        let unfinished =
+            matches!(*event.latest(), Record::Posted(ticket) if !live.session.is_reached(ticket));
+        if unfinished && !event.in_graph.load(Acquire) {
             return Err(Status::NOT_READY.into());
         }
     }
@@ -175,8 +238,16 @@ entry! {
         let live = session::live()?;
         let id = live.session.event_id()?;
         live.post(&EventCreate { context: context.id, event: id, flags })?;
-        let (record, unready) = (Mutex::new(Record::None), AtomicU32::new(0));
-        let (handle, _) = EVENTS.insert(|_| Event { id, context, flags, record, unready })?;
+        let made = Event {
+            id,
+            context,
+            flags,
+            record: Mutex::new(Record::None),
+            unready: AtomicU32::new(0),
+            in_graph: AtomicBool::new(false),
+            follower: Mutex::new(None),
+        };
+        let (handle, _) = EVENTS.insert(|_| made)?;
         event.set(handle)
     }
 
@@ -194,7 +265,10 @@ entry! {
     local fn cuEventQuery(event: CUevent) {
         let event = get(event)?;
         let live = session::live()?;
-        let Some(ticket) = event.ticket()? else { return Ok(()) };
+        if event.in_graph.load(Acquire) {
+            return event.query_followed(live);
+        }
+        let Some(ticket) = event.ticket(live)? else { return Ok(()) };
         if live.session.is_reached(ticket) {
             return managed::after_work(event.context);
         }
@@ -205,7 +279,7 @@ entry! {
     sync fn cuEventSynchronize(event: CUevent) {
         let event = get(event)?;
         let live = session::live()?;
-        let Some(ticket) = event.ticket()? else { return Ok(()) };
+        let Some(ticket) = event.ticket(live)? else { return Ok(()) };
         match event.flags & BLOCKING_SYNC != 0 || event.context.waits_asleep() {
             true => live.session.wait_asleep(ticket)?,
             false => live.session.wait(ticket)?,

@@ -17,7 +17,7 @@ use ringbar_vocabulary::{
 use std::cell::RefCell;
 
 /// `CU_STREAM_NON_BLOCKING`.
-const NON_BLOCKING: u32 = 1;
+pub(crate) const NON_BLOCKING: u32 = 1;
 /// `CU_STREAM_LEGACY`.
 const LEGACY: usize = 1;
 /// `CU_STREAM_PER_THREAD`.

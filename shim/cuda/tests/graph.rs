@@ -4,8 +4,13 @@ mod common;
 
 use ringbar_shim_cuda::arg::{In, Out, Text};
 use ringbar_shim_cuda::context::{cuCtxSetCurrent, cuDevicePrimaryCtxRetain};
+use ringbar_shim_cuda::event::{
+    cuEventCreate, cuEventDestroy_v2, cuEventQuery, cuEventSynchronize,
+};
 use ringbar_shim_cuda::function::cuLaunchKernel;
-use ringbar_shim_cuda::graph::add::{cuGraphAddKernelNode_v2, cuGraphAddMemsetNode};
+use ringbar_shim_cuda::graph::add::{
+    cuGraphAddEventRecordNode, cuGraphAddKernelNode_v2, cuGraphAddMemsetNode,
+};
 use ringbar_shim_cuda::graph::capture::{
     cuStreamBeginCapture_v2, cuStreamEndCapture, cuStreamGetCaptureInfo_v2, cuStreamIsCapturing,
 };
@@ -21,10 +26,14 @@ use ringbar_shim_cuda::graph::params::{
     CUDA_KERNEL_NODE_PARAMS_v1, CUDA_KERNEL_NODE_PARAMS_v2, CUDA_MEMSET_NODE_PARAMS_v1,
 };
 use ringbar_shim_cuda::handles::{Handle, Kind};
+use ringbar_shim_cuda::memop::{cuStreamWaitValue32_v2, cuStreamWriteValue32_v2};
 use ringbar_shim_cuda::memory::alloc::cuMemAlloc_v2;
 use ringbar_shim_cuda::memory::copy::cuMemcpyDtoH_v2;
+use ringbar_shim_cuda::memory::memset::cuMemsetD8Async;
 use ringbar_shim_cuda::module::{cuModuleGetFunction, cuModuleLoadData};
-use ringbar_shim_cuda::stream::{cuStreamCreate, cuStreamSynchronize};
+use ringbar_shim_cuda::stream::{
+    cuStreamCreate, cuStreamQuery, cuStreamSynchronize, cuStreamWaitEvent,
+};
 use std::ffi::{CStr, c_void};
 
 const PTX: &CStr = c".version 8.0
@@ -40,6 +49,10 @@ const PTX: &CStr = c".version 8.0
 }
 ";
 const NULL: Handle = Handle::NULL;
+/// Forbids nothing to the threads of other tests.
+const THREAD_LOCAL: u32 = 1;
+/// `CUDA_ERROR_NOT_READY`.
+const NOT_READY: u32 = 600;
 
 /// Runs a C function that must succeed.
 macro_rules! c {
@@ -116,7 +129,7 @@ fn what_was_captured_runs_when_its_graph_is_launched_and_not_before() {
     let (mut graph, mut status) = (NULL, 0);
     rig.launch(1);
     assert_eq!(rig.words(), [1; WORDS]);
-    c!(cuStreamBeginCapture_v2(rig.stream, 0));
+    c!(cuStreamBeginCapture_v2(rig.stream, THREAD_LOCAL));
     rig.launch(2);
     c!(cuStreamIsCapturing(rig.stream, Out::to(&mut status)));
     assert_eq!(status, 1);
@@ -214,4 +227,35 @@ fn an_executable_graph_takes_new_parameters_and_its_graph_keeps_the_old() {
     let value = unsafe { second.read() }.cast::<u32>();
     // SAFETY: the second parameter is a 32-bit value.
     assert_eq!(unsafe { value.read() }, old);
+}
+
+#[test]
+fn an_event_that_a_graph_records_is_complete_when_the_graph_has_got_there() {
+    let rig = Rig::new();
+    let (mut other, mut event, mut graph, mut node, mut exec, mut gate) =
+        (NULL, NULL, NULL, NULL, NULL, 0);
+    c!(cuStreamCreate(Out::to(&mut other), 1));
+    c!(cuMemAlloc_v2(Out::to(&mut gate), 8));
+    c!(cuMemsetD8Async(gate, 0, 8, other));
+    c!(cuStreamSynchronize(other));
+    c!(cuEventCreate(Out::to(&mut event), 2));
+    c!(cuGraphCreate(Out::to(&mut graph), 0));
+    c!(cuGraphAddEventRecordNode(Out::to(&mut node), graph, In::null(), 0, event));
+    c!(cuGraphInstantiateWithFlags(Out::to(&mut exec), graph, 0));
+    c!(cuEventQuery(event));
+    c!(cuStreamWaitValue32_v2(rig.stream, gate, 1, 0));
+    rig.launch(6);
+    c!(cuGraphLaunch(exec, rig.stream));
+    // SAFETY: numbers alone.
+    assert_eq!(unsafe { cuEventQuery(event) }, NOT_READY);
+    let mut third = NULL;
+    c!(cuStreamCreate(Out::to(&mut third), 1));
+    c!(cuStreamWaitEvent(third, event, 0));
+    // SAFETY: numbers alone.
+    assert_eq!(unsafe { cuStreamQuery(third) }, NOT_READY, "it waits for the graph");
+    c!(cuStreamWriteValue32_v2(other, gate, 1, 0));
+    c!(cuEventSynchronize(event));
+    assert_eq!(rig.words(), [6; WORDS]);
+    c!(cuStreamSynchronize(third));
+    c!(cuEventDestroy_v2(event));
 }

@@ -7,9 +7,6 @@ use crate::module;
 use crate::pointer::{In, Out};
 use crate::types::{FunctionAttributes, LaunchConfig};
 
-/// `CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK`: every function has it.
-const THREADS: u32 = 0;
-
 /// The driver, and its function of the thread's context for what a program launches.
 fn function(symbol: usize) -> Outcome<(&'static Driver, usize)> {
     let driver = driver::bind()?;
@@ -18,12 +15,7 @@ fn function(symbol: usize) -> Outcome<(&'static Driver, usize)> {
     match driver.cuKernelGetFunction(Out::to(&mut function), kernel) {
         Ok(()) => Ok((driver, function)),
         // The program may have a function of a module already.
-        Err(Error::INVALID_HANDLE) if module::function(symbol).is_none() => {
-            let mut threads = 0;
-            let known = driver.cuFuncGetAttribute(Out::to(&mut threads), THREADS, kernel);
-            known.map_err(|e| e.becomes(Error::INVALID_HANDLE, Error::INVALID_DEVICE_FUNCTION))?;
-            Ok((driver, kernel))
-        }
+        Err(Error::INVALID_HANDLE) if module::function(symbol).is_none() => Ok((driver, kernel)),
         Err(error) => Err(error),
     }
 }

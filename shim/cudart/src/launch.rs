@@ -28,7 +28,6 @@ fn shared_bytes(bytes: usize) -> u32 {
 fn with_context(call: impl Fn(&driver::Driver) -> Outcome) -> Outcome {
     match call(driver::bound()?) {
         Err(Error::INVALID_CONTEXT) => call(driver::bind()?),
-        Err(Error::INVALID_HANDLE) => Err(Error::INVALID_DEVICE_FUNCTION),
         outcome => outcome,
     }
 }

@@ -304,19 +304,20 @@ static void enabled_nodes(void) {
     memset(&value, 0, sizeof value);
     CALL(cuGraphKernelNodeGetAttribute, kernel, CU_LAUNCH_ATTRIBUTE_COOPERATIVE, &value);
     SHOW("%d", value.cooperative);
-    value.cooperative = 1;
-    CALL(cuGraphKernelNodeSetAttribute, kernel, CU_LAUNCH_ATTRIBUTE_COOPERATIVE, &value);
-    value.cooperative = 7;
-    CALL(cuGraphKernelNodeGetAttribute, kernel, CU_LAUNCH_ATTRIBUTE_COOPERATIVE, &value);
-    SHOW("%d", value.cooperative);
+    CALL(cuGraphKernelNodeGetAttribute, kernel, CU_LAUNCH_ATTRIBUTE_PRIORITY, &value);
+    SHOW("%d", value.priority);
+    value.priority = -1;
+    CALL(cuGraphKernelNodeSetAttribute, kernel, CU_LAUNCH_ATTRIBUTE_PRIORITY, &value);
+    value.priority = 7;
+    CALL(cuGraphKernelNodeGetAttribute, kernel, CU_LAUNCH_ATTRIBUTE_PRIORITY, &value);
+    SHOW("%d", value.priority);
     CALL(cuGraphKernelNodeCopyAttributes, second, kernel);
-    value.cooperative = 7;
-    CALL(cuGraphKernelNodeGetAttribute, second, CU_LAUNCH_ATTRIBUTE_COOPERATIVE, &value);
-    SHOW("%d", value.cooperative);
-    CALL(cuGraphKernelNodeGetAttribute, fill, CU_LAUNCH_ATTRIBUTE_COOPERATIVE, &value);
+    value.priority = 7;
+    CALL(cuGraphKernelNodeGetAttribute, second, CU_LAUNCH_ATTRIBUTE_PRIORITY, &value);
+    SHOW("%d", value.priority);
+    CALL(cuGraphKernelNodeGetAttribute, fill, CU_LAUNCH_ATTRIBUTE_PRIORITY, &value);
     CALL(cuGraphKernelNodeGetAttribute, kernel, (CUlaunchAttributeID)99, &value);
     CALL(cuGraphKernelNodeSetAttribute, kernel, (CUlaunchAttributeID)99, &value);
-    CALL(cuGraphKernelNodeGetAttribute, kernel, CU_LAUNCH_ATTRIBUTE_COOPERATIVE, NULL);
     CALL(cuGraphKernelNodeCopyAttributes, second, fill);
     CALL(cuGraphInstantiate, &exec, graph, 0);
     CALL(cuGraphNodeGetEnabled, exec, kernel, &enabled);
@@ -340,6 +341,53 @@ static void enabled_nodes(void) {
     CALL(cuGraphNodeGetEnabled, exec, kernel, NULL);
     CALL(cuGraphNodeGetEnabled, NULL, kernel, &enabled);
     CALL(cuGraphNodeSetEnabled, exec, NULL, 1);
+    CALL(cuGraphExecDestroy, exec);
+    CALL(cuGraphDestroy, graph);
+}
+
+// Events that graphs record: asked for and waited for before the graph is done, and after.
+static void graph_events(void) {
+    CUgraph graph = NULL;
+    CUgraphExec exec = NULL;
+    CUgraphNode fill = NULL, record = NULL;
+    CUDA_MEMSET_NODE_PARAMS params = {0};
+    CUstream other = NULL, third = NULL;
+    CUevent event = NULL, timed = NULL;
+    float took = -1;
+    prepare();
+    CALL(cuStreamCreate, &other, CU_STREAM_NON_BLOCKING);
+    CALL(cuStreamCreate, &third, CU_STREAM_NON_BLOCKING);
+    CALL(cuEventCreate, &event, CU_EVENT_DEFAULT);
+    CALL(cuEventCreate, &timed, CU_EVENT_DEFAULT);
+    CALL(cuGraphCreate, &graph, 0);
+    params.dst = block + 64;
+    params.value = 7;
+    params.elementSize = 4;
+    params.width = 4;
+    params.height = 1;
+    CALL(cuGraphAddMemsetNode, &fill, graph, NULL, 0, &params, context);
+    CALL(cuGraphAddEventRecordNode, &record, graph, &fill, 1, event);
+    CALL(cuEventQuery, event);
+    CALL(cuGraphInstantiate, &exec, graph, 0);
+    CALL(cuEventQuery, event);
+    CALL(cuStreamWaitValue32, stream, block, 1, CU_STREAM_WAIT_VALUE_GEQ);
+    CALL(cuEventRecord, timed, stream);
+    CALL(cuGraphLaunch, exec, stream);
+    CALL(cuEventQuery, event);
+    CALL(cuStreamWaitEvent, third, event, 0);
+    CALL(cuMemcpyDtoDAsync, block + 128, block + 64, 16, third);
+    CALL(cuStreamQuery, third);
+    CALL(cuStreamWriteValue32, other, block, 1, 0);
+    CALL(cuEventSynchronize, event);
+    CALL(cuEventQuery, event);
+    CALL(cuStreamSynchronize, third);
+    SHOW("%d %d", value_at(16), value_at(32));
+    CALL(cuEventElapsedTime, &took, timed, event);
+    SHOW("%d", took >= 0);
+    CALL(cuEventRecord, event, stream);
+    CALL(cuEventSynchronize, event);
+    CALL(cuEventQuery, event);
+    CALL(cuEventDestroy, event);
     CALL(cuGraphExecDestroy, exec);
     CALL(cuGraphDestroy, graph);
 }
@@ -517,7 +565,7 @@ static void several(void) {
 int main(int count, char **arguments) {
     static const struct section sections[] = {
         {"generic_nodes", generic_nodes}, {"captured_nodes", captured_nodes}, {"changed_nodes", changed_nodes},
-        {"enabled_nodes", enabled_nodes}, {"user_objects", user_objects}, {"managed", managed},
+        {"enabled_nodes", enabled_nodes}, {"graph_events", graph_events}, {"user_objects", user_objects}, {"managed", managed},
         {"capture_dependencies", capture_dependencies}, {"several", several},
     };
     return run_sections(sections, sizeof sections / sizeof *sections, count, arguments);

@@ -104,12 +104,12 @@ static void enabled_nodes(void) {
     CALL(cudaGraphAddKernelNode, &kernel, graph, NULL, 0, &launch);
     CALL(cudaGraphAddKernelNode, &second, graph, &kernel, 1, &launch);
     memset(&value, 0, sizeof value);
-    value.cooperative = 1;
-    CALL(cudaGraphKernelNodeSetAttribute, kernel, cudaLaunchAttributeCooperative, &value);
+    value.priority = -1;
+    CALL(cudaGraphKernelNodeSetAttribute, kernel, cudaLaunchAttributePriority, &value);
     CALL(cudaGraphKernelNodeCopyAttributes, second, kernel);
-    value.cooperative = 7;
-    CALL(cudaGraphKernelNodeGetAttribute, second, cudaLaunchAttributeCooperative, &value);
-    SHOW("%d", value.cooperative);
+    value.priority = 7;
+    CALL(cudaGraphKernelNodeGetAttribute, second, cudaLaunchAttributePriority, &value);
+    SHOW("%d", value.priority);
     CALL(cudaGraphInstantiate, &exec, graph, 0);
     CALL(cudaGraphNodeSetEnabled, exec, kernel, 0);
     CALL(cudaGraphNodeGetEnabled, exec, kernel, &enabled);

@@ -50,8 +50,6 @@ static void symbols() {
     CALL(cudaGetSymbolSize, &bytes, counters_symbol);
     SHOW("%zu", bytes);
     CALL(cudaGetSymbolSize, &bytes, (const void *)put);
-    CALL(cudaGetSymbolAddress, nullptr, counters_symbol);
-    CALL(cudaGetSymbolSize, nullptr, counters_symbol);
     CALL0(cudaGetLastError);
 }
 

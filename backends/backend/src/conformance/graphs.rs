@@ -439,7 +439,8 @@ pub(super) fn a_disabled_node_is_passed_over(rig: &mut Rig) {
 }
 
 pub(super) fn attributes_of_a_kernel_node_are_read_set_and_copied(rig: &mut Rig) {
-    const COOPERATIVE: u32 = 2;
+    const PRIORITY: u32 = 8;
+    let higher = u64::from((-1_i32) as u32);
     rig.init();
     let at = rig.alloc(64);
     let kernel = rig.kernel("fill_u32");
@@ -449,12 +450,13 @@ pub(super) fn attributes_of_a_kernel_node_are_read_set_and_copied(rig: &mut Rig)
     let arguments: [&[u8]; 3] = [&to, &value, &count];
     let [one, two] = [0; 2].map(|_| add_kernel(rig, graph, &kernel, &arguments, &[]));
     let none = [0; 4];
-    let ask = |node| GraphKernelAttribute { node, attribute: COOPERATIVE, set: 0, value: none };
-    assert_eq!(rig.call(ask(one)).expect("an attribute").value[0] as u32, 0);
-    rig.call(GraphKernelAttribute { set: 1, value: [1, 0, 0, 0], ..ask(one) }).expect("it is set");
-    assert_eq!(rig.call(ask(one)).expect("an attribute").value[0] as u32, 1);
-    assert_eq!(rig.call(ask(two)).expect("an attribute").value[0] as u32, 0);
+    let ask = |node| GraphKernelAttribute { node, attribute: PRIORITY, set: 0, value: none };
+    assert_eq!(rig.call(ask(one)).expect("an attribute").value[0] as i32, 0);
+    rig.call(GraphKernelAttribute { set: 1, value: [higher, 0, 0, 0], ..ask(one) })
+        .expect("it is set");
+    assert_eq!(rig.call(ask(one)).expect("an attribute").value[0] as i32, -1);
+    assert_eq!(rig.call(ask(two)).expect("an attribute").value[0] as i32, 0);
     rig.call(GraphKernelCopyAttributes { dst: two, src: one }).expect("they are copied");
-    assert_eq!(rig.call(ask(two)).expect("an attribute").value[0] as u32, 1);
+    assert_eq!(rig.call(ask(two)).expect("an attribute").value[0] as i32, -1);
     assert!(rig.call(GraphKernelAttribute { attribute: 999, ..ask(one) }).is_err());
 }

@@ -3,7 +3,7 @@
 use crate::api::Raw;
 use crate::copy::{BoxCopy, Placed};
 use crate::host_function::run_kept;
-use crate::launch::{Extra, PARAM_BUFFER_POINTER, PARAM_BUFFER_SIZE, check_params};
+use crate::launch::{PARAM_BUFFER_POINTER, PARAM_BUFFER_SIZE, check_params};
 use crate::live::Live;
 use cudarc::driver::sys::{
     CUDA_HOST_NODE_PARAMS, CUDA_KERNEL_NODE_PARAMS_v2, CUDA_MEMCPY3D, CUDA_MEMSET_NODE_PARAMS,
@@ -17,13 +17,27 @@ const EXTRA_PAIRS_MAX: usize = 4;
 /// The most bytes of a kernel node's tail.
 const BODY_MAX_BYTES: usize = (16 << 20) + PARAM_BLOCK_MAX_BYTES;
 
-/// What a kernel node launches; the parameter block comes as `extra`.
+/// A pointer to each parameter of a block: a node that was given a whole block takes no attributes.
+fn pointers(params: &[u8], layout: &[Param]) -> Result<Vec<*mut c_void>, Status> {
+    let place = |param: &Param| {
+        let bytes = params.get(usize::from(param.offset)..param.end());
+        bytes.map(|bytes| bytes.as_ptr().cast_mut().cast()).ok_or(Status::INVALID_VALUE)
+    };
+    layout.iter().map(place).collect()
+}
+
+/// The list as the driver takes it: null where there are no parameters.
+fn list_of(values: &mut [*mut c_void]) -> *mut *mut c_void {
+    if values.is_empty() { std::ptr::null_mut() } else { values.as_mut_ptr() }
+}
+
+/// What a kernel node launches, with a pointer to each parameter.
 fn kernel_node(
     function: Raw,
     grid: [u32; 3],
     block: [u32; 3],
     shared: u32,
-    extra: *mut *mut c_void,
+    values: *mut *mut c_void,
 ) -> CUDA_KERNEL_NODE_PARAMS_v2 {
     CUDA_KERNEL_NODE_PARAMS_v2 {
         func: std::ptr::with_exposed_provenance_mut(function),
@@ -34,8 +48,8 @@ fn kernel_node(
         blockDimY: block[1],
         blockDimZ: block[2],
         sharedMemBytes: shared,
-        kernelParams: std::ptr::null_mut(),
-        extra,
+        kernelParams: values,
+        extra: std::ptr::null_mut(),
         kern: std::ptr::null_mut(),
         ctx: std::ptr::null_mut(),
     }
@@ -84,9 +98,10 @@ impl Live {
         let (after, params) = body.split_at_checked(bytes).ok_or(Status::INVALID_VALUE)?;
         let params = check_params(params, param_bytes)?;
         let after = self.graphs.parse_nodes(after)?;
+        let mut values = pointers(params, &self.layout_of(function)?)?;
         let node = self.add_node(c.graph, &after, |live, node, graph, after, count| {
-            let mut extra = Extra::new(params);
-            let node_params = kernel_node(function, c.grid, c.block, c.shared_bytes, extra.list());
+            let values = list_of(&mut values);
+            let node_params = kernel_node(function, c.grid, c.block, c.shared_bytes, values);
             // SAFETY: all of this frame; the driver copies the parameter block.
             unsafe { live.api.cuGraphAddKernelNode_v2(node, graph, after, count, &node_params) }
         })?;
@@ -242,8 +257,9 @@ impl Live {
         let mut scratch = Vec::new();
         let params = cx.tail(c.params, &mut scratch, PARAM_BLOCK_MAX_BYTES)?;
         let params = check_params(params, self.functions.get(c.function.0)?.param_bytes)?;
-        let mut extra = Extra::new(params);
-        let params = kernel_node(function, c.grid, c.block, c.shared_bytes, extra.list());
+        let mut values = pointers(params, &self.layout_of(function)?)?;
+        let values = list_of(&mut values);
+        let params = kernel_node(function, c.grid, c.block, c.shared_bytes, values);
         if c.exec.0 == 0 {
             // SAFETY: all of this frame; the driver copies the parameter block.
             unsafe { self.api.cuGraphKernelNodeSetParams_v2(node, &params) }?;
@@ -344,6 +360,7 @@ fn read_extra(list: *mut *mut c_void, bytes: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::launch::Extra;
 
     #[test]
     fn parameters_are_gathered_by_their_layout() {
@@ -362,9 +379,21 @@ mod tests {
     fn a_block_that_was_given_whole_is_read_whole() {
         let block = [1_u8, 2, 3, 4, 5, 6, 7, 8];
         let mut extra = Extra::new(&block);
-        let node = kernel_node(1, [1; 3], [1; 3], 0, extra.list());
+        let mut node = kernel_node(1, [1; 3], [1; 3], 0, std::ptr::null_mut());
+        node.extra = extra.list();
         let layout = [Param { offset: 0, size: 4 }, Param { offset: 4, size: 4 }];
         assert_eq!(read_params(&node, &layout), block);
         assert_eq!(read_params(&node, &layout[..1]), block[..4]);
+    }
+
+    #[test]
+    fn each_parameter_is_pointed_to_where_the_layout_has_it() {
+        let block = [1_u8, 2, 3, 4, 0, 0, 0, 0, 9, 8, 7, 6, 5, 4, 3, 2];
+        let layout = [Param { offset: 0, size: 4 }, Param { offset: 8, size: 8 }];
+        let mut values = pointers(&block, &layout).unwrap();
+        let node = kernel_node(1, [1; 3], [1; 3], 0, list_of(&mut values));
+        assert_eq!(read_params(&node, &layout), block);
+        assert_eq!(pointers(&block[..12], &layout).err(), Some(Status::INVALID_VALUE));
+        assert!(list_of(&mut []).is_null());
     }
 }

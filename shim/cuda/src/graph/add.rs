@@ -88,9 +88,14 @@ impl Spot {
     }
 
     pub(super) fn event(&self, handle: CUevent, wait: u32) -> Outcome<NodeId> {
-        let event = event::resolve(handle)?;
-        let add = GraphAddEvent { graph: self.graph.id(), event, wait, nodes: self.tail() };
-        Ok(live()?.call(&add)?.node)
+        let known = event::get(handle)?;
+        let (event, nodes) = (known.id, self.tail());
+        let node =
+            live()?.call(&GraphAddEvent { graph: self.graph.id(), event, wait, nodes })?.node;
+        if wait == 0 {
+            known.goes_into_graph();
+        }
+        Ok(node)
     }
 
     pub(super) fn child(&self, child: CUgraph) -> Outcome<NodeId> {

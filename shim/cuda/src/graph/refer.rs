@@ -62,8 +62,11 @@ fn event_of(node: CUgraphNode, kind: u32) -> Outcome<CUevent> {
 }
 
 pub(super) fn set_event(node: NodeId, exec: Option<&Exec>, event: CUevent, wait: u32) -> Outcome {
-    let event = EVENTS.get(event).ok_or(Failure(Status::INVALID_VALUE))?.id;
-    live()?.call(&GraphSetEvent { node, exec: number(exec), event, wait })?;
+    let known = EVENTS.get(event).ok_or(Failure(Status::INVALID_VALUE))?;
+    live()?.call(&GraphSetEvent { node, exec: number(exec), event: known.id, wait })?;
+    if wait == 0 {
+        known.goes_into_graph();
+    }
     Ok(())
 }
 

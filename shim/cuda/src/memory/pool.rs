@@ -300,6 +300,9 @@ stream_entry! {
         if at == 0 {
             return Ok(());
         }
+        if !capturing::is_capturing(&stream)? {
+            capturing::unsafe_call()?;
+        }
         let live = session::live()?;
         let of_pool = |entry: &Entry| matches!(entry.what, What::Pool(_));
         super::write().remove_if(at, of_pool).ok_or(Status::INVALID_VALUE)?;
