@@ -1,6 +1,7 @@
 //! Device memory, managed memory, and what is known about either.
 
 use super::map::{Entry, What};
+use super::reserve;
 use crate::arg::Out;
 use crate::failure::Outcome;
 use crate::types::CUdeviceptr;
@@ -27,6 +28,12 @@ fn free(at: CUdeviceptr) -> Outcome {
     Ok(())
 }
 
+/// Frees an allocation that the program never saw.
+fn give_back(at: u64, _bytes: u64) -> Outcome {
+    session::live()?.post(&MemFree { at: DevicePtr(at) })?;
+    Ok(())
+}
+
 entry! {
     /// Allocates device memory in the current context.
     sync fn cuMemAlloc_v2(place: Out<CUdeviceptr>, bytes: usize) {
@@ -37,7 +44,11 @@ entry! {
         }
         capturing::unsafe_call()?;
         let bytes = bytes as u64;
-        let at = session::live()?.call(&MemAlloc { context: context.id, bytes })?.at.0;
+        let live = session::live()?;
+        let allocate = || -> Outcome<_> {
+            Ok((live.call(&MemAlloc { context: context.id, bytes })?.at.0, bytes, ()))
+        };
+        let (at, ()) = reserve::apart(allocate, give_back)?;
         super::remember(at, bytes, What::Device, context);
         place.set(at)
     }
@@ -56,10 +67,16 @@ entry! {
         }
         capturing::unsafe_call()?;
         let (width_bytes, height) = (width_bytes as u64, height as u64);
-        let reply = session::live()?.call(&MemAllocPitch { context: context.id, width_bytes, height, element_bytes })?;
-        super::remember(reply.at.0, reply.pitch.saturating_mul(height), What::Device, context);
-        pitch.set(reply.pitch as usize)?;
-        place.set(reply.at.0)
+        let live = session::live()?;
+        let command = MemAllocPitch { context: context.id, width_bytes, height, element_bytes };
+        let allocate = || -> Outcome<_> {
+            let reply = live.call(&command)?;
+            Ok((reply.at.0, reply.pitch.saturating_mul(height), reply.pitch))
+        };
+        let (at, row_bytes) = reserve::apart(allocate, give_back)?;
+        super::remember(at, row_bytes.saturating_mul(height), What::Device, context);
+        pitch.set(row_bytes as usize)?;
+        place.set(at)
     }
 
     /// Allocates managed memory: pinned memory, which host and device reach at the same address.

@@ -7,16 +7,15 @@
 
 use super::host;
 use super::map::What;
+use super::reserve::{self, Claim};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::handles::Handle;
 use crate::session::{self, Live};
 use ringbar::sync::{AtomicBool, Ordering::*};
 use ringbar_vocabulary::{DevicePtr, Status, StreamId};
-use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-const PAGE_BYTES: u64 = 4096;
 /// `CU_STREAM_NON_BLOCKING`.
 const NON_BLOCKING: u32 = 1;
 
@@ -31,18 +30,10 @@ struct Variable {
     known: Vec<u8>,
 }
 
-#[derive(Default)]
-struct Variables {
-    all: Vec<Variable>,
-    /// Pages that were mapped for them. They stay: another module may get the same addresses.
-    pages: BTreeSet<u64>,
-}
-
 static ANY: AtomicBool = AtomicBool::new(false);
-static VARIABLES: Mutex<Variables> =
-    Mutex::new(Variables { all: Vec::new(), pages: BTreeSet::new() });
+static VARIABLES: Mutex<Vec<Variable>> = Mutex::new(Vec::new());
 
-fn variables() -> MutexGuard<'static, Variables> {
+fn variables() -> MutexGuard<'static, Vec<Variable>> {
     VARIABLES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -76,68 +67,37 @@ impl Variable {
     }
 }
 
-impl Variables {
-    /// Memory of the program's at the addresses of a variable. NOT_SUPPORTED if something else is there.
-    fn map(&mut self, at: u64, bytes: u64) -> Outcome {
-        let first = at / PAGE_BYTES;
-        let behind = at.saturating_add(bytes).div_ceil(PAGE_BYTES);
-        for page in first..behind {
-            if self.pages.contains(&page) {
-                continue;
-            }
-            if !map_page(page * PAGE_BYTES) {
-                tracing::error!(
-                    at = format_args!("{at:#x}"),
-                    bytes,
-                    "a managed variable lies where this process has other memory, so it cannot be reached; likely cause: chance; \
-                     try: start the program again, or use cudaMallocManaged"
-                );
-                return Err(Status::NOT_SUPPORTED.into());
-            }
-            self.pages.insert(page);
-        }
-        Ok(())
+/// Memory of the program's at the addresses of a variable. NOT_SUPPORTED if something else is there.
+fn map(at: u64, bytes: u64) -> Outcome {
+    if reserve::claim(at, bytes) == Claim::Ours && reserve::open(at, bytes) {
+        return Ok(());
     }
-}
-
-/// Maps one page of zeros at an address, unless something is there.
-fn map_page(at: u64) -> bool {
-    let wanted = std::ptr::without_provenance_mut(at as usize);
-    let (access, kind) = (
-        libc::PROT_READ | libc::PROT_WRITE,
-        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE,
+    tracing::error!(
+        at = format_args!("{at:#x}"),
+        bytes,
+        "a managed variable lies where this process has other memory, so it cannot be reached; likely cause: chance; try: \
+         start the program again, or use cudaMallocManaged"
     );
-    // SAFETY: with MAP_FIXED_NOREPLACE nothing that is mapped is touched.
-    let found = unsafe { libc::mmap(wanted, PAGE_BYTES as usize, access, kind, -1, 0) };
-    if found == libc::MAP_FAILED {
-        return false;
-    }
-    if found.addr() as u64 == at {
-        found.expose_provenance();
-        return true;
-    }
-    // SAFETY: a kernel that does not know the flag mapped a fresh page elsewhere, which nobody uses.
-    unsafe { libc::munmap(found, PAGE_BYTES as usize) };
-    false
+    Err(Status::NOT_SUPPORTED.into())
 }
 
 /// Makes a variable of a module that the device has at an address usable for the program at the same one.
 pub(crate) fn place(at: u64, bytes: u64, module: Handle, context: &'static Context) -> Outcome {
     let mut variables = variables();
-    if variables.all.iter().any(|known| known.at == at && known.module == module) {
+    if variables.iter().any(|known| known.at == at && known.module == module) {
         return Ok(());
     }
     let len = usize::try_from(bytes).map_err(|_| Failure(Status::INVALID_VALUE))?;
-    variables.map(at, bytes)?;
+    map(at, bytes)?;
     let live = session::live()?;
-    let stream = match variables.all.iter().find(|known| std::ptr::eq(known.context, context)) {
+    let stream = match variables.iter().find(|known| std::ptr::eq(known.context, context)) {
         Some(known) => known.stream,
         None => live.session.create_stream_in(context.id, NON_BLOCKING, 0)?,
     };
     let mut variable = Variable { at, module, context, stream, known: vec![0; len] };
     host::move_bytes(at, variable.known.as_ptr().addr() as u64, bytes);
     variable.bring_to_program(live)?;
-    variables.all.push(variable);
+    variables.push(variable);
     drop(variables);
     super::remember(at, bytes, What::ManagedVariable(module), context);
     ANY.store(true, Release);
@@ -160,21 +120,21 @@ pub(crate) fn after_work(context: &Context) -> Outcome {
 fn in_context(context: &Context, each: impl Fn(&mut Variable, &Live) -> Outcome) -> Outcome {
     let live = session::live()?;
     let mut variables = variables();
-    let here = variables.all.iter_mut().filter(|one| std::ptr::eq(one.context, context));
+    let here = variables.iter_mut().filter(|one| std::ptr::eq(one.context, context));
     here.into_iter().try_for_each(|variable| each(variable, live))
 }
 
 /// A module is unloaded with its variables.
 pub(super) fn forget_module(module: Handle) {
     if ANY.load(Relaxed) {
-        variables().all.retain(|variable| variable.module != module);
+        variables().retain(|variable| variable.module != module);
     }
 }
 
 /// A context is destroyed with everything in it.
 pub(super) fn forget_context(context: &Context) {
     if ANY.load(Relaxed) {
-        variables().all.retain(|variable| !std::ptr::eq(variable.context, context));
+        variables().retain(|variable| !std::ptr::eq(variable.context, context));
     }
 }
 
@@ -183,22 +143,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_mapped_already_is_no_place_for_a_variable() {
-        let mut variables = Variables::default();
+    fn what_the_program_has_is_no_place_for_a_variable() {
         let taken = [0_u8; 16];
         let at = taken.as_ptr().addr() as u64;
-        assert_eq!(variables.map(at, 16), Err(Failure(Status::NOT_SUPPORTED)));
-        assert!(variables.pages.is_empty());
+        assert_eq!(map(at, 16), Err(Failure(Status::NOT_SUPPORTED)));
     }
 
     #[test]
-    fn variables_share_pages_that_were_mapped_for_one() {
-        let mut variables = Variables::default();
+    fn variables_share_the_page_in_which_they_meet() {
         let at = 0x6b00_0000_0ff0;
-        variables.map(at, 32).expect("nothing is there");
-        variables.map(at + 32, 16).expect("it is in the second page");
-        assert_eq!(variables.pages.len(), 2);
-        host::move_bytes(at, [7_u8; 48].as_ptr().addr() as u64, 48);
-        assert_eq!(host::bytes(at + 40, 8), [7; 8]);
+        map(at, 32).expect("nothing is there");
+        host::move_bytes(at, [7_u8; 32].as_ptr().addr() as u64, 32);
+        map(at + 32, 16).expect("it is in the second page");
+        assert_eq!(host::bytes(at + 24, 8), [7; 8]);
     }
 }

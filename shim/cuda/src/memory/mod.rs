@@ -13,6 +13,7 @@ pub mod place;
 pub mod plan;
 pub mod pool;
 pub mod rect;
+mod reserve;
 pub mod vmm;
 
 use crate::context::Context;
@@ -46,7 +47,15 @@ pub(crate) fn remember(start: u64, len: u64, what: What, context: &Context) -> u
 
 /// Remembers an allocation; the handle is null if it belongs to no context.
 pub(crate) fn remember_as(start: u64, len: u64, what: What, context: Handle, device: i32) -> u64 {
-    write().insert(Entry { start, len, what, context, device, id: 0, sync_memops: false })
+    let entry = Entry { start, len, what, context, device, id: 0, sync_memops: false };
+    if entry.is_device() && reserve::claim(start, len) == reserve::Claim::Taken {
+        tracing::warn!(
+            at = format_args!("{start:#x}"),
+            bytes = len,
+            "device memory lies where this process has memory of its own: addresses in it are taken for device memory"
+        );
+    }
+    write().insert(entry)
 }
 
 /// A variable of a module lies there.

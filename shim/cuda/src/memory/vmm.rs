@@ -2,6 +2,7 @@
 
 use super::map::{Entry, What};
 use super::pool::{ALLOCATION_PINNED, CUmemAccessDesc, CUmemLocation};
+use super::reserve;
 use crate::arg::{In, Out};
 use crate::failure::{Failure, Outcome};
 use crate::handles::{Handle, Kind, Table};
@@ -155,7 +156,15 @@ entry! {
             return Err(Status::INVALID_VALUE.into());
         }
         let (bytes, align, near) = (bytes as u64, alignment as u64, DevicePtr(near));
-        let at = session::live()?.call(&AddressReserve { bytes, align, near })?.at.0;
+        let live = session::live()?;
+        let allocate = || -> Outcome<_> {
+            Ok((live.call(&AddressReserve { bytes, align, near })?.at.0, bytes, ()))
+        };
+        let give_back = |at, bytes| -> Outcome {
+            live.call(&AddressFree { at: DevicePtr(at), bytes })?;
+            Ok(())
+        };
+        let (at, ()) = reserve::apart(allocate, give_back)?;
         reserved().insert(at, bytes);
         place.set(at)
     }
