@@ -83,6 +83,8 @@ programs! {
     driver_and_runtime_mix: "19_driver_api" says "19_driver_api";
     managed_variables_are_shared_by_turns: "21_managed_variables" says "21_managed_variables";
     objects_live_as_long_as_graphs_hold_them: "22_user_objects" says "22_user_objects";
+    a_device_works_anew_after_a_reset: "23_reset" says "23_reset";
+    threads_default_streams_work_anew_after_a_reset: "23_reset_own_default_streams" says "23_reset";
     many_kernels_and_large_parameters_work: "20_many_kernels" says "20_many_kernels";
 }
 

@@ -23,18 +23,19 @@ fn config() -> SessionConfig {
 
 /// Connects once a process; later calls find the session there.
 fn start() -> Outcome {
+    // Before the lock: a child that is forked while another thread holds it would wait for ever.
+    fork::watch();
+    fork::refuse_in_child()?;
     let _only = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
     if session::live().is_ok() || session::gate() != Err(Status::NOT_INITIALIZED) {
         return Ok(session::gate()?);
     }
-    fork::refuse_in_child()?;
     LOG.call_once(log);
     let session = connect()?;
     let reply = session.caller().and_then(|mut caller| caller.call(&Init { flags: 0 }));
     let reply = reply.map_err(Failure::from)?;
     let over_a_bar = session.attached().is_some();
     session::install(session, reply.driver_version, reply.device_count);
-    fork::watch();
     if over_a_bar {
         leave_at_exit();
     }

@@ -7,7 +7,7 @@ use crate::handles::{Handle, Kind, Table};
 use crate::memory::managed;
 use crate::session::{self, Live};
 use crate::types::{CUcontext, CUevent, CUstream, DefaultStream};
-use crate::{capturing, event, fork, memory, output, tls};
+use crate::{capturing, device, event, fork, memory, output, tls};
 use ringbar::sync::{AtomicBool, AtomicU32, Ordering::*};
 use ringbar_session::FenceTicket;
 use ringbar_vocabulary::{
@@ -15,6 +15,7 @@ use ringbar_vocabulary::{
     StreamWaitEvent,
 };
 use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
 
 /// `CU_STREAM_NON_BLOCKING`.
 pub(crate) const NON_BLOCKING: u32 = 1;
@@ -24,8 +25,6 @@ const LEGACY: usize = 1;
 const PER_THREAD: usize = 2;
 /// `CU_EVENT_WAIT_EXTERNAL`.
 const WAIT_EXTERNAL: u32 = 1;
-/// The most urgent priority of every device so far; 0 is the least urgent.
-const PRIORITY_MIN: i32 = -5;
 /// So many answers of NOT_READY in a row, and the worker is asked whether the stream failed.
 const UNREADY_PER_QUESTION: u32 = 4096;
 
@@ -40,6 +39,8 @@ pub struct Stream {
     priority: i32,
     /// Whether it may have work that no fence covers yet.
     dirty: AtomicBool,
+    /// The fence of the latest wait for its whole context: another thread may be waiting for it.
+    waited: Mutex<Option<FenceTicket>>,
     unready: AtomicU32,
 }
 
@@ -153,7 +154,11 @@ impl Drop for ThreadStreams {
 fn thread_stream(context: &'static Context) -> Outcome<&'static Stream> {
     let known = THREAD_STREAMS.try_with(|streams| {
         let streams = streams.borrow();
-        streams.0.iter().find(|(_, s)| std::ptr::eq(s.context, context)).map(|(_, s)| *s)
+        // One that is not alive went with its context, which was reset since.
+        let here = |(handle, stream): &&(Handle, &'static Stream)| {
+            std::ptr::eq(stream.context, context) && STREAMS.get(*handle).is_some()
+        };
+        streams.0.iter().find(here).map(|(_, stream)| *stream)
     });
     match known {
         Ok(Some(stream)) => Ok(stream),
@@ -174,7 +179,8 @@ fn create(
 ) -> Outcome<(Handle, &'static Stream)> {
     let id = session::live()?.session.create_stream_in(context.id, flags, priority)?;
     let (dirty, unready) = (AtomicBool::new(false), AtomicU32::new(0));
-    STREAMS.insert(|_| Stream { id, context, flags, priority, dirty, unready })
+    let waited = Mutex::default();
+    STREAMS.insert(|_| Stream { id, context, flags, priority, dirty, waited, unready })
 }
 
 /// A context is destroyed with everything in it.
@@ -198,6 +204,23 @@ pub(crate) fn synchronise(live: &Live, stream: &Working) -> Outcome {
     Ok(())
 }
 
+impl Stream {
+    /// A fence behind all its work so far; none if nothing is outstanding.
+    fn outstanding(&self, live: &Live) -> Outcome<Option<FenceTicket>> {
+        let mut waited = self.waited.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.dirty.swap(false, AcqRel) {
+            match live.session.fence(self.id) {
+                Ok(ticket) => *waited = Some(ticket),
+                Err(error) => {
+                    self.dirty.store(true, Release);
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(waited.filter(|ticket| !live.session.is_reached(*ticket)))
+    }
+}
+
 /// Waits as the context is set to: polling, or asleep.
 fn await_ticket(live: &Live, context: &Context, ticket: FenceTicket) -> Outcome {
     match context.waits_asleep() {
@@ -213,8 +236,8 @@ pub(crate) fn synchronise_context(context: &'static Context) -> Outcome {
     capturing::unsafe_call()?;
     let mut tickets = vec![live.session.fence(context.id.default_stream())?];
     for (_, stream) in STREAMS.alive().filter(|(_, s)| std::ptr::eq(s.context, context)) {
-        if stream.flags & NON_BLOCKING != 0 && stream.dirty.swap(false, AcqRel) {
-            tickets.push(live.session.fence(stream.id)?);
+        if stream.flags & NON_BLOCKING != 0 {
+            tickets.extend(stream.outstanding(live)?);
         }
     }
     for ticket in tickets {
@@ -265,7 +288,10 @@ fn new_stream(place: Out<CUstream>, flags: u32, priority: i32) -> Outcome {
     if flags & !NON_BLOCKING != 0 {
         return Err(Status::INVALID_VALUE.into());
     }
-    let (handle, _) = create(context, flags, priority.clamp(PRIORITY_MIN, 0))?;
+    let (least, greatest) = device::resolve(context.visible)?.priorities();
+    // Lower numbers are more urgent.
+    let priority = priority.max(greatest).min(least);
+    let (handle, _) = create(context, flags, priority)?;
     place.set(handle)
 }
 

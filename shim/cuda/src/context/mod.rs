@@ -73,6 +73,7 @@ impl Context {
     pub(crate) fn forget_contents(&self) {
         crate::stream::forget_context(self);
         crate::event::forget_context(self);
+        crate::module::forget_context(self);
         crate::memory::forget_context(self);
     }
 

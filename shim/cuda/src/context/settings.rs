@@ -3,6 +3,7 @@
 use super::resolve;
 use crate::arg::Out;
 use crate::capturing;
+use crate::device;
 use crate::failure::Outcome;
 use crate::session::live;
 use crate::tls;
@@ -14,8 +15,6 @@ use ringbar_vocabulary::{
 
 /// `CU_LIMIT_MAX` of CUDA 13.0.
 const LIMITS: u32 = 0xb;
-/// The most urgent stream priority of every device that CUDA 13 supports.
-const GREATEST_PRIORITY: i32 = -5;
 
 fn peer_access(peer: CUcontext, enable: u32) -> Outcome {
     let context = tls::current()?.id;
@@ -77,9 +76,9 @@ entry! {
 
     /// The least and the greatest stream priority; lower numbers are more urgent.
     local fn cuCtxGetStreamPriorityRange(least: Out<i32>, greatest: Out<i32>) {
-        tls::current()?;
-        least.set_if_wanted(0);
-        greatest.set_if_wanted(GREATEST_PRIORITY);
+        let priorities = device::resolve(tls::current()?.visible)?.priorities();
+        least.set_if_wanted(priorities.0);
+        greatest.set_if_wanted(priorities.1);
         Ok(())
     }
 

@@ -85,12 +85,22 @@ impl Limits {
 }
 
 impl Device {
+    /// The least and the most urgent priority of its streams.
+    pub fn priorities(&self) -> (i32, i32) {
+        let [least, greatest] = PRIORITIES.map(|number| self.facts.attribute(number).unwrap_or(0));
+        (least, greatest)
+    }
+
     /// An attribute as the program sees it: what only a program beside the device could use is not offered.
     pub fn attribute(&self, number: u32) -> Option<i32> {
-        let value = self.facts.attribute(number)?;
+        let value = self.facts.attribute(number).filter(|_| number <= ATTRIBUTE_MAX)?;
         if NOT_OFFERED.binary_search(&number).is_ok() { Some(0) } else { Some(value) }
     }
 }
+
+/// Beyond are facts that are no attributes of CUDA's: the priorities that streams can have, least and most urgent.
+const ATTRIBUTE_MAX: u32 = 0xff;
+const PRIORITIES: [u32; 2] = [0x1_0000, 0x1_0001];
 
 /// Attributes of abilities that need the device and the program in one process or one address space: managed memory that
 /// both touch at once, pageable memory, exchange with other processes and interfaces, memory of the host's nodes.

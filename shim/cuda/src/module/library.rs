@@ -3,7 +3,7 @@
 use super::Module;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
-use crate::function::Function;
+use crate::function::{FUNCTIONS, Function};
 use crate::handles::{Handle, Kind, Table};
 use crate::{device, image, tls};
 use ringbar_images::VariableKind;
@@ -22,7 +22,7 @@ pub struct Library {
     modules: Mutex<Vec<(&'static Context, &'static Module)>>,
     kernels: Mutex<HashMap<Box<[u8]>, &'static Kernel>>,
     /// The context whose managed variables the program uses.
-    managed_in: OnceLock<&'static Context>,
+    managed_in: Mutex<Option<&'static Context>>,
 }
 
 /// Where a library's image is while it is loaded.
@@ -97,7 +97,7 @@ impl Library {
             image: Mutex::new(Some(image)),
             modules: Mutex::default(),
             kernels: Mutex::default(),
-            managed_in: OnceLock::new(),
+            managed_in: Mutex::default(),
         })?;
         Ok(made.1)
     }
@@ -108,7 +108,7 @@ impl Library {
         if let Some((_, module)) = modules.iter().find(|(in_it, _)| std::ptr::eq(*in_it, context)) {
             return Ok(module);
         }
-        if self.managed_in.get().is_some() {
+        if lock(&self.managed_in).is_some() {
             return Err(managed_elsewhere());
         }
         let module = self.with_image(|bytes| Module::load(context, bytes))?;
@@ -144,7 +144,7 @@ impl Library {
             return Err(managed_elsewhere());
         }
         let found = module.managed(name)?;
-        self.managed_in.get_or_init(|| context);
+        lock(&self.managed_in).get_or_insert(context);
         Ok(found)
     }
 
@@ -174,6 +174,12 @@ impl Library {
         made.1.first.get_or_init(|| (context, function));
         kernels.insert(name.into(), made.1);
         Ok(made.1)
+    }
+
+    /// A context is destroyed with its module of this.
+    pub(super) fn forget_context(&self, context: &Context) {
+        lock(&self.modules).retain(|(in_it, _)| !std::ptr::eq(*in_it, context));
+        lock(&self.managed_in).take_if(|in_it| std::ptr::eq(*in_it, context));
     }
 
     /// Unloads it everywhere: its handle and those of its kernels name nothing any more.
@@ -213,7 +219,12 @@ impl Kernel {
     #[inline]
     pub fn function_in(&'static self, context: &'static Context) -> Outcome<&'static Function> {
         match self.first.get() {
-            Some((first, function)) if std::ptr::eq(*first, context) => Ok(function),
+            // It is gone if the context was reset since.
+            Some((first, function))
+                if std::ptr::eq(*first, context) && FUNCTIONS.get(function.handle).is_some() =>
+            {
+                Ok(function)
+            }
             _ => self.library.module_in(context)?.function(self.name.as_bytes()),
         }
     }

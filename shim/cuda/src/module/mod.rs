@@ -48,6 +48,19 @@ pub fn resolve(module: Handle) -> Outcome<&'static Module> {
     MODULES.get(module).ok_or(Failure(Status::INVALID_HANDLE))
 }
 
+/// A context is destroyed with everything in it. Libraries load their modules anew when it is used again, as a primary one
+/// can be.
+pub fn forget_context(context: &Context) {
+    for (_, library) in LIBRARIES.alive() {
+        library.forget_context(context);
+    }
+    for (handle, module) in MODULES.alive() {
+        if std::ptr::eq(module.context, context) && MODULES.remove(handle).is_some() {
+            module.forget_contents();
+        }
+    }
+}
+
 impl Module {
     /// Loads an image into a context.
     pub fn load(context: &'static Context, image: &[u8]) -> Outcome<&'static Module> {
@@ -117,13 +130,18 @@ impl Module {
         Ok((reply.at.0, reply.bytes))
     }
 
-    /// Unloads it: its handle and those of its functions name nothing any more.
-    pub fn unload(&'static self) -> Outcome {
-        MODULES.remove(self.handle).ok_or(Failure(Status::INVALID_HANDLE))?;
+    /// Handles of its functions name nothing any more.
+    fn forget_contents(&self) {
         for function in self.functions().values() {
             FUNCTIONS.remove(function.handle);
         }
         crate::memory::forget_module(self.handle);
+    }
+
+    /// Unloads it: its handle and those of its functions name nothing any more.
+    pub fn unload(&'static self) -> Outcome {
+        MODULES.remove(self.handle).ok_or(Failure(Status::INVALID_HANDLE))?;
+        self.forget_contents();
         live()?.post(&ModuleUnload { module: self.id })?;
         Ok(())
     }
