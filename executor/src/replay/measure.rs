@@ -1,6 +1,7 @@
 //! What is measured while steps are played: histograms that are allocated beforehand, and the cost of looking at the clock.
 
 use hdrhistogram::Histogram;
+use ringbar::spin::SPIN_MAX;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -26,12 +27,19 @@ pub struct Times {
     /// Posts that found no room: how many, and how long they waited.
     full_waits: u64,
     full_wait_ns: u64,
+    long_pauses: u64,
 }
 
 impl Times {
     /// Everything allocated; [`Times::record`] allocates nothing.
     pub fn new() -> Self {
-        Self { post: histogram(), sync: histogram(), full_waits: 0, full_wait_ns: 0 }
+        Self {
+            post: histogram(),
+            sync: histogram(),
+            full_waits: 0,
+            full_wait_ns: 0,
+            long_pauses: 0,
+        }
     }
 
     /// Adds one step's time. `waited_for_room`: the ring was full at that time, so it is not the producer's cost.
@@ -49,6 +57,11 @@ impl Times {
         }
     }
 
+    /// Adds the time between two steps: a pause that outlasts the worker's longest poll costs a doorbell.
+    pub fn record_pause(&mut self, took: Duration) {
+        self.long_pauses += u64::from(took > SPIN_MAX);
+    }
+
     /// Adds another thread's times.
     pub fn add(&mut self, other: &Times) {
         // Both have the same bounds.
@@ -56,6 +69,7 @@ impl Times {
         let _ = self.sync.add(&other.sync);
         self.full_waits += other.full_waits;
         self.full_wait_ns += other.full_wait_ns;
+        self.long_pauses += other.long_pauses;
     }
 
     /// The figures, with the clock's own cost taken off.
@@ -65,6 +79,7 @@ impl Times {
             sync_ns: percentiles(&self.sync, clock_ns),
             full_waits: self.full_waits,
             full_wait_ns: self.full_wait_ns,
+            long_pauses: self.long_pauses,
             clock_ns,
         }
     }
@@ -87,6 +102,8 @@ pub struct TimesSummary {
     pub full_waits: u64,
     /// How long, in all.
     pub full_wait_ns: u64,
+    /// Pauses of single threads, at the recorded pace, that outlasted the worker's longest poll.
+    pub long_pauses: u64,
     /// What one look at the clock costs; taken off all of the above but the waits.
     pub clock_ns: u64,
 }

@@ -1,6 +1,7 @@
 //! Replaying at the recorded pace.
 
 use crate::recording::PlannedStep;
+use ringbar::spin::SPIN_MAX;
 use ringbar::sync::spin_loop;
 use std::time::{Duration, Instant};
 
@@ -14,21 +15,24 @@ pub struct Pace {
     due_ns: Vec<u64>,
     /// Time taken out of long pauses, in ns.
     pub shortened_ns: u64,
+    /// Recorded pauses that outlast a worker's longest poll: each costs a doorbell, whatever the transport does.
+    pub long_pauses: u64,
 }
 
 impl Pace {
     /// The recorded times, long pauses shortened.
     pub fn new(steps: &[PlannedStep]) -> Self {
         let longest = GAP_MAX.as_nanos() as u64;
-        let (mut before, mut shortened_ns) = (0, 0);
+        let (mut before, mut shortened_ns, mut long_pauses) = (0, 0, 0);
         let due = |step: &PlannedStep| {
             let gap = step.due_ns.saturating_sub(before);
             before = step.due_ns;
             shortened_ns += gap.saturating_sub(longest);
+            long_pauses += u64::from(gap > SPIN_MAX.as_nanos() as u64);
             step.due_ns - shortened_ns
         };
         let due_ns = steps.iter().map(due).collect();
-        Self { due_ns, shortened_ns }
+        Self { due_ns, shortened_ns, long_pauses }
     }
 
     /// Waits until step `index` of a round that began at `start` is due.
@@ -67,6 +71,7 @@ mod tests {
         let pace = Pace::new(plan(&[5, 10, 60_000_000, 7]).steps());
         assert_eq!(pace.due_ns, [5, 15, 50_000_015, 50_000_022]);
         assert_eq!(pace.shortened_ns, 10_000_000);
+        assert_eq!(pace.long_pauses, 1);
     }
 
     #[test]

@@ -84,7 +84,9 @@ impl<'s, L: Link> Player<'s, L> {
     pub fn play(&mut self, steps: Range<usize>, manner: Manner<'_>) -> Result<(), ReplayError> {
         for index in steps {
             if let Some(pace) = manner.pace {
+                let since = Instant::now();
                 pace.wait(manner.start, index);
+                self.times.record_pause(since.elapsed());
             }
             if manner.timed {
                 self.timed_step(index)?;

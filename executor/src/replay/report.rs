@@ -8,6 +8,7 @@ use super::pace::Pace;
 use super::run::{Outcome, PlanBytes};
 use crate::recording::Plan;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use ringbar::spin::SPIN_MAX;
 use serde::Serialize;
 
 /// What was replayed, and what came out.
@@ -31,6 +32,8 @@ pub struct Report {
     pub recorded_ns: u64,
     /// Time taken out of long pauses of a round, at the recorded pace.
     pub pauses_shortened_ns: u64,
+    /// Recorded pauses of a round that outlast a worker's longest poll.
+    pub long_pauses: u64,
     /// The bulk rate, and the machine's own.
     pub copy_rate: Option<CopyRate>,
     /// One a transport.
@@ -168,6 +171,7 @@ impl Report {
             paced: pace.is_some(),
             recorded_ns: plan.duration_ns(),
             pauses_shortened_ns: pace.map_or(0, |pace| pace.shortened_ns),
+            long_pauses: pace.map_or(0, |pace| pace.long_pauses),
             copy_rate: None,
             rows: Vec::new(),
         }
@@ -218,11 +222,28 @@ impl Report {
                 longest_pause_ms()
             ));
         }
+        lines.extend(self.pauses());
         if let Some(rate) = self.copy_rate {
             lines.push(rate.meaning());
         }
         lines.extend(self.comparison());
         lines.join("\n")
+    }
+
+    /// What doorbells the pauses alone ask for, in a replay of one thread at the recorded pace.
+    fn pauses(&self) -> Option<String> {
+        let ring = self.rows.iter().find(|row| row.transport == "ring")?;
+        let calls = ring.commands.max(1) as f64 / 1000.0;
+        let recorded = (self.long_pauses * ring.rounds) as f64 / calls;
+        let happened = ring.times.long_pauses as f64 / calls;
+        (self.paced && self.threads == 1).then(|| {
+            format!(
+                "A pause of more than {} us costs a doorbell: {recorded:.1} per 1,000 calls were recorded, {happened:.1} \
+                 happened; {:.1} doorbells beyond them.",
+                SPIN_MAX.as_micros(),
+                (ring.doorbells_per_1000 - happened).max(0.0),
+            )
+        })
     }
 
     /// The one line that the main job is about.
