@@ -96,13 +96,15 @@ impl fmt::Display for Aim {
         if self.is_met() {
             return out.write_str("met");
         }
-        let (of_limit, limit_ns) = (ours_ns / limit_ns, shown(*limit_ns));
+        let (of_limit, limit_ns) = (self.ours_ns / self.limit_ns, shown(*limit_ns));
         let bound = self.bound();
-        write!(out, "missed. Limit: {limit}, {limit_ns} ns, hence ")?;
-        if bound > *at_most {
-            write!(out, "at least {bound:.2}; ringbar takes {of_limit:.2} of the limit")
+        write!(out, "missed. Limit: {limit}, {limit_ns} ns, ")?;
+        if bound <= *at_most {
+            write!(out, "hence {bound:.2} is possible: open work, not a bound")
+        } else if of_limit < 1.0 {
+            write!(out, "would be {bound:.2}; ringbar takes {of_limit:.2} of even that")
         } else {
-            write!(out, "{bound:.2} is possible: open work, not a bound")
+            write!(out, "hence at least {bound:.2}; ringbar takes {of_limit:.2} of the limit")
         }
     }
 }
@@ -150,6 +152,8 @@ mod tests {
             ),
             "{bounded}"
         );
+        let better = aim(81.0, 90.0).to_string();
+        assert!(better.ends_with("would be 0.90; ringbar takes 0.90 of even that"), "{better}");
         let open = aim(99.0, 50.0).to_string();
         assert!(open.ends_with("0.50 is possible: open work, not a bound"), "{open}");
     }
