@@ -18,7 +18,11 @@ use bare::mediator::{Mediator, echo};
 use bare::program::{Program, probe};
 use clap::Parser;
 use record::{Measured, Record, Road, Round};
-use ringbar_executor::vm::guest_figures::Figures;
+use ringbar_benches::cores::Cores;
+use ringbar_benches::drive::Plan;
+use ringbar_benches::error::BenchError;
+use ringbar_benches::limits::Limit;
+use ringbar_executor::vm::guest_figures::{Bench, Figures};
 use rustix::process::Pid;
 use rustix::thread::CpuSet;
 use std::error::Error;
@@ -101,9 +105,15 @@ fn over_kvm(calls: u64) -> Result<Round, Box<dyn Error>> {
     for (pid, core) in [(None, 0), (worker, 1), (Some(mediator.pid()), 1)] {
         pin(pid, core);
     }
+    let native_ns = Some(Bench::prepare(&program.session, calls)?.round_trips()?.0);
     let figures = bare::figures::measure_with(&program, calls, &mut mediator)?;
     program.session.close();
-    Ok(Round { memory, figures })
+    Ok(Round { memory, figures, native_ns, limit_ns: limit()? })
+}
+
+/// A line of 56 bytes there and one of 16 back between two threads, without any ring, in nanoseconds.
+fn limit() -> Result<f64, BenchError> {
+    Limit::Exchange.between_threads(Plan::of(50_000), Cores { left: 0, right: 1 })
 }
 
 /// Puts a process (its first thread, which works), or this thread, on a core.
@@ -136,5 +146,5 @@ fn emulated_guest(folder: PathBuf, calls: u64) -> Result<Round, Box<dyn Error>> 
     };
     let memory = line("figure: memory: ")?.to_owned();
     let figures: Figures = serde_json::from_str(line("figures: ")?)?;
-    Ok(Round { memory, figures })
+    Ok(Round { memory, figures, native_ns: None, limit_ns: limit()? })
 }

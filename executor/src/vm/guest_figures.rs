@@ -227,7 +227,11 @@ impl Bench {
         self.session.client().counters().client_bells
     }
 
-    fn round_trips(&mut self) -> Result<(f64, u64), SessionError> {
+    /// Calls and their answers over the ring, the worker polling: nanoseconds, and doorbells.
+    ///
+    /// # Errors
+    /// If the session ends.
+    pub fn round_trips(&mut self) -> Result<(f64, u64), SessionError> {
         for token in 0..self.calls / 10 {
             self.caller.call(&Ping { token })?;
         }

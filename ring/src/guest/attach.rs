@@ -13,6 +13,7 @@ use crate::link::{self, Options};
 use crate::os::doorbell::DoorbellKind;
 use crate::os::mapping::{Mapping, SubMapping};
 use crate::region::{self, Channel, Expect, Place, RegionError, Span, State};
+use crate::spin::{SPIN_MAX, SpinBudget};
 use crate::sync::Arc;
 
 /// How a guest's client came to its channel, for status output.
@@ -90,7 +91,8 @@ pub fn attach(
         doorbell: bell,
         park: Box::new(park),
         wake: link::wake_mode(0),
-        spin: options.spin(),
+        // A worker runs on the host's processors: polling keeps it from nothing, also where this machine has one only.
+        spin: SpinBudget::new(options.spin_max.unwrap_or(SPIN_MAX)),
         limits: options.limits,
         heartbeat: true,
     })?;
