@@ -113,6 +113,7 @@ fn over_kvm(calls: u64) -> Result<Round, Box<dyn Error>> {
 
 /// A line of 56 bytes there and one of 16 back between two threads, without any ring, in nanoseconds.
 fn limit() -> Result<f64, BenchError> {
+    // On threads of its own, which it keeps to the cores.
     Limit::Exchange.between_threads(Plan::of(50_000), Cores { left: 0, right: 1 })
 }
 
