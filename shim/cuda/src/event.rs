@@ -180,10 +180,11 @@ impl Event {
 /// A context is destroyed with everything in it.
 pub fn forget_context(context: &Context) {
     for (handle, event) in EVENTS.alive() {
-        if std::ptr::eq(event.context, context) && EVENTS.remove(handle).is_some() {
-            if let (Some(follower), Ok(live)) = (event.take_follower(), session::live()) {
-                live.session.forget_stream(follower);
-            }
+        if std::ptr::eq(event.context, context)
+            && EVENTS.remove(handle).is_some()
+            && let (Some(follower), Ok(live)) = (event.take_follower(), session::live())
+        {
+            live.session.forget_stream(follower);
         }
     }
 }

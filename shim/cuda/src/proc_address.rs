@@ -168,7 +168,9 @@ mod tests {
         let lists = FUNCTIONS.values().flat_map(|one| one.plain.iter().chain(&one.per_thread));
         let reachable: std::collections::HashSet<usize> = lists.map(|one| one.1).collect();
         let missing = exports::EXPORTS.iter().enumerate().filter(|(at, _)| !reachable.contains(at));
-        let missing: Vec<&str> = missing.map(|(_, export)| export.name).collect();
+        // What a debugger looks for is found by its own names alone.
+        let missing = missing.map(|(_, export)| export.name);
+        let missing: Vec<&str> = missing.filter(|name| !name.starts_with("cudbg")).collect();
         assert_eq!(missing, ["cuEGLApiInit", "cuMemGetAttribute", "cuMemGetAttribute_v2"]);
     }
 }

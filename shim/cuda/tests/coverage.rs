@@ -1,6 +1,7 @@
 //! The page that says what of the driver interface is exported, implemented, and compared with NVIDIA's own.
 
 use ringbar_shim_cuda::exports::EXPORTS;
+use ringbar_vocabulary::{Class, ROWS};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
@@ -44,6 +45,8 @@ fn page() -> String {
         writeln!(page, "| {} | {} | {compared} |", export.name, export.class.name()).expect("text");
     }
     writeln!(page, "\n## Exported, not implemented\n").expect("text");
+    writeln!(page, "The `cudbg` names are what a debugger looks for in NVIDIA's driver; nothing documents them.\n")
+        .expect("text");
     let missing = EXPORTS.iter().filter(|export| !export.implemented);
     let missing: Vec<&str> = missing.map(|export| export.name).collect();
     writeln!(page, "{}", missing.join(", ")).expect("text");
@@ -61,4 +64,28 @@ fn the_coverage_page_is_up_to_date() {
         found == page,
         "COVERAGE.md is old: run this test with RINGBAR_WRITE_COVERAGE=1 and commit the page"
     );
+}
+
+/// Functions of class local that a synchronous row names: two keep what they are told until a later function sends it, and
+/// `cuInit` is answered before there is anything to count as a call.
+const LOCAL: [&str; 3] = ["cuDevicePrimaryCtxSetFlags_v2", "cuInit", "cuLibraryLoadData"];
+
+#[test]
+fn every_function_that_a_row_names_is_an_entry_of_a_class_that_the_row_allows() {
+    for row in ROWS.iter() {
+        for name in row.cuda {
+            let export = EXPORTS.iter().find(|export| export.name == *name);
+            let export = export.unwrap_or_else(|| panic!("{name} is no export"));
+            assert!(export.implemented, "{name} has a row and no entry");
+            let (class, entry) = (row.class, export.class.name());
+            // A function may wait for what its command does not answer; none may answer before its command does.
+            let allowed = match class {
+                Class::Local => ["local", "sync"].contains(&entry),
+                Class::Post => ["post", "sync"].contains(&entry),
+                Class::Sync if LOCAL.contains(name) => entry == "local",
+                Class::Sync => entry == "sync",
+            };
+            assert!(allowed, "{name}: an entry of class {entry} over a row of class {class:?}");
+        }
+    }
 }

@@ -98,3 +98,19 @@ pub(super) fn a_launch_with_attributes_runs_the_kernel(rig: &mut Rig) {
     let short = LaunchKernelEx { body: Tail::Inline(&body[..100]), ..launch };
     rig.post_fails(short, Status::INVALID_VALUE);
 }
+
+pub(super) fn a_tensor_map_is_encoded_whole_or_not_at_all(rig: &mut Rig) {
+    rig.init();
+    let at = rig.alloc(4096);
+    let map = rig.stage(0, &[0; 128]);
+    // Floats, two dimensions of 16 by 8, rows of 64 bytes, boxes of 8 by 8.
+    let numbers = [7, 2, at.0, 16, 8, 64, 8, 8, 1, 1, 0, 0, 0, 0];
+    let arguments: Vec<u8> = numbers.iter().flat_map(|n: &u64| n.to_le_bytes()).collect();
+    let encode = TensorMapEncode { kind: 0, map, arguments: Tail::Inline(&arguments) };
+    let encoded = rig.call(encode);
+    let written = rig.read_arena(map) != [0; 128];
+    assert_eq!(written, encoded.is_ok(), "{encoded:?}");
+    assert!(encoded.is_ok() || encoded == Err(Status::NOT_SUPPORTED), "{encoded:?}");
+    let short = TensorMapEncode { kind: 0, map, arguments: Tail::Inline(&arguments[..40]) };
+    assert!(rig.call(short).is_err());
+}

@@ -460,3 +460,87 @@ pub(super) fn attributes_of_a_kernel_node_are_read_set_and_copied(rig: &mut Rig)
     assert_eq!(rig.call(ask(two)).expect("an attribute").value[0] as i32, -1);
     assert!(rig.call(GraphKernelAttribute { attribute: 999, ..ask(one) }).is_err());
 }
+
+pub(super) fn what_a_kernel_node_launches_is_asked_and_changed(rig: &mut Rig) {
+    rig.init();
+    let (at, stream) = (rig.alloc(64), rig.stream());
+    let kernel = rig.kernel("fill_u32");
+    let graph = GraphId(rig.id());
+    rig.call(GraphCreate { graph }).expect("a graph");
+    let (to, count) = (at.0.to_le_bytes(), 16_u64.to_le_bytes());
+    let node = add_kernel(rig, graph, &kernel, &[&to, &[5; 4], &count], &[]);
+    let room = ArenaRef::new(0, 0, 4096).unwrap();
+    let found = rig.call(GraphKernelParams { node, params: room }).expect("a launch");
+    assert_eq!((found.function, found.grid, found.block), (kernel.id, [1; 3], [1; 3]));
+    let bytes = rig.read_arena(room.part(0, found.param_bytes.into()).unwrap());
+    assert_eq!(bytes, kernel.pack(&[&to, &[5; 4], &count]));
+    let exec = instantiate(rig, graph);
+    let block = kernel.pack(&[&to, &[6; 4], &count]);
+    let set = GraphSetKernelParams {
+        node,
+        exec,
+        function: kernel.id,
+        grid: [1; 3],
+        block: [1; 3],
+        shared_bytes: 0,
+        params: Tail::Inline(&block),
+    };
+    rig.call(set).expect("it is changed");
+    rig.post(GraphUpload { exec, stream });
+    rig.post(GraphLaunch { exec, stream });
+    assert_eq!(rig.download(at, 64, stream), [6; 64]);
+    let again = rig.call(GraphKernelParams { node, params: room }).expect("a launch");
+    let bytes = rig.read_arena(room.part(0, again.param_bytes.into()).unwrap());
+    assert_eq!(bytes, kernel.pack(&[&to, &[5; 4], &count]), "in the graph it stayed");
+    rig.no_failure();
+    rig.post_fails(GraphUpload { exec: GraphExecId(4711), stream }, Status::INVALID_HANDLE);
+}
+
+pub(super) fn what_a_copy_node_copies_is_changed(rig: &mut Rig) {
+    rig.init();
+    let (a, b, c) = (rig.alloc(64), rig.alloc(64), rig.alloc(64));
+    let (graph, _, copied) = build(rig, a, b, 7);
+    let exec = instantiate(rig, graph);
+    let line = |at: DevicePtr| Corner { at: at.0, pitch: 64, slice: 64 };
+    let set = GraphSetMemcpy {
+        node: copied,
+        exec,
+        context: ContextId::FIRST,
+        dst: line(c),
+        src: line(a),
+        width_bytes: 64,
+        height: 1,
+        depth: 1,
+        host: 0,
+    };
+    rig.call(set).expect("it is changed");
+    rig.post(MemsetD8 { dst: c, count: 64, stream: DEFAULT, value: 1 });
+    rig.post(GraphLaunch { exec, stream: DEFAULT });
+    assert_eq!(rig.download(c, 64, DEFAULT), [7; 64]);
+    rig.no_failure();
+}
+
+pub(super) fn the_next_captured_node_comes_after_what_the_client_says(rig: &mut Rig) {
+    rig.init();
+    let (stream, a) = (rig.stream(), rig.alloc(BYTES));
+    let place = ArenaRef::new(0, 0, 64).unwrap();
+    let none = StreamCaptureDependencies { stream, flags: 1, nodes: Tail::Inline(&[]) };
+    assert!(rig.call(none).is_err(), "nothing captures");
+    begin(rig, stream);
+    fill(rig, a, stream, 1);
+    let number = GraphId(rig.id());
+    let ask = StreamCaptureInfo { stream, graph: number, nodes: place };
+    assert_eq!(rig.call(ask).expect("an answer").nodes, 1);
+    let first = rig.read_arena(place.part(0, 8).unwrap());
+    fill(rig, a, stream, 2);
+    let set = StreamCaptureDependencies { stream, flags: 1, nodes: Tail::Inline(&first) };
+    rig.call(set).expect("they are set");
+    fill(rig, a, stream, 3);
+    let add = StreamCaptureDependencies { stream, flags: 0, nodes: Tail::Inline(&first) };
+    rig.call(add).expect("one more");
+    assert_eq!(rig.call(ask).expect("an answer").nodes, 2);
+    let graph = GraphId(rig.id());
+    // The second one leads nowhere any more.
+    let _ = rig.call(StreamEndCapture { stream, graph });
+    assert_eq!(rig.call(ask).expect("an answer").status, 0);
+}

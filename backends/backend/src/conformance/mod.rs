@@ -173,4 +173,8 @@ checks! { $
     graphs::a_graph_inside_a_node_is_given_out_and_changed
     graphs::a_disabled_node_is_passed_over
     graphs::attributes_of_a_kernel_node_are_read_set_and_copied
+    graphs::what_a_kernel_node_launches_is_asked_and_changed
+    graphs::what_a_copy_node_copies_is_changed
+    graphs::the_next_captured_node_comes_after_what_the_client_says
+    functions::a_tensor_map_is_encoded_whole_or_not_at_all
 }

@@ -273,7 +273,7 @@ impl Live {
                 // SAFETY: as above.
                 unsafe { self.api.cuGraphGetEdges(graph, from, to, count) }
             }
-            other => other,
+            other => other.and_then(|()| data.check_plain()),
         }
     }
 
@@ -313,7 +313,7 @@ impl Live {
             Err(Status::NOT_SUPPORTED) => unsafe {
                 api.cuGraphNodeGetDependentNodes(node, nodes, count)
             },
-            other => other,
+            other => other.and_then(|()| data.check_plain()),
         }
     }
 
@@ -418,6 +418,17 @@ impl EdgeData {
     fn room(count: usize) -> Self {
         let none = CUgraphEdgeData { from_port: 0, to_port: 0, type_: 0, reserved: [0; 5] };
         Self(vec![none; count])
+    }
+
+    /// NOT_SUPPORTED if an edge is more than a plain dependency, which a client is not told of.
+    fn check_plain(&self) -> Result<(), Status> {
+        let plain =
+            |edge: &CUgraphEdgeData| (edge.from_port, edge.to_port, edge.type_) == (0, 0, 0);
+        if self.0.iter().all(plain) {
+            return Ok(());
+        }
+        tracing::warn!("a graph has edges that are no plain dependencies (programmatic launches?)");
+        Err(Status::NOT_SUPPORTED)
     }
 
     fn at(&mut self) -> *mut CUgraphEdgeData {
