@@ -43,6 +43,7 @@ mod ids;
 mod rect;
 mod session;
 mod sink;
+mod strict;
 mod windows;
 
 pub use answers::AnswerBlock;

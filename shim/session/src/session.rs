@@ -39,7 +39,8 @@ pub struct SessionConfig {
     pub resume: Option<SessionToken>,
     /// How to wait, and how the arena is shared out.
     pub options: Options,
-    /// Whether every post waits for its execution and answers with its own failure.
+    /// Whether every post waits for its execution, and launches, copies and fills for their stream, and answers with its
+    /// own failure.
     pub strict: bool,
     /// How long connecting may take, retries while the executor is busy included.
     pub patience: Duration,
@@ -223,7 +224,7 @@ impl Session {
             shared.counters.count_work(C::ROW);
             command.encode(&mut RingSink(room));
         })?;
-        self.posted(position)
+        self.posted_as(command, position)
     }
 
     #[cold]
@@ -231,7 +232,7 @@ impl Session {
         let (split, block) = self.split(command)?;
         let position = self.post_split::<C>(&split)?;
         block.posted(&self.shared.client, position)?;
-        self.posted(position)
+        self.posted_as(command, position)
     }
 
     fn post_split<C: Command>(&self, split: &SplitCommand) -> Result<u64, SessionError> {
@@ -240,6 +241,15 @@ impl Session {
             shared.counters.count_work(C::ROW);
             split.encode(&mut RingSink(room));
         })?;
+        Ok(position)
+    }
+
+    /// In strict mode waits for a command and its device work, and answers with its failure.
+    #[inline(always)]
+    fn posted_as<C: Command>(&self, command: &C, position: u64) -> Result<u64, SessionError> {
+        if self.shared.strict {
+            self.wait_exactly(command, position)?;
+        }
         Ok(position)
     }
 

@@ -159,6 +159,18 @@ fn in_strict_mode_the_failing_post_itself_answers() {
 }
 
 #[test]
+fn in_strict_mode_device_work_is_done_when_its_post_returns() {
+    let config = MockConfig { latency_ns: 200_000_000, ..MockConfig::default() };
+    let mut rig = Rig::with(config, true, None);
+    let stream = StreamId::DEFAULT;
+    let call = LibraryCall { library: 1, function: 2, stream, arguments: Tail::Inline(&[1]) };
+    rig.session.post(&call).expect("it works");
+    let found = rig.caller.call(&FenceStatus { stream }).expect("a status");
+    assert_eq!(found.status, 0);
+    rig.finish();
+}
+
+#[test]
 fn a_kernel_that_fails_ends_the_wait_for_a_fence_behind_it() {
     let faults = Faults { fail_at_launch: Some(1), ..Faults::default() };
     let mut rig = Rig::with(MockConfig { faults, ..MockConfig::default() }, false, None);
