@@ -61,14 +61,20 @@ impl SpinBudget {
         }
         for _ in 0..LOOKS_PER_CLOCK {
             if let Some(found) = look() {
-                if self.misses.load(Ordering::Relaxed) != 0 {
-                    self.misses.store(0, Ordering::Relaxed);
-                }
+                self.met();
                 return Some(found);
             }
             spin_loop();
         }
         self.poll_long(look)
+    }
+
+    /// To be told of a wait that was met before it came to [`poll`](Self::poll).
+    #[inline]
+    pub fn met(&self) {
+        if self.misses.load(Ordering::Relaxed) != 0 {
+            self.misses.store(0, Ordering::Relaxed);
+        }
     }
 
     #[cold]
@@ -221,5 +227,9 @@ mod tests {
         assert_eq!(spin.budget_ns(), SPIN_MIN_NS);
         assert_eq!(spin.poll(&mut || Some(1)), Some(1));
         assert_eq!(spin.budget_ns(), max_ns);
+        spin.learn(false);
+        spin.learn(false);
+        spin.met();
+        assert_eq!(spin.budget_ns(), max_ns, "met before it was polled for");
     }
 }

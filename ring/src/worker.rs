@@ -236,6 +236,7 @@ impl<B: Block> Worker<B> {
         for _ in 0..QUIET_LOOKS {
             self.consumer.idle();
             if self.consumer.is_ready() {
+                self.spin.met();
                 return Ok(true);
             }
         }
