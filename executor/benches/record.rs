@@ -103,6 +103,7 @@ fn rows(measured: &Measured) -> Vec<Row> {
     let (single, batched) = (median(|f| f.single_ns), median(|f| f.batched_ns));
     let (device, memory) = (median(|f| f.copy_device_ns), median(|f| f.copy_memory_ns));
     let calls: u64 = rounds.iter().map(|round| round.figures.calls).sum();
+    let sleeps: u64 = rounds.iter().map(|round| round.figures.sleeps).sum();
     let mut rows = vec![
         row(
             "round trip, host polling, against the old way",
@@ -116,7 +117,7 @@ fn rows(measured: &Measured) -> Vec<Row> {
             "0",
             |f| f.awake_bells as f64,
             |value| value == 0.0,
-            format!("in {calls} calls"),
+            format!("in {calls} calls, {sleeps} times asleep"),
         ),
         row(
             "64 commands a doorbell, per command, against one",

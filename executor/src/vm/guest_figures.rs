@@ -89,8 +89,10 @@ pub struct Figures {
     pub calls: u64,
     /// A call and its answer over the ring, the worker polling.
     pub round_trip_ns: f64,
-    /// Doorbells rung during those calls.
+    /// Doorbells rung during those calls beyond one for each time that the worker fell asleep.
     pub awake_bells: u64,
+    /// How often the worker fell asleep during those calls: whenever guest or worker stood still for longer than it polls.
+    pub sleeps: u64,
     /// A call and its answer over the old way.
     pub old_way_ns: Option<f64>,
     /// Times that the worker was left to fall asleep before one command, and again before 64.
@@ -130,11 +132,11 @@ impl Figures {
 
 impl std::fmt::Display for Figures {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (calls, bells) = (self.calls, self.awake_bells);
+        let (calls, bells, sleeps) = (self.calls, self.awake_bells, self.sleeps);
         let round = self.round_trip_ns;
         writeln!(
             f,
-            "figure: round trip, host polling: {round} ns; {bells} doorbells in {calls} calls"
+            "figure: round trip, host polling: {round} ns; {bells} doorbells while awake in {calls} calls, {sleeps} times asleep"
         )?;
         if let (Some(old), Some(times)) = (self.old_way_ns, self.times_faster()) {
             writeln!(f, "figure: the old way: {old} ns a call")?;
@@ -201,7 +203,7 @@ impl Bench {
         pause: &dyn Fn(Duration),
         old: Option<&mut OldCall<'_>>,
     ) -> Result<Figures, Box<dyn Error>> {
-        let (round_trip_ns, awake_bells) = self.round_trips()?;
+        let (round_trip_ns, awake_bells, sleeps) = self.round_trips()?;
         let old_way_ns = old.map(|old| self.old_way(old)).transpose()?;
         let bursts = (self.calls / BATCH).max(16);
         let (single_ns, single_bells) = self.bursts(bursts, 1, pause)?;
@@ -211,6 +213,7 @@ impl Bench {
             calls: self.calls,
             round_trip_ns,
             awake_bells,
+            sleeps,
             old_way_ns,
             bursts,
             single_ns,
@@ -227,22 +230,31 @@ impl Bench {
         self.session.client().counters().client_bells
     }
 
-    /// Calls and their answers over the ring, the worker polling: nanoseconds, and doorbells.
+    /// How often the worker fell asleep before the call that is made for this: it tells so with the next batch.
+    fn sleeps(&mut self) -> Result<u64, SessionError> {
+        self.caller.call(&Ping { token: 0 })?;
+        Ok(self.session.client().counters().worker_parks)
+    }
+
+    /// Calls and their answers over the ring, the worker polling: nanoseconds, doorbells beyond one for each time that the
+    /// worker fell asleep, and how often it did.
     ///
     /// # Errors
     /// If the session ends.
-    pub fn round_trips(&mut self) -> Result<(f64, u64), SessionError> {
+    pub fn round_trips(&mut self) -> Result<(f64, u64, u64), SessionError> {
         for token in 0..self.calls / 10 {
             self.caller.call(&Ping { token })?;
         }
-        let bells = self.bells();
+        let (sleeps, bells) = (self.sleeps()?, self.bells());
         self.times.clear();
         for token in 0..self.calls {
             let start = Instant::now();
             self.caller.call(&Ping { token })?;
             self.times.push(start.elapsed());
         }
-        Ok((median(&mut self.times), self.bells() - bells))
+        let bells = self.bells() - bells;
+        let sleeps = self.sleeps()? - sleeps;
+        Ok((median(&mut self.times), bells.saturating_sub(sleeps), sleeps))
     }
 
     fn old_way(&mut self, call: &mut OldCall<'_>) -> Result<f64, Box<dyn Error>> {
@@ -357,6 +369,7 @@ mod tests {
             calls: 2000,
             round_trip_ns: 100.0,
             awake_bells: 0,
+            sleeps: 0,
             old_way_ns: Some(50_000.0),
             bursts: 31,
             single_ns: 6_000.0,
