@@ -7,29 +7,10 @@
 //
 // The cases: `sync` ends with cuStreamSynchronize, `poll` with a loop of cuEventQuery; `warm` means that a small fill was
 // synchronised right before, so that nobody who takes part is asleep.
-#define _GNU_SOURCE
-#include <cuda.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "measure.h"
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
-#define CHECK(call)                                                                                \
-    do {                                                                                           \
-        CUresult check_status = (call);                                                            \
-        if (check_status != CUDA_SUCCESS) {                                                        \
-            const char *check_name = "?";                                                          \
-            cuGetErrorName(check_status, &check_name);                                             \
-            fprintf(stderr, "copies: line %d: %s: %s\n", __LINE__, #call, check_name);             \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
-
-#define KIB 1024ull
-#define MIB (1024 * KIB)
 #define ROOM (256 * MIB)
 
 enum { AT_ONCE = 32, ROUNDS = 21, CASES = 4 };
@@ -39,21 +20,7 @@ static CUevent event;
 static CUdeviceptr device_block;
 static char *host;
 
-static double now_us(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return time.tv_sec * 1e6 + time.tv_nsec / 1e3;
-}
-
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, int count) {
-    qsort(values, count, sizeof(double), by_value);
-    return values[count / 2];
-}
+static double now_us(void) { return now_ns() / 1e3; }
 
 static void *shared_memory(int flags, int advice) {
     int fd = memfd_create("copies", flags);
@@ -117,12 +84,12 @@ static void measure(const char *kind, uint64_t bytes, int to_device, int rounds)
         }
     }
     for (int which = 0; which < CASES; which++) {
-        double took = median(whole[which], rounds);
+        double took = quantile(whole[which], rounds, 0.5);
         char size[32];
         if (bytes >= MIB) snprintf(size, sizeof size, "%lluMiB", (unsigned long long)(bytes / MIB));
         else snprintf(size, sizeof size, "%lluKiB", (unsigned long long)(bytes / KIB));
         printf("copies %s %s_%s %s %.3f GB/s %.2f us %.2f us\n", kind, to_device ? "h2d" : "d2h", size, names[which],
-               AT_ONCE * (double)bytes / took / 1e3, median(posted[which], rounds), took);
+               AT_ONCE * (double)bytes / took / 1e3, quantile(posted[which], rounds, 0.5), took);
     }
     fflush(stdout);
 }

@@ -3,26 +3,7 @@
 //   figures           everything
 //   figures start     nothing but what every program does first: driver, context, a little memory
 //   figures quick     everything, few times: to see that it runs
-#include <cuda.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-
-#define CHECK(call)                                                                                \
-    do {                                                                                           \
-        CUresult check_status = (call);                                                            \
-        if (check_status != CUDA_SUCCESS) {                                                        \
-            const char *check_name = "?";                                                          \
-            cuGetErrorName(check_status, &check_name);                                             \
-            fprintf(stderr, "figures: line %d: %s: %s\n", __LINE__, #call, check_name);            \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
-
-#define KIB 1024ull
-#define MIB (1024 * KIB)
+#include "measure.h"
 
 // out[0] = a1 + ... + a7, by one thread.
 static const char image[] =
@@ -42,24 +23,6 @@ static CUstream stream;
 static CUfunction function;
 static CUdeviceptr device_block;
 static int quick;
-
-static double now_ns(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return time.tv_sec * 1e9 + time.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-// Sorts `values`; `part` 0.5 is the median.
-static double quantile(double *values, int count, double part) {
-    qsort(values, count, sizeof(double), by_value);
-    int at = (int)(part * count);
-    return values[at < count ? at : count - 1];
-}
 
 static void figure(const char *name, double value, const char *unit) {
     printf("figure %s %.4f %s\n", name, value, unit);

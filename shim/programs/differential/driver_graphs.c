@@ -1,24 +1,5 @@
 // Graphs: captured and made node by node, instantiated, updated, launched.
-#include "driver.h"
-
-static CUfunction add;
-static CUdeviceptr block;
-static CUstream stream;
-
-static void prepare(void) {
-    begin();
-    add = function_of(load(), "_Z10add_to_allPiii");
-    cuMemAlloc(&block, 4096);
-    cuMemsetD8(block, 0, 4096);
-    cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING);
-    cuCtxSynchronize();
-}
-
-static int value_at(size_t index) {
-    int value = -1;
-    cuMemcpyDtoH(&value, block + 4 * index, sizeof value);
-    return value;
-}
+#include "driver_adder.h"
 
 static void launch(int summand) {
     int length = 16;
@@ -157,10 +138,6 @@ static void made(void) {
     CALL(cuGraphDestroy, child);
     CALL(cuGraphDestroy, graph);
 }
-
-static int calls;
-
-static void CUDA_CB host_function(void *data) { calls += *(int *)data; }
 
 static void host_and_events(void) {
     CUgraph graph = NULL;

@@ -1,31 +1,8 @@
 // What the other programs leave out: nodes of any kind by one function, what captured nodes are, changes of nodes.
-#include "driver.h"
+#include "driver_adder.h"
 
 CUresult cuProfilerStart(void);
 CUresult cuProfilerStop(void);
-
-static CUfunction add;
-static CUdeviceptr block;
-static CUstream stream;
-
-static void prepare(void) {
-    begin();
-    add = function_of(load(), "_Z10add_to_allPiii");
-    cuMemAlloc(&block, 4096);
-    cuMemsetD8(block, 0, 4096);
-    cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING);
-    cuCtxSynchronize();
-}
-
-static int value_at(size_t index) {
-    int value = -1;
-    cuMemcpyDtoH(&value, block + 4 * index, sizeof value);
-    return value;
-}
-
-static int calls;
-
-static void CUDA_CB host_function(void *data) { calls += *(int *)data; }
 
 static void generic_nodes(void) {
     static int one = 1, ten = 10;

@@ -1,24 +1,5 @@
 // The runtime's graphs made node by node, and what else is asked of functions and pools.
-#include "runtime.h"
-
-static const void *add;
-static int *block;
-static cudaStream_t stream;
-
-static void prepare(void) {
-    begin();
-    add = kernel_of("_Z10add_to_allPiii");
-    cudaMalloc((void **)&block, 4096);
-    cudaMemset(block, 0, 4096);
-    cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
-    cudaDeviceSynchronize();
-}
-
-static int value_at(size_t index) {
-    int value = -1;
-    cudaMemcpy(&value, block + index, sizeof value, cudaMemcpyDeviceToHost);
-    return value;
-}
+#include "runtime_adder.h"
 
 static int calls;
 
