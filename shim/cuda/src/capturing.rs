@@ -47,6 +47,13 @@ struct Capture {
     thread: u64,
 }
 
+impl Capture {
+    /// Whether the legacy default stream of that context would have to wait for what is captured.
+    fn holds_up_legacy_of(&self, context: &Context) -> bool {
+        self.blocking && std::ptr::eq(self.context, context)
+    }
+}
+
 static ACTIVE: AtomicUsize = AtomicUsize::new(0);
 static CAPTURES: Mutex<Vec<Capture>> = Mutex::new(Vec::new());
 
@@ -213,7 +220,7 @@ pub fn legacy_use(context: &Context) -> Outcome {
 
 #[cold]
 fn refuse_legacy(context: &Context) -> Outcome {
-    match invalidate_all(|c| c.blocking && std::ptr::eq(c.context, context))? {
+    match invalidate_all(|capture| capture.holds_up_legacy_of(context))? {
         true => Err(IMPLICIT.into()),
         false => Ok(()),
     }
@@ -221,8 +228,8 @@ fn refuse_legacy(context: &Context) -> Outcome {
 
 /// The same for a question, which breaks no capture.
 pub fn legacy_question(stream: &Working) -> Outcome {
-    let waits = |c: &Capture| c.blocking && std::ptr::eq(c.context, stream.context);
-    match any() && stream.is_legacy() && captures().iter().any(waits) {
+    let holds_up = |capture: &Capture| capture.holds_up_legacy_of(stream.context);
+    match any() && stream.is_legacy() && captures().iter().any(holds_up) {
         true => Err(IMPLICIT.into()),
         false => Ok(()),
     }
