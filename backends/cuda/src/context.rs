@@ -10,27 +10,6 @@ use std::ffi::c_char;
 const ATTRIBUTES_MAX: u32 = 256;
 /// In the facts under these numbers, which are no attributes: the least and the greatest priority of streams.
 const PRIORITIES: [u32; 2] = [0x1_0000, 0x1_0001];
-/// What a client cannot have, whatever the device can do: memory of another process and of other hosts; handles that
-/// leave the process; managed memory that moves by itself.
-const WITHHELD: [Attribute; 12] = [
-    Attribute::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS,
-    Attribute::CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS,
-    Attribute::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS_USES_HOST_PAGE_TABLES,
-    Attribute::CU_DEVICE_ATTRIBUTE_DIRECT_MANAGED_MEM_ACCESS_FROM_HOST,
-    Attribute::CU_DEVICE_ATTRIBUTE_CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM,
-    Attribute::CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED,
-    Attribute::CU_DEVICE_ATTRIBUTE_MEMPOOL_SUPPORTED_HANDLE_TYPES,
-    Attribute::CU_DEVICE_ATTRIBUTE_DMA_BUF_SUPPORTED,
-    Attribute::CU_DEVICE_ATTRIBUTE_IPC_EVENT_SUPPORTED,
-    Attribute::CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_FABRIC_SUPPORTED,
-    Attribute::CU_DEVICE_ATTRIBUTE_MULTICAST_SUPPORTED,
-    Attribute::CU_DEVICE_ATTRIBUTE_HOST_NUMA_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED,
-];
-
-/// What a client is told of an attribute.
-fn told(attribute: u32, value: i32) -> i32 {
-    if WITHHELD.iter().any(|&withheld| withheld as u32 == attribute) { 0 } else { value }
-}
 
 impl Live {
     pub fn device_facts(
@@ -53,7 +32,7 @@ impl Live {
         for number in 1..ATTRIBUTES_MAX {
             let mut value = 0;
             if self.api.cuDeviceGetAttribute(&mut value, number, device).is_ok() {
-                attributes.push((number, told(number, value)));
+                attributes.push((number, offered(number, value)));
             }
         }
         let (mut least, mut greatest) = (0, 0);
@@ -286,16 +265,5 @@ impl Live {
         let place = c.text.part(0, taken as u64).ok_or(Status::INVALID_VALUE)?;
         cx.write_arena(place, &text[..taken])?;
         Ok(OutputTakeReply { bytes: taken as u32 })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_client_cannot_have_it_is_not_told_of() {
-        assert_eq!((told(88, 1), told(89, 1), told(91, 1), told(103, 1)), (0, 0, 0, 0));
-        assert_eq!((told(75, 9), told(16, 132)), (9, 132));
     }
 }

@@ -126,6 +126,7 @@ impl Handler<Context<'_>> for CudaGpu {
         host_function_setup: HostFunctionSetup => HostFunctionSetupReply;
         launch_host_function: LaunchHostFunction => ();
         event_elapsed: EventElapsed => EventElapsedReply;
+        event_status: EventStatus => EventStatusReply;
         fence_status: FenceStatus => FenceStatusReply;
         output_take: OutputTake => OutputTakeReply;
         stream_begin_capture: StreamBeginCapture => StreamBeginCaptureReply;

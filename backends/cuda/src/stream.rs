@@ -8,6 +8,15 @@ use ringbar_vocabulary::*;
 /// `CU_EVENT_INTERPROCESS`.
 const EVENT_INTERPROCESS: u32 = 4;
 
+/// What a question was answered with; a failure that ended the device is everybody's.
+fn told(cx: &mut Context<'_>, found: Result<(), Status>) -> u32 {
+    let status = Status::of(&found);
+    if status.is_sticky() {
+        cx.latch(status);
+    }
+    status.0
+}
+
 impl Live {
     pub fn stream_create(&mut self, _cx: &mut Context<'_>, c: StreamCreate) -> Result<(), Status> {
         if c.stream == StreamId::DEFAULT || c.stream.0 & StreamId::DEFAULTS != 0 {
@@ -112,11 +121,17 @@ impl Live {
             return Err(CAPTURE_UNSUPPORTED);
         }
         let found = self.api.cuStreamQuery(stream);
-        let status = Status::of(&found);
-        if status.is_sticky() {
-            cx.latch(status);
-        }
-        Ok(FenceStatusReply { status: status.0 })
+        Ok(FenceStatusReply { status: told(cx, found) })
+    }
+
+    pub fn event_status(
+        &mut self,
+        cx: &mut Context<'_>,
+        c: EventStatus,
+    ) -> Result<EventStatusReply, Status> {
+        let event = self.event(c.event)?;
+        let found = self.api.cuEventQuery(event);
+        Ok(EventStatusReply { status: told(cx, found) })
     }
 
     pub fn stream_set_attribute(

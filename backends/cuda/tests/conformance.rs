@@ -8,7 +8,7 @@ use ringbar::layout::Sizes;
 use ringbar::link::{self, Options};
 use ringbar::region::Terms;
 use ringbar::worker::Next;
-use ringbar_backend::conformance::{CHECKS, Subject, run};
+use ringbar_backend::conformance::{CHECKS, IMAGE, Subject, run};
 use ringbar_backend::testing::FakeWorker;
 use ringbar_backend::{Backend, Executed, execute};
 use ringbar_cuda::{CudaConfig, CudaGpu, driver_library};
@@ -17,8 +17,6 @@ use std::process::{Command, ExitCode, Output};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// The kernels that the suite launches.
-const IMAGE: &[u8] = include_bytes!("kernels.ptx");
 /// Checks at once.
 const CHILDREN: usize = 6;
 

@@ -180,6 +180,7 @@ impl Handler<Context<'_>> for MockGpu {
         host_function_setup(HostFunctionSetup) -> HostFunctionSetupReply;
         launch_host_function(LaunchHostFunction);
         event_elapsed(EventElapsed) -> EventElapsedReply;
+        event_status(EventStatus) -> EventStatusReply;
         fence_status(FenceStatus) -> FenceStatusReply;
         output_take(OutputTake) -> OutputTakeReply;
         mem_alloc_async(MemAllocAsync) -> MemAllocAsyncReply;

@@ -242,6 +242,18 @@ impl MockGpu {
         Ok(EventElapsedReply { milliseconds_bits: (milliseconds as f32).to_bits() })
     }
 
+    pub(crate) fn event_status(
+        &mut self,
+        _cx: &mut Context<'_>,
+        command: EventStatus,
+    ) -> Result<EventStatusReply, Status> {
+        self.ready()?;
+        let event = self.events.get(command.event.0)?;
+        let done = self.engine.reached(event.mark.as_ref());
+        let status = if done { Status::SUCCESS } else { Status::NOT_READY };
+        Ok(EventStatusReply { status: status.0 })
+    }
+
     pub(crate) fn fence(&mut self, cx: &mut Context<'_>, command: Fence) -> Result<(), Status> {
         cx.check_fence(command.index)?;
         let serial = self.stream(command.stream)?;

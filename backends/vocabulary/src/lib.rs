@@ -1,9 +1,20 @@
 //! The commands that cross a ringbar ring, as one table: one row a function.
 //!
+//! # What derives from what
 //! From the table in `rows/` come a struct a row ([`LaunchKernel`] and so on), its encoder and
 //! decoder, the [`Handler`] trait with one method a row, [`dispatch`], the rows as data
-//! ([`ROWS`]) with a fingerprint ([`VOCABULARY_HASH`]), the coverage page and fuzz seeds.
-//! Adding a function is adding a row.
+//! ([`ROWS`]) with a fingerprint ([`VOCABULARY_HASH`]), this crate's coverage page, the fuzz
+//! dictionary, seeds of all fuzz targets ([`samples`]), the names in the worker's traces, status
+//! and metrics, and the list of what the conformance suite has to check. Adding a command is
+//! adding a row.
+//!
+//! A row is what crosses the ring. What a program calls is a C function, of which several may
+//! send one command and some send none; each is one row of `entry!` in the shim (name, spellings,
+//! class, arguments with direction and size) and one of the shim's `functions.tsv` (library,
+//! version, variants), from which the symbols, stubs, `cuGetProcAddress`, the shim's statistics
+//! and its coverage page come. A row names the functions that send it; a test of the shim holds
+//! name, class and version of the two to each other. What devices can do and clients are not told
+//! is [`WITHHELD`], for backend and shim alike.
 //!
 //! # Wire form
 //! Little-endian, in whole 8-byte words. First a header `opcode: u16, flags: u16, tail_len: u32`,
@@ -48,6 +59,7 @@ mod samples;
 mod status;
 mod types;
 mod wire;
+mod withheld;
 
 #[cfg(test)]
 mod tests;
@@ -71,3 +83,4 @@ pub use wire::{
     DecodeError, Draw, FLAG_TAIL_IN_ARENA, Field, HEADER_BYTES, INLINE_MAX_BYTES, Packer,
     REPLY_BODY_MAX_BYTES, REPLY_MAX_BYTES, Sink, Unpacker,
 };
+pub use withheld::{WITHHELD, Withheld, offered};

@@ -12,8 +12,8 @@ use crate::{capturing, output, stream, tls};
 use ringbar::sync::{AtomicBool, AtomicU32, Ordering::*};
 use ringbar_session::FenceTicket;
 use ringbar_vocabulary::{
-    EventCreate, EventDestroy, EventElapsed, EventId, EventRecord, NO_FENCE, Status, StreamId,
-    StreamWaitEvent,
+    EventCreate, EventDestroy, EventElapsed, EventId, EventRecord, EventStatus, NO_FENCE, Status,
+    StreamId, StreamWaitEvent,
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -111,11 +111,10 @@ impl Event {
             return Err(capturing::refuse_event(capture));
         }
         capturing::unsafe_call()?;
-        match self.followed(live)? {
-            Some(follower) if !live.session.query(follower)? => {
-                Err(unready(live, follower, &self.unready))
-            }
-            _ => managed::after_work(self.context),
+        // The device is asked, behind all that was posted: of what a stream was waited for the records are complete.
+        match Status(live.call(&EventStatus { event: self.id })?.status) {
+            Status::SUCCESS => managed::after_work(self.context),
+            other => Err(other.into()),
         }
     }
 

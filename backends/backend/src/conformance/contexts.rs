@@ -70,3 +70,65 @@ pub(super) fn the_cache_of_a_context_is_reset_and_textures_have_a_width(rig: &mu
     assert!(rig.call(ask).expect("a width").elements >= 1 << 16);
     assert!(rig.call(DeviceTextureWidth { device: 900, ..ask }).is_err());
 }
+
+/// Access to the memory of a context was enabled before, was never enabled, and is not possible.
+const ALREADY_ENABLED: Status = Status(704);
+const NOT_ENABLED: Status = Status(705);
+const UNSUPPORTED: Status = Status(217);
+/// `CU_DEVICE_P2P_ATTRIBUTE_ACCESS_SUPPORTED`.
+const ACCESS_SUPPORTED: u32 = 2;
+
+fn can_access(rig: &mut Rig, device: u32, peer: u32) -> bool {
+    let ask = DevicePeerQuery { device, peer, attribute: CAN_ACCESS_PEER };
+    let value = rig.call(ask).expect("an answer").value;
+    assert!((0..=1).contains(&value), "{value}");
+    value == 1
+}
+
+pub(super) fn what_devices_can_do_with_each_other_is_told(rig: &mut Rig) {
+    let count = rig.init().device_count;
+    assert!(!can_access(rig, 0, 0), "a device is no peer of itself");
+    let alone = DevicePeerQuery { device: 0, peer: 0, attribute: ACCESS_SUPPORTED };
+    assert_eq!(rig.call(alone), Err(Status::INVALID_DEVICE));
+    for (device, peer) in [(0, count), (count, 0)] {
+        let ask = DevicePeerQuery { device, peer, attribute: CAN_ACCESS_PEER };
+        assert_eq!(rig.call(ask), Err(Status::INVALID_DEVICE));
+    }
+    for peer in 1..count {
+        let ask = DevicePeerQuery { device: 0, peer, attribute: ACCESS_SUPPORTED };
+        let supported = rig.call(ask).expect("an answer").value == 1;
+        assert_eq!(supported, can_access(rig, 0, peer), "two names of one fact");
+        let unknown = DevicePeerQuery { attribute: 9999, ..ask };
+        assert_eq!(rig.call(unknown), Err(Status::INVALID_VALUE));
+    }
+}
+
+pub(super) fn a_context_reaches_another_devices_memory_once_it_may(rig: &mut Rig) {
+    let count = rig.init().device_count;
+    let context = ContextId::FIRST;
+    let own = ContextPeerAccess { context, peer: context, enable: 1 };
+    assert!(rig.call(own).is_err(), "a context is no peer of itself");
+    let nobody = ContextPeerAccess { peer: ContextId(5000), ..own };
+    assert_eq!(rig.call(nobody), Err(Status::INVALID_CONTEXT));
+    // More is promised where there is more than one device.
+    for device in 1..count.min(3) {
+        rig.call(PrimaryContextRetain { device, flags: 0 }).expect("it is live");
+        let enable = ContextPeerAccess { context, peer: ContextId(device), enable: 1 };
+        let disable = ContextPeerAccess { enable: 0, ..enable };
+        if !can_access(rig, 0, device) {
+            assert_eq!(rig.call(enable), Err(UNSUPPORTED));
+            continue;
+        }
+        assert_eq!(rig.call(disable), Err(NOT_ENABLED));
+        rig.call(enable).expect("it may");
+        assert_eq!(rig.call(enable), Err(ALREADY_ENABLED));
+        let far = rig.call(MemAlloc { context: ContextId(device), bytes: 64 }).expect("memory").at;
+        let near = rig.alloc(64);
+        rig.upload(near, DEFAULT, &[device as u8; 64]);
+        rig.post(MemcpyDtoD { dst: far, src: near, bytes: 64, stream: DEFAULT });
+        assert_eq!(rig.download(far, 64, DEFAULT), [device as u8; 64]);
+        rig.call(disable).expect("it was enabled");
+        assert_eq!(rig.call(disable), Err(NOT_ENABLED));
+    }
+    rig.no_failure();
+}

@@ -16,6 +16,7 @@ pub(super) fn everything_before_init_is_not_initialized(rig: &mut Rig) {
         Err(Status::NOT_INITIALIZED)
     );
     assert_eq!(rig.call(MemGetInfo { context: ContextId::FIRST }), Err(Status::NOT_INITIALIZED));
+    rig.refused(LibraryQuery { library: 1, function: 2, request: Tail::Inline(&[]) });
     rig.post_fails(
         EventCreate { context: ContextId::FIRST, event: EventId(1), flags: 0 },
         Status::NOT_INITIALIZED,

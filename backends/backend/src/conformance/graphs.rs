@@ -395,6 +395,7 @@ pub(super) fn the_event_of_a_node_is_asked_and_changed(rig: &mut Rig) {
     rig.call(GraphSetEvent { exec, event: one, ..set }).expect("it is changed");
     rig.post(GraphLaunch { exec, stream });
     rig.wait(stream);
+    assert_eq!(rig.call(EventStatus { event: one }), Ok(EventStatusReply { status: 0 }));
     rig.no_failure();
 }
 

@@ -9,7 +9,7 @@
 //! The subject's module image has the kernels `fill_u32(dst, value: u32, count: u64)`,
 //! `axpy_f32(x, y, a: f32, count: u64)` (y += a x) and `copy(dst, src, bytes: u64)`, each for a
 //! launch of one block of one thread, with the parameters in that order wherever the layout puts
-//! them.
+//! them; and the variable `word`, four bytes that begin as 1, 2, 3, 4.
 
 mod boxes;
 mod contexts;
@@ -19,18 +19,20 @@ mod graphs;
 mod kernels;
 mod memory;
 mod pools;
+mod refusals;
 mod rig;
 mod streams;
 mod waits;
 
 use crate::Backend;
-pub use rig::{Kernel, Rig};
+pub use rig::{Kernel, Rig, Uses};
+use ringbar_vocabulary::{Class, ROWS, Row};
 
 /// A backend to check, fresh and not yet initialised.
 pub struct Subject {
     /// The backend.
     pub backend: Box<dyn Backend>,
-    /// A module image with the kernels that the suite launches.
+    /// A module image with the kernels that the suite launches and its variable, such as [`IMAGE`].
     pub image: Vec<u8>,
 }
 
@@ -42,13 +44,43 @@ pub struct Check {
     pub run: fn(&mut Rig),
 }
 
-/// Runs the check of that name on a fresh subject.
+/// Runs the check of that name on a fresh subject; says which rows it used.
 ///
 /// # Panics
 /// If the promise is broken, or no check has that name.
-pub fn run(name: &str, mut make: impl FnMut() -> Subject) {
+pub fn run(name: &str, mut make: impl FnMut() -> Subject) -> Uses {
     let check = CHECKS.iter().find(|check| check.name == name).expect("a check of that name");
-    (check.run)(&mut Rig::new(make()));
+    let mut rig = Rig::new(make());
+    (check.run)(&mut rig);
+    rig.uses
+}
+
+/// A module with the suite's kernels and variable, for devices that take PTX.
+pub const IMAGE: &[u8] = include_bytes!("kernels.ptx");
+
+/// Rows that nothing can be wrong about once there is a device.
+const NEVER_REFUSED: [&str; 4] = ["Ping", "MemoryDigest", "Stats", "FailureStatus"];
+
+/// Runs every check, and says which rows of the vocabulary no check has done successfully, and which no check has seen
+/// refused. Arbitrary commands do not count. For a backend that implements every row but those named.
+///
+/// # Panics
+/// If a promise is broken.
+pub fn gaps(unsupported: &[&str], mut make: impl FnMut() -> Subject) -> Vec<String> {
+    let mut uses = Uses::default();
+    for check in CHECKS {
+        uses.add(&run(check.name, &mut make));
+    }
+    let crossing = ROWS.iter().filter(|row| row.class != Class::Local);
+    let said = |row: &Row, what: &str| format!("{} is {what} in no check", row.name);
+    let gaps = crossing.flat_map(|row| {
+        let may_be_done = !unsupported.contains(&row.name);
+        let done = (may_be_done && !uses.was_done(row)).then(|| said(row, "done"));
+        let may_fail = !NEVER_REFUSED.contains(&row.name);
+        let refused = (may_fail && !uses.was_refused(row)).then(|| said(row, "refused"));
+        [done, refused].into_iter().flatten()
+    });
+    gaps.collect()
 }
 
 // A check that is not in this list is dead code, which the lints refuse.
@@ -136,6 +168,12 @@ checks! { $
     contexts::resetting_a_primary_context_ends_what_it_had_and_it_lives_on
     contexts::limits_are_read_and_set
     contexts::the_cache_of_a_context_is_reset_and_textures_have_a_width
+    contexts::what_devices_can_do_with_each_other_is_told
+    contexts::a_context_reaches_another_devices_memory_once_it_may
+    functions::a_function_prefers_a_cache_and_runs_as_before
+    functions::clusters_are_counted_and_measured
+    functions::a_librarys_call_is_done_in_stream_order_or_refused_by_name
+    functions::a_library_answers_a_question_alike_each_time_or_refuses_it_by_name
     functions::a_modules_kernels_are_listed_by_name
     functions::a_variable_that_a_module_does_not_have_is_not_found
     functions::attributes_of_a_function_are_read_and_set
@@ -177,4 +215,13 @@ checks! { $
     graphs::what_a_copy_node_copies_is_changed
     graphs::the_next_captured_node_comes_after_what_the_client_says
     functions::a_tensor_map_is_encoded_whole_or_not_at_all
+    functions::a_variable_is_found_by_name_and_has_its_value
+    refusals::a_device_or_context_that_does_not_exist_is_refused
+    refusals::a_stream_or_event_that_does_not_exist_is_refused
+    refusals::a_module_or_function_that_does_not_exist_is_refused
+    refusals::a_pool_or_memory_that_does_not_exist_is_refused
+    refusals::a_block_of_the_arena_is_pinned_and_a_mailbox_set_up_once
+    refusals::a_graph_that_does_not_exist_is_refused
+    refusals::a_node_that_does_not_exist_is_refused
+    refusals::an_executable_graph_that_does_not_exist_is_refused
 }

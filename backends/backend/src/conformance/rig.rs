@@ -4,6 +4,7 @@ use super::Subject;
 use crate::testing::FakeWorker;
 use crate::{Backend, Executed, HostMemory, Violation};
 use ringbar_vocabulary::*;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The bytes of the rig's arena. The lower half is for uploads, the upper for downloads.
@@ -32,11 +33,42 @@ impl Kernel {
     }
 }
 
+/// Which rows were done, and which were refused.
+#[derive(Clone, Debug, Default)]
+pub struct Uses {
+    done: BTreeSet<u16>,
+    refused: BTreeSet<u16>,
+}
+
+impl Uses {
+    /// Adds those of another check.
+    pub fn add(&mut self, other: &Uses) {
+        self.done.extend(&other.done);
+        self.refused.extend(&other.refused);
+    }
+
+    /// Whether the row was done without a failure of its own.
+    pub fn was_done(&self, row: &Row) -> bool {
+        self.done.contains(&row.opcode)
+    }
+
+    /// Whether the row was answered with an error of its own.
+    pub fn was_refused(&self, row: &Row) -> bool {
+        self.refused.contains(&row.opcode)
+    }
+
+    fn note(&mut self, row: &Row, succeeded: bool) {
+        let list = if succeeded { &mut self.done } else { &mut self.refused };
+        list.insert(row.opcode);
+    }
+}
+
 /// What a check works with.
 pub struct Rig {
     pub(super) backend: Box<dyn Backend>,
     pub(super) worker: FakeWorker,
     pub(super) image: Vec<u8>,
+    pub(super) uses: Uses,
     fence_value: u64,
     next_id: u32,
 }
@@ -45,7 +77,7 @@ impl Rig {
     pub(super) fn new(subject: Subject) -> Self {
         let worker = FakeWorker::new(ARENA_BYTES, FENCES);
         let Subject { backend, image } = subject;
-        Self { backend, worker, image, fence_value: 0, next_id: 1 }
+        Self { backend, worker, image, uses: Uses::default(), fence_value: 0, next_id: 1 }
     }
 
     /// Initialises the backend, as nearly every check begins.
@@ -60,16 +92,19 @@ impl Rig {
 
     /// Posts a command of an honest client.
     #[track_caller]
-    pub(super) fn post(&mut self, command: impl PostCommand) {
+    pub(super) fn post<C: PostCommand>(&mut self, command: C) {
+        let failures = self.worker.errors.count();
         self.worker.post(&mut *self.backend, command).expect("no violation");
+        self.uses.note(C::ROW, self.worker.errors.count() == failures);
     }
 
     /// Posts a command that must fail, as the first one that does.
     #[track_caller]
-    pub(super) fn post_fails(&mut self, command: impl PostCommand, status: Status) {
+    pub(super) fn post_fails<C: PostCommand>(&mut self, command: C, status: Status) {
         let failures = self.worker.errors.count();
         let position = self.worker.position();
-        self.post(command);
+        self.uses.note(C::ROW, false);
+        self.worker.post(&mut *self.backend, command).expect("no violation");
         self.backend.drain();
         assert_eq!(self.worker.errors.count(), failures + 1, "one failure more");
         if failures == 0 {
@@ -80,7 +115,25 @@ impl Rig {
     /// Calls a command of an honest client.
     #[track_caller]
     pub(super) fn call<C: SyncCommand>(&mut self, command: C) -> Result<C::Reply, Status> {
-        self.worker.call(&mut *self.backend, command).expect("no violation")
+        let answer = self.worker.call(&mut *self.backend, command).expect("no violation");
+        self.uses.note(C::ROW, answer.is_ok());
+        answer
+    }
+
+    /// Calls a command that must fail, whatever the code.
+    #[track_caller]
+    pub(super) fn refused<C: SyncCommand>(&mut self, command: C) {
+        assert!(self.call(command).is_err(), "{} is not refused", C::ROW.name);
+    }
+
+    /// Posts a command that must fail, whatever the code.
+    #[track_caller]
+    pub(super) fn post_refused<C: PostCommand>(&mut self, command: C) {
+        let failures = self.worker.errors.count();
+        self.uses.note(C::ROW, false);
+        self.worker.post(&mut *self.backend, command).expect("no violation");
+        self.backend.drain();
+        assert_eq!(self.worker.errors.count(), failures + 1, "{} is not refused", C::ROW.name);
     }
 
     /// Executes bytes, whatever they are.

@@ -223,7 +223,14 @@ pub(super) fn attributes_of_a_stream_are_read_set_and_copied(rig: &mut Rig) {
     assert_eq!((priority(rig, first), priority(rig, second)), (-1, 0));
     rig.post(StreamCopyAttributes { dst: second, src: first });
     assert_eq!(priority(rig, second), -1);
+    let value = [0; 4];
+    rig.post(StreamSetAttribute { stream: second, attribute: PRIORITY, value });
+    assert_eq!((priority(rig, first), priority(rig, second)), (-1, 0));
     rig.no_failure();
+    let nowhere = StreamSetAttribute { stream: StreamId(9999), attribute: PRIORITY, value };
+    rig.post_fails(nowhere, Status::INVALID_HANDLE);
+    let set = StreamSetAttribute { stream: second, attribute: 77, value };
+    rig.post_fails(set, Status::INVALID_VALUE);
     let unknown = StreamGetAttribute { stream: first, attribute: 77 };
     assert_eq!(rig.call(unknown), Err(Status::INVALID_VALUE));
 }

@@ -158,7 +158,7 @@ macro_rules! base {
             };
 
             /// Creates a stream under a number that the client chose.
-            14 post StreamCreate stream_create ["cuStreamCreateWithPriority", "cuStreamCreate"] since 5050
+            14 post StreamCreate stream_create ["cuStreamCreateWithPriority", "cuStreamCreate"] since 2000
             {
                 /// The context it belongs to.
                 in context: ContextId,

@@ -17,7 +17,7 @@ macro_rules! contexts {
             reply PrimaryContextRetainReply {};
 
             /// Destroys a primary context with everything in it.
-            43 sync PrimaryContextReset primary_context_reset ["cuDevicePrimaryCtxReset_v2", "cuDevicePrimaryCtxRelease_v2"] since 7000
+            43 sync PrimaryContextReset primary_context_reset ["cuDevicePrimaryCtxReset_v2", "cuDevicePrimaryCtxRelease_v2"] since 11000
             {
                 /// The device's ordinal.
                 in device: u32,
@@ -198,7 +198,7 @@ macro_rules! contexts {
             };
 
             /// Dynamic shared memory that leaves room for so many blocks.
-            57 sync OccupancySharedBytes occupancy_shared_bytes ["cuOccupancyAvailableDynamicSMemPerBlock"] since 11000
+            57 sync OccupancySharedBytes occupancy_shared_bytes ["cuOccupancyAvailableDynamicSMemPerBlock"] since 10020
             {
                 /// The function.
                 in function: FunctionId,
@@ -213,7 +213,7 @@ macro_rules! contexts {
             };
 
             /// How many clusters fit the device, or how large one may be.
-            58 sync OccupancyClusters occupancy_clusters ["cuOccupancyMaxActiveClusters", "cuOccupancyMaxPotentialClusterSize"] since 11080
+            58 sync OccupancyClusters occupancy_clusters ["cuOccupancyMaxActiveClusters", "cuOccupancyMaxPotentialClusterSize"] since 11070
             {
                 /// The function.
                 in function: FunctionId,
@@ -236,7 +236,7 @@ macro_rules! contexts {
             };
 
             /// Launches a kernel with attributes, in stream order.
-            59 post LaunchKernelEx launch_kernel_ex ["cuLaunchKernelEx", "cuLaunchCooperativeKernel"] since 11060
+            59 post LaunchKernelEx launch_kernel_ex ["cuLaunchKernelEx", "cuLaunchCooperativeKernel"] since 9000
             {
                 /// The function.
                 in function: FunctionId,

@@ -7,7 +7,7 @@ macro_rules! graphs {
         $($before)*
 
             /// Makes later work of a stream part of a graph instead of running it.
-            91 sync StreamBeginCapture stream_begin_capture ["cuStreamBeginCapture_v2"] since 10000
+            91 sync StreamBeginCapture stream_begin_capture ["cuStreamBeginCapture_v2"] since 10010
             {
                 /// The stream.
                 in stream: StreamId,
@@ -118,7 +118,7 @@ macro_rules! graphs {
             };
 
             /// Adds a kernel launch to a graph.
-            100 sync GraphAddKernel graph_add_kernel ["cuGraphAddKernelNode_v2"] since 10000
+            100 sync GraphAddKernel graph_add_kernel ["cuGraphAddKernelNode_v2"] since 12000
             {
                 /// The graph.
                 in graph: GraphId,
@@ -294,7 +294,7 @@ macro_rules! graphs {
             reply GraphNodeDestroyReply {};
 
             /// What a kernel node launches.
-            110 sync GraphKernelParams graph_kernel_params ["cuGraphKernelNodeGetParams_v2"] since 10000
+            110 sync GraphKernelParams graph_kernel_params ["cuGraphKernelNodeGetParams_v2"] since 12000
             {
                 /// The node.
                 in node: NodeId,
@@ -315,7 +315,7 @@ macro_rules! graphs {
             };
 
             /// Changes what a kernel node launches, in its graph or in an executable one.
-            111 sync GraphSetKernelParams graph_set_kernel_params ["cuGraphKernelNodeSetParams_v2", "cuGraphExecKernelNodeSetParams_v2"] since 10000
+            111 sync GraphSetKernelParams graph_set_kernel_params ["cuGraphKernelNodeSetParams_v2", "cuGraphExecKernelNodeSetParams_v2"] since 12000
             {
                 /// The node.
                 in node: NodeId,
@@ -445,7 +445,7 @@ macro_rules! graphs {
             };
 
             /// A description of a graph in the DOT language. Nothing is written if the block is too small.
-            119 sync GraphDot graph_dot ["cuGraphDebugDotPrint"] since 11010
+            119 sync GraphDot graph_dot ["cuGraphDebugDotPrint"] since 11030
             {
                 /// The graph.
                 in graph: GraphId,

@@ -220,6 +220,18 @@ macro_rules! later {
                 in src: NodeId,
             }
             reply GraphKernelCopyAttributesReply {};
+
+            /// Whether an event's latest record is complete, asked of the device: for events that graphs record, of whose records
+            /// a client does not know.
+            136 sync EventStatus event_status [] since 0
+            {
+                /// The event.
+                in event: EventId,
+            }
+            reply EventStatusReply {
+                /// 0 complete or never recorded, 600 not yet, else the failure.
+                status: u32,
+            };
         } $($more)* }
     };
 }

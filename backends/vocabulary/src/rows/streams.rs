@@ -40,7 +40,7 @@ macro_rules! streams {
             };
 
             /// Writes a value to memory, in stream order.
-            84 post StreamWriteValue stream_write_value ["cuStreamWriteValue64_v2", "cuStreamWriteValue32_v2"] since 8000
+            84 post StreamWriteValue stream_write_value ["cuStreamWriteValue64_v2", "cuStreamWriteValue32_v2"] since 11070
             {
                 /// The stream.
                 in stream: StreamId,
@@ -55,7 +55,7 @@ macro_rules! streams {
             };
 
             /// Makes later work of a stream wait for a value in memory.
-            85 post StreamWaitValue stream_wait_value ["cuStreamWaitValue64_v2", "cuStreamWaitValue32_v2"] since 8000
+            85 post StreamWaitValue stream_wait_value ["cuStreamWaitValue64_v2", "cuStreamWaitValue32_v2"] since 11070
             {
                 /// The stream.
                 in stream: StreamId,
@@ -80,7 +80,7 @@ macro_rules! streams {
             reply HostFunctionSetupReply {};
 
             /// Has the client run a function, in stream order; the stream goes on when the client has acknowledged it.
-            87 post LaunchHostFunction launch_host_function ["cuLaunchHostFunc", "cuStreamAddCallback"] since 10000
+            87 post LaunchHostFunction launch_host_function ["cuLaunchHostFunc", "cuStreamAddCallback"] since 5000
             {
                 /// The stream.
                 in stream: StreamId,

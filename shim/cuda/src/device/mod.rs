@@ -8,7 +8,7 @@ pub use query::*;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::session::live;
-use ringbar_vocabulary::{DeviceFactsBlock, Status};
+use ringbar_vocabulary::{DeviceFactsBlock, Status, offered};
 use std::sync::{Mutex, OnceLock};
 
 /// One device that the program sees.
@@ -91,55 +91,13 @@ impl Device {
         (least, greatest)
     }
 
-    /// An attribute as the program sees it: what only a program beside the device could use is not offered.
+    /// An attribute as the program sees it: what cannot be had through a ring is not offered.
     pub fn attribute(&self, number: u32) -> Option<i32> {
         let value = self.facts.attribute(number).filter(|_| number <= ATTRIBUTE_MAX)?;
-        if NOT_OFFERED.binary_search(&number).is_ok() { Some(0) } else { Some(value) }
+        Some(offered(number, value))
     }
 }
 
 /// Beyond are facts that are no attributes of CUDA's: the priorities that streams can have, least and most urgent.
 const ATTRIBUTE_MAX: u32 = 0xff;
 const PRIORITIES: [u32; 2] = [0x1_0000, 0x1_0001];
-
-/// Attributes of abilities that need the device and the program in one process or one address space: managed memory that
-/// both touch at once, pageable memory, exchange with other processes and interfaces, memory of the host's nodes.
-const NOT_OFFERED: [u32; 27] = [
-    88,  // PAGEABLE_MEMORY_ACCESS
-    89,  // CONCURRENT_MANAGED_ACCESS
-    91,  // CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM
-    100, // PAGEABLE_MEMORY_ACCESS_USES_HOST_PAGE_TABLES
-    101, // DIRECT_MANAGED_MEM_ACCESS_FROM_HOST
-    103, // HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED
-    104, // HANDLE_TYPE_WIN32_HANDLE_SUPPORTED
-    105, // HANDLE_TYPE_WIN32_KMT_HANDLE_SUPPORTED
-    110, // GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED
-    112, // SPARSE_CUDA_ARRAY_SUPPORTED
-    113, // READ_ONLY_HOST_REGISTER_SUPPORTED
-    114, // TIMELINE_SEMAPHORE_INTEROP_SUPPORTED
-    116, // GPU_DIRECT_RDMA_SUPPORTED
-    117, // GPU_DIRECT_RDMA_FLUSH_WRITES_OPTIONS
-    119, // MEMPOOL_SUPPORTED_HANDLE_TYPES
-    121, // DEFERRED_MAPPING_CUDA_ARRAY_SUPPORTED
-    124, // DMA_BUF_SUPPORTED
-    125, // IPC_EVENT_SUPPORTED
-    128, // HANDLE_TYPE_FABRIC_SUPPORTED
-    132, // MULTICAST_SUPPORTED
-    136, // MEM_DECOMPRESS_ALGORITHM_MASK
-    137, // MEM_DECOMPRESS_MAXIMUM_LENGTH
-    141, // HOST_NUMA_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED
-    142, // HOST_NUMA_MEMORY_POOLS_SUPPORTED
-    144, // HOST_MEMORY_POOLS_SUPPORTED
-    145, // HOST_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED
-    146, // HOST_ALLOC_DMA_BUF_SUPPORTED
-];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_attributes_that_are_not_offered_are_sorted() {
-        assert!(NOT_OFFERED.is_sorted());
-    }
-}

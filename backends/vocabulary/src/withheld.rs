@@ -1,0 +1,79 @@
+//! Attributes of a device that no client is told it has, whatever the device can do: the one list, which the cuda backend
+//! and the shim both apply. `shim/programs/differential/declared.tsv` declares the lines that differ for it.
+
+/// An ability that a client beyond a ring cannot have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Withheld {
+    /// Its number in `CUdevice_attribute`.
+    pub attribute: u32,
+    /// Its name, without `CU_DEVICE_ATTRIBUTE_`.
+    pub name: &'static str,
+    /// Why it cannot be had.
+    pub reason: &'static str,
+}
+
+macro_rules! withheld {
+    ($($attribute:literal $name:ident $reason:literal;)+) => {
+        /// Every attribute that is answered with 0, by number.
+        pub const WITHHELD: &[Withheld] = &[$(
+            Withheld { attribute: $attribute, name: stringify!($name), reason: $reason }
+        ),+];
+    };
+}
+
+withheld! {
+    88 PAGEABLE_MEMORY_ACCESS "the program's own memory is in another process than the device's, or in another machine";
+    89 CONCURRENT_MANAGED_ACCESS "managed memory lies in the arena, which does not move by itself";
+    91 CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM "registered memory is staged, so the device does not reach it";
+    100 PAGEABLE_MEMORY_ACCESS_USES_HOST_PAGE_TABLES "as 88";
+    101 DIRECT_MANAGED_MEM_ACCESS_FROM_HOST "as 89";
+    103 HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED "a file descriptor of the executor cannot be the program's";
+    104 HANDLE_TYPE_WIN32_HANDLE_SUPPORTED "as 103";
+    105 HANDLE_TYPE_WIN32_KMT_HANDLE_SUPPORTED "as 103";
+    110 GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED "as 116";
+    112 SPARSE_CUDA_ARRAY_SUPPORTED "CUDA arrays are not offered";
+    113 READ_ONLY_HOST_REGISTER_SUPPORTED "as 91";
+    114 TIMELINE_SEMAPHORE_INTEROP_SUPPORTED "external semaphores are handles of the program's own process";
+    116 GPU_DIRECT_RDMA_SUPPORTED "another device's driver would need the program's own mapping of device memory";
+    117 GPU_DIRECT_RDMA_FLUSH_WRITES_OPTIONS "as 116";
+    119 MEMPOOL_SUPPORTED_HANDLE_TYPES "as 103";
+    121 DEFERRED_MAPPING_CUDA_ARRAY_SUPPORTED "CUDA arrays are not offered";
+    124 DMA_BUF_SUPPORTED "as 103";
+    125 IPC_EVENT_SUPPORTED "an event of another process is another executor worker's";
+    128 HANDLE_TYPE_FABRIC_SUPPORTED "as 103";
+    132 MULTICAST_SUPPORTED "the calls that join devices into one team of memory are not offered";
+    136 MEM_DECOMPRESS_ALGORITHM_MASK "the calls that decompress on the device are not offered";
+    137 MEM_DECOMPRESS_MAXIMUM_LENGTH "as 136";
+    141 HOST_NUMA_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED "host memory that the device reaches is the arena's";
+    142 HOST_NUMA_MEMORY_POOLS_SUPPORTED "as 141";
+    144 HOST_MEMORY_POOLS_SUPPORTED "as 141";
+    145 HOST_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED "as 141";
+    146 HOST_ALLOC_DMA_BUF_SUPPORTED "as 103";
+}
+
+/// What a client is told of an attribute whose value on the device is `value`.
+pub fn offered(attribute: u32, value: i32) -> i32 {
+    let withheld = WITHHELD.binary_search_by_key(&attribute, |one| one.attribute).is_ok();
+    if withheld { 0 } else { value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_withheld_is_sorted_and_says_why() {
+        assert!(WITHHELD.is_sorted_by(|a, b| a.attribute < b.attribute));
+        for one in WITHHELD {
+            assert_eq!(offered(one.attribute, 7), 0, "{}", one.name);
+            let Some(number) = one.reason.strip_prefix("as ") else { continue };
+            let other = WITHHELD.iter().find(|other| other.attribute.to_string() == number);
+            assert!(!other.expect("one of the list").reason.starts_with("as "), "{}", one.name);
+        }
+    }
+
+    #[test]
+    fn what_is_not_withheld_is_told_as_it_is() {
+        assert_eq!([1, 16, 120].map(|attribute| offered(attribute, 7)), [7; 3]);
+    }
+}
