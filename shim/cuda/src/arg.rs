@@ -5,12 +5,23 @@
 
 use crate::failure::Outcome;
 use ringbar_vocabulary::Status;
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_void};
 
 /// A place that the function writes: null or valid.
 #[repr(transparent)]
 #[derive(Debug)]
 pub struct Out<T>(*mut T);
+
+/// A place that the function reads and writes: null or valid.
+pub type InOut<T> = Out<T>;
+/// The address of bytes that the function reads.
+pub type InBytes = usize;
+/// The address of bytes that the function writes.
+pub type OutBytes = usize;
+/// A module's image, which says by itself how long it is.
+pub type Image = *const c_void;
+/// A pointer of the program's that is handed back to it and never followed.
+pub type Opaque = *mut c_void;
 
 impl<T> Clone for Out<T> {
     fn clone(&self) -> Self {

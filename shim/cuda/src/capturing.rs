@@ -7,7 +7,7 @@
 //! Captures begin and end by calls of this process, but a stream can also join one by waiting for an event of a capturing
 //! stream; so while any capture is active, the executor is asked.
 
-use crate::arg::Out;
+use crate::arg::InOut;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::session;
@@ -244,7 +244,7 @@ pub fn forget_context(context: &Context) {
 
 entry! {
     /// Exchanges the calling thread's capture mode.
-    local fn cuThreadExchangeStreamCaptureMode(mode: Out<u32>) {
+    local fn cuThreadExchangeStreamCaptureMode(mode: InOut<u32>) {
         let new = mode.get()?;
         if new > RELAXED {
             return Err(Status::INVALID_VALUE.into());

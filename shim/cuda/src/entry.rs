@@ -13,33 +13,39 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// after the executor is lost; `local` answers without a command; `post` sends commands and waits for none; `sync` waits
 /// for an answer. The body gives an [`Outcome`](crate::Outcome).
 ///
+/// An argument's type says in which direction it goes: `In<T>` and `Text` are read, `Out<T>` is written, `InOut<T>` both, all
+/// else is a value. Where an argument is several values, `name[size]: In<T>` names the argument that says how many.
+///
 /// A row with two names, `fn cuA | cuA_ptsz[flavour](..)`, defines both: `flavour` is the
 /// [`DefaultStream`](crate::types::DefaultStream) that a null stream means.
 macro_rules! entry {
-    ($($(#[doc = $doc:literal])+ $class:ident fn $name:ident ($($arg:ident: $ty:ty),* $(,)?) $body:block)+) => {
-        $($crate::entry::entry_one! { $class $name {$(#[doc = $doc])+} ($($arg: $ty),*) {} $body })+
-    };
+    ($($(#[doc = $doc:literal])+ $class:ident fn $name:ident
+        ($($arg:ident $([$size:ident])?: $ty:ty),* $(,)?) $body:block)+) => {$(
+        $crate::entry::entry_one! { $class $name {$(#[doc = $doc])+} ($($arg $([$size])?: $ty),*) {} $body }
+    )+};
 }
 
 /// Defines functions that exist in two spellings: for the legacy default stream, and for the thread's own.
 macro_rules! stream_entry {
     ($($(#[doc = $doc:literal])+ $class:ident fn $name:ident | $thread:ident [$flavour:ident]
-        ($($arg:ident: $ty:ty),* $(,)?) $body:block)+) => {$(
-        $crate::entry::entry_one! { $class $name {$(#[doc = $doc])+} ($($arg: $ty),*)
+        ($($arg:ident $([$size:ident])?: $ty:ty),* $(,)?) $body:block)+) => {$(
+        $crate::entry::entry_one! { $class $name {$(#[doc = $doc])+} ($($arg $([$size])?: $ty),*)
             { let $flavour = $crate::types::DefaultStream::Legacy; } $body }
-        $crate::entry::entry_one! { $class $thread {$(#[doc = $doc])+} ($($arg: $ty),*)
+        $crate::entry::entry_one! { $class $thread {$(#[doc = $doc])+} ($($arg $([$size])?: $ty),*)
             { let $flavour = $crate::types::DefaultStream::PerThread; } $body }
     )+};
 }
 
 macro_rules! entry_one {
-    ($class:ident $name:ident {$($doc:tt)+} ($($arg:ident: $ty:ty),*) {$($set:tt)*} $body:block) => {
+    ($class:ident $name:ident {$($doc:tt)+} ($($arg:ident $([$size:ident])?: $ty:ty),*) {$($set:tt)*} $body:block) => {
         $($doc)+
         ///
         /// # Safety
         /// As CUDA documents the function: what a pointer refers to is valid for what the function does with it.
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name($($arg: $ty),*) -> u32 {
+            // A size that is no argument does not compile.
+            $($(let _ = &$size;)?)*
             $crate::entry::call::<{ $crate::record::Class::of(stringify!($class)) as u8 }>(
                 $crate::exports::index::$name,
                 #[inline(always)]

@@ -8,15 +8,61 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char};
 use std::sync::{Mutex, PoisonError};
 
-/// One exported function.
+/// One exported function: a row of `functions.tsv`, and the row of `entry!` that implements it.
 #[derive(Clone, Copy, Debug)]
 pub struct Export {
     /// Its symbol.
     pub name: &'static str,
+    /// What `cuGetProcAddress` finds it by; `None` for what no public header names.
+    pub function: Option<&'static str>,
+    /// The version of CUDA that brought this symbol: 12,040 is 12.4.
+    pub since: i32,
+    /// Whether a null stream is the thread's own in this spelling.
+    pub per_thread: bool,
     /// Whether it does what CUDA documents, as opposed to answering `CUDA_ERROR_NOT_SUPPORTED` always.
     pub implemented: bool,
     /// What it costs; [`Class::Local`] for one that is not implemented.
     pub class: Class,
+    /// Its arguments; none for one that is not implemented.
+    pub arguments: &'static [Argument],
+}
+
+/// One argument of a C function, as the row of `entry!` has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Argument {
+    /// Its name.
+    pub name: &'static str,
+    /// Its type, by which it is read, written, both, or a value: see [`crate::arg`].
+    pub ty: &'static str,
+    /// The argument that says how many of `T` there are; `None` for one.
+    pub size: Option<&'static str>,
+}
+
+impl Argument {
+    /// Direction, name, type and size in one: `out nodes: CUgraphNode[count]`.
+    pub fn text(&self) -> String {
+        let Self { name, ty, size } = self;
+        let size = size.map_or_else(String::new, |size| format!("[{size}]"));
+        let wrappers = [
+            ("In<", "in "),
+            ("Out<", "out "),
+            ("InOut<", "in and out "),
+            ("*const ", "in "),
+            ("*mut ", "out "),
+        ];
+        let found = wrappers.iter().find_map(|(outer, direction)| {
+            let inner = ty.strip_prefix(outer)?;
+            Some((*direction, inner.strip_suffix('>').unwrap_or(inner)))
+        });
+        let (direction, ty) = found.unwrap_or_else(|| match *ty {
+            "Text" => ("in ", "text"),
+            "Image" => ("in ", "image"),
+            "InBytes" => ("in ", "bytes"),
+            "OutBytes" => ("out ", "bytes"),
+            value => ("", value),
+        });
+        format!("{direction}{name}: {ty}{size}")
+    }
 }
 
 macro_rules! stub {
@@ -65,11 +111,6 @@ pub(crate) fn note_unsupported(name: &str) {
     tracing::warn!(function = name, "not supported; further calls of it are only counted");
 }
 
-/// The index of a name in [`EXPORTS`].
-pub(crate) fn find(name: &str) -> Option<usize> {
-    EXPORTS.binary_search_by_key(&name, |export| export.name).ok()
-}
-
 /// Where the function of that index in [`EXPORTS`] is.
 pub fn pointer(index: usize) -> *const () {
     pointers()[index]
@@ -110,12 +151,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_export_is_found_by_its_name_and_has_a_place() {
-        for (index, export) in EXPORTS.iter().enumerate() {
-            assert_eq!(find(export.name), Some(index));
-            assert!(!pointer(index).is_null());
-        }
-        assert_eq!(find("cuNoSuchFunction"), None);
+    fn every_export_has_a_place_and_a_name_of_its_own() {
+        assert!(EXPORTS.is_sorted_by(|a, b| a.name < b.name));
+        assert!(pointers().iter().all(|place| !place.is_null()));
+    }
+
+    #[test]
+    fn an_argument_says_its_direction_and_size() {
+        let text = |name: &'static str, ty, size| Argument { name, ty, size }.text();
+        assert_eq!(text("flags", "u32", None), "flags: u32");
+        assert_eq!(text("name", "Text", None), "in name: text");
+        assert_eq!(
+            text("nodes", "Out<CUgraphNode>", Some("count")),
+            "out nodes: CUgraphNode[count]"
+        );
+        assert_eq!(text("count", "InOut<usize>", None), "in and out count: usize");
+        assert_eq!(text("src", "InBytes", Some("bytes")), "in src: bytes[bytes]");
+        assert_eq!(text("place", "*mut c_void", Some("attribute")), "out place: c_void[attribute]");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Functions of the program that run in stream order, on the session's thread for them.
 
+use crate::arg::Opaque;
 use crate::failure::{Failure, Outcome};
 use crate::session::{self, Live};
 use crate::stream::{Working, working};
@@ -87,13 +88,13 @@ fn launch(
 
 stream_entry! {
     /// Runs a function of the program when the stream gets there.
-    post fn cuLaunchHostFunc | cuLaunchHostFunc_ptsz[flavour](stream: CUstream, function: CUhostFn, data: *mut c_void) {
+    post fn cuLaunchHostFunc | cuLaunchHostFunc_ptsz[flavour](stream: CUstream, function: CUhostFn, data: Opaque) {
         let stream = working(stream, flavour)?;
         launch(session::live()?, &stream, closure(function, data)?, Some((function, data)))
     }
 
     /// The same with a function that is told the stream and how the work before it ended.
-    post fn cuStreamAddCallback | cuStreamAddCallback_ptsz[flavour](stream: CUstream, callback: CUstreamCallback, data: *mut c_void, flags: u32) {
+    post fn cuStreamAddCallback | cuStreamAddCallback_ptsz[flavour](stream: CUstream, callback: CUstreamCallback, data: Opaque, flags: u32) {
         let callback = callback.ok_or(Failure(Status::INVALID_VALUE))?;
         if flags != 0 {
             return Err(Status::INVALID_VALUE.into());

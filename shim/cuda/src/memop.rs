@@ -108,7 +108,7 @@ stream_entry! {
     }
 
     /// Several of these, in order.
-    post fn cuStreamBatchMemOp_v2 | cuStreamBatchMemOp_v2_ptsz[flavour](stream: CUstream, count: u32, operations: In<CUstreamBatchMemOpParams>, flags: u32) {
+    post fn cuStreamBatchMemOp_v2 | cuStreamBatchMemOp_v2_ptsz[flavour](stream: CUstream, count: u32, operations[count]: In<CUstreamBatchMemOpParams>, flags: u32) {
         batch(session::live()?, &working(stream, flavour)?, count, operations, flags)
     }
 }

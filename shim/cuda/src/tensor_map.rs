@@ -2,7 +2,7 @@
 //!
 //! Only the driver knows how to encode them, but equal arguments give equal bytes: each is asked for once.
 
-use crate::arg::{In, Out};
+use crate::arg::{In, InOut, Out};
 use crate::failure::Outcome;
 use crate::session::live;
 use ringbar_vocabulary::{Status, Tail, TensorMapEncode};
@@ -82,7 +82,7 @@ fn corners(list: In<i32>, count: u32) -> Outcome<impl Iterator<Item = u64>> {
 
 entry! {
     /// Describes a tensor that is copied in boxes.
-    sync fn cuTensorMapEncodeTiled(map: Out<CUtensorMap>, kind: u32, rank: u32, address: usize, sizes: In<u64>, strides: In<u64>, box_sizes: In<u32>, steps: In<u32>, interleave: u32, swizzle: u32, promotion: u32, fill: u32) {
+    sync fn cuTensorMapEncodeTiled(map: Out<CUtensorMap>, kind: u32, rank: u32, address: usize, sizes[rank]: In<u64>, strides[rank]: In<u64>, box_sizes[rank]: In<u32>, steps[rank]: In<u32>, interleave: u32, swizzle: u32, promotion: u32, fill: u32) {
         let map = map.required()?;
         let mut numbers = head(kind, rank, address, sizes, strides)?;
         numbers.extend(small(box_sizes, rank)?);
@@ -92,7 +92,7 @@ entry! {
     }
 
     /// Describes a tensor that is copied in columns of an image.
-    sync fn cuTensorMapEncodeIm2col(map: Out<CUtensorMap>, kind: u32, rank: u32, address: usize, sizes: In<u64>, strides: In<u64>, lower: In<i32>, upper: In<i32>, channels: u32, pixels: u32, steps: In<u32>, interleave: u32, swizzle: u32, promotion: u32, fill: u32) {
+    sync fn cuTensorMapEncodeIm2col(map: Out<CUtensorMap>, kind: u32, rank: u32, address: usize, sizes[rank]: In<u64>, strides[rank]: In<u64>, lower[rank]: In<i32>, upper[rank]: In<i32>, channels: u32, pixels: u32, steps[rank]: In<u32>, interleave: u32, swizzle: u32, promotion: u32, fill: u32) {
         let map = map.required()?;
         let mut numbers = head(kind, rank, address, sizes, strides)?;
         let inner = rank.saturating_sub(2);
@@ -105,7 +105,7 @@ entry! {
     }
 
     /// The same map of a tensor at another address.
-    sync fn cuTensorMapReplaceAddress(map: Out<CUtensorMap>, address: usize) {
+    sync fn cuTensorMapReplaceAddress(map: InOut<CUtensorMap>, address: usize) {
         let old = map.get()?;
         let numbers = old.into_iter().chain([address as u64]).collect();
         map.set(encode(REPLACE, numbers)?)

@@ -1,15 +1,17 @@
 //! The page that says what of the driver interface is exported, implemented, and compared with NVIDIA's own.
 
-use ringbar_shim_cuda::exports::EXPORTS;
-use ringbar_vocabulary::{Class, ROWS};
+use ringbar_shim_cuda::exports::{EXPORTS, Export};
+use ringbar_vocabulary::{Class, ROWS, WITHHELD};
 use std::collections::BTreeSet;
-use std::fmt::Write;
 use std::path::Path;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../COVERAGE.md");
 /// Names that the differential programs call, one a line.
 const DIFFERENTIAL: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../programs/differential/called.txt");
+/// Lines of their output that may differ.
+const DECLARED: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../programs/differential/declared.tsv");
 
 fn differential() -> BTreeSet<String> {
     let text = std::fs::read_to_string(DIFFERENTIAL).unwrap_or_default();
@@ -17,40 +19,69 @@ fn differential() -> BTreeSet<String> {
     names.filter(|name| name.starts_with("cu")).map(str::to_owned).collect()
 }
 
+/// Lines of the page, each ended.
+fn lines(lines: impl IntoIterator<Item = String>) -> String {
+    lines.into_iter().map(|line| line + "\n").collect()
+}
+
+/// A version as people write it: 12.4.
+fn version(since: i32) -> String {
+    format!("{}.{}", since / 1000, since % 1000 / 10)
+}
+
+/// Which function this is a version or a spelling of, if its symbol is not the function's own name.
+fn variant(export: &Export) -> String {
+    let own = if export.per_thread { ", own default stream" } else { "" };
+    match export.function {
+        Some(function) if function != export.name => format!("{function}{own}"),
+        _ => String::new(),
+    }
+}
+
+/// The commands of the vocabulary that say that they carry it.
+fn commands(export: &Export) -> String {
+    // A spelling for the thread's own default stream sends what the other sends.
+    let name = export.name.trim_end_matches("_ptsz").trim_end_matches("_ptds");
+    let rows = ROWS.iter().filter(|row| row.cuda.contains(&name));
+    rows.map(|row| row.method).collect::<Vec<_>>().join(", ")
+}
+
+fn row(export: &Export, compared: bool) -> String {
+    let arguments: Vec<String> = export.arguments.iter().map(|one| one.text()).collect();
+    let columns = [
+        export.name.to_owned(),
+        variant(export),
+        version(export.since),
+        export.class.name().to_owned(),
+        arguments.join(", "),
+        commands(export),
+        if compared { "yes" } else { "" }.to_owned(),
+    ];
+    format!("| {} |", columns.join(" | "))
+}
+
 fn page() -> String {
     let compared = differential();
-    let is_compared = |name: &str| compared.contains(name);
-    let count = |which: &dyn Fn(&str, bool) -> bool| {
-        EXPORTS.iter().filter(|export| which(export.name, export.implemented)).count()
-    };
-    let (exported, implemented) = (EXPORTS.len(), count(&|_, implemented| implemented));
-    let tested = count(&|name, implemented| implemented && is_compared(name));
-    let mut page = String::new();
-    writeln!(page, "# Coverage of the driver interface (libcuda.so.1, CUDA 13.0)\n").expect("text");
-    writeln!(
-        page,
-        "Written by `RINGBAR_WRITE_COVERAGE=1 cargo test -p ringbar-shim-cuda --test coverage`.\n"
-    )
-    .expect("text");
-    writeln!(
-        page,
-        "| exported | implemented | compared with NVIDIA's own in the differential programs |"
-    )
-    .expect("text");
-    writeln!(page, "|---|---|---|\n| {exported} | {implemented} | {tested} |\n").expect("text");
-    writeln!(page, "What is exported and not implemented answers `CUDA_ERROR_NOT_SUPPORTED`, is logged once by name, and counted.\n").expect("text");
-    writeln!(page, "| function | class | compared |\n|---|---|---|").expect("text");
-    for export in EXPORTS.iter().filter(|export| export.implemented) {
-        let compared = if is_compared(export.name) { "yes" } else { "" };
-        writeln!(page, "| {} | {} | {compared} |", export.name, export.class.name()).expect("text");
-    }
-    writeln!(page, "\n## Exported, not implemented\n").expect("text");
-    writeln!(page, "The `cudbg` names are what a debugger looks for in NVIDIA's driver; nothing documents them.\n")
-        .expect("text");
-    let missing = EXPORTS.iter().filter(|export| !export.implemented);
-    let missing: Vec<&str> = missing.map(|export| export.name).collect();
-    writeln!(page, "{}", missing.join(", ")).expect("text");
-    page
+    let (implemented, missing): (Vec<&Export>, Vec<&Export>) =
+        EXPORTS.iter().partition(|export| export.implemented);
+    let tested = implemented.iter().filter(|export| compared.contains(export.name)).count();
+    let mut page = lines([
+        "# Coverage of the driver interface (libcuda.so.1, CUDA 13.0)\n".to_owned(),
+        "Written by `RINGBAR_WRITE_COVERAGE=1 cargo test -p ringbar-shim-cuda --test coverage` from the entries of the sources,\n\
+         `functions.tsv`, the rows of the vocabulary and the list of what the differential programs call.\n".to_owned(),
+        "| exported | implemented | compared with NVIDIA's own in the differential programs |".to_owned(),
+        format!("|---|---|---|\n| {} | {} | {tested} |\n", EXPORTS.len(), implemented.len()),
+        "What is exported and not implemented answers `CUDA_ERROR_NOT_SUPPORTED`, is logged once by name, and counted.\n".to_owned(),
+        "An argument is a value unless it says `in` or `out`; `T[count]` is as many of T as the argument `count` says, where `count` may\n\
+         be what decides the size (an attribute, a function). `text` ends with a zero byte, an `image` says its own length. A function\n\
+         without a command is answered in the process, or by commands of other names.\n".to_owned(),
+        "| function | variant of | since | class | arguments | commands | compared |\n|---|---|---|---|---|---|---|".to_owned(),
+    ]);
+    page += &lines(implemented.iter().map(|export| row(export, compared.contains(export.name))));
+    page += "\n## Exported, not implemented\n\n";
+    page += "The `cudbg` names are what a debugger looks for in NVIDIA's driver; nothing documents them.\n\n";
+    let missing: Vec<&str> = missing.iter().map(|export| export.name).collect();
+    page + &missing.join(", ") + "\n"
 }
 
 #[test]
@@ -71,7 +102,7 @@ fn the_coverage_page_is_up_to_date() {
 const LOCAL: [&str; 3] = ["cuDevicePrimaryCtxSetFlags_v2", "cuInit", "cuLibraryLoadData"];
 
 #[test]
-fn every_function_that_a_row_names_is_an_entry_of_a_class_that_the_row_allows() {
+fn every_function_that_a_row_names_is_an_entry_of_a_class_and_version_that_the_row_allows() {
     for row in ROWS.iter() {
         for name in row.cuda {
             let export = EXPORTS.iter().find(|export| export.name == *name);
@@ -87,5 +118,26 @@ fn every_function_that_a_row_names_is_an_entry_of_a_class_that_the_row_allows() 
             };
             assert!(allowed, "{name}: an entry of class {entry} over a row of class {class:?}");
         }
+        let since = row.cuda.iter().filter_map(|name| EXPORTS.iter().find(|one| one.name == *name));
+        if let Some(first) = since.map(|export| export.since).min() {
+            assert_eq!(
+                i32::try_from(row.since),
+                Ok(first),
+                "{}: the version of the first of them",
+                row.name
+            );
+        }
+    }
+}
+
+#[test]
+fn what_the_comparison_with_nvidias_library_declares_of_attributes_is_what_is_withheld() {
+    let declared = std::fs::read_to_string(DECLARED).expect("the list of declared lines");
+    let lines = declared.lines().filter_map(|line| line.strip_prefix("driver_device\tattribute "));
+    for line in lines {
+        let (number, why) = line.split_once('\t').expect("three columns");
+        let one = WITHHELD.iter().find(|one| one.attribute.to_string() == number.trim());
+        let one = one.unwrap_or_else(|| panic!("{line}: is not withheld"));
+        assert_eq!(why, format!("{}: {}", one.name, one.reason));
     }
 }

@@ -47,7 +47,7 @@ entry! {
     }
 
     /// Creates a context; affinities are not supported.
-    sync fn cuCtxCreate_v3(context: Out<CUcontext>, affinities: *const c_void, count: i32, flags: u32, device: CUdevice) {
+    sync fn cuCtxCreate_v3(context: Out<CUcontext>, affinities[count]: *const c_void, count: i32, flags: u32, device: CUdevice) {
         if count != 0 || !affinities.is_null() {
             return Err(Status::NOT_SUPPORTED.into());
         }

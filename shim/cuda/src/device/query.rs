@@ -84,7 +84,7 @@ entry! {
     }
 
     /// A device's name.
-    local fn cuDeviceGetName(name: Out<c_char>, len: i32, device: CUdevice) {
+    local fn cuDeviceGetName(name[len]: Out<c_char>, len: i32, device: CUdevice) {
         name.required()?;
         name.set_text(&resolve(device)?.facts.name, len)
     }
@@ -124,7 +124,7 @@ entry! {
     }
 
     /// A device's place on the bus as text.
-    local fn cuDeviceGetPCIBusId(text: Out<c_char>, len: i32, device: CUdevice) {
+    local fn cuDeviceGetPCIBusId(text[len]: Out<c_char>, len: i32, device: CUdevice) {
         text.required()?;
         let [domain, bus, device] = bus_place(resolve(device)?);
         text.set_text(&format!("{domain:04x}:{bus:02x}:{device:02x}.0"), len)

@@ -107,7 +107,7 @@ pub(super) fn post_with_attributes(
 
 stream_entry! {
     /// Launches a kernel, in stream order.
-    post fn cuLaunchKernel | cuLaunchKernel_ptsz[default](function: CUfunction, gx: u32, gy: u32, gz: u32, bx: u32, by: u32, bz: u32, shared_bytes: u32, stream: CUstream, params: *const *const c_void, extra: *const *const c_void) {
+    post fn cuLaunchKernel | cuLaunchKernel_ptsz[default](function: CUfunction, gx: u32, gy: u32, gz: u32, bx: u32, by: u32, bz: u32, shared_bytes: u32, stream: CUstream, params[function]: *const *const c_void, extra: *const *const c_void) {
         let shape = Shape { grid: [gx, gy, gz], block: [bx, by, bz], shared_bytes };
         launch(function, shape, (stream, default), Params { each: params, extra })
     }

@@ -158,13 +158,13 @@ fn launch(
 
 stream_entry! {
     /// Launches a kernel with attributes, in stream order.
-    post fn cuLaunchKernelEx | cuLaunchKernelEx_ptsz[default](config: In<CUlaunchConfig>, function: CUfunction, params: *const *const c_void, extra: *const *const c_void) {
+    post fn cuLaunchKernelEx | cuLaunchKernelEx_ptsz[default](config: In<CUlaunchConfig>, function: CUfunction, params[function]: *const *const c_void, extra: *const *const c_void) {
         let config = config.get()?;
         launch(&config, function, default, Params { each: params, extra })
     }
 
     /// Launches a kernel whose blocks all run at once and may wait for each other.
-    post fn cuLaunchCooperativeKernel | cuLaunchCooperativeKernel_ptsz[default](function: CUfunction, gx: u32, gy: u32, gz: u32, bx: u32, by: u32, bz: u32, shared_bytes: u32, stream: CUstream, params: *const *const c_void) {
+    post fn cuLaunchCooperativeKernel | cuLaunchCooperativeKernel_ptsz[default](function: CUfunction, gx: u32, gy: u32, gz: u32, bx: u32, by: u32, bz: u32, shared_bytes: u32, stream: CUstream, params[function]: *const *const c_void) {
         let cooperative = CUlaunchAttribute::new(COOPERATIVE, 1);
         let config = CUlaunchConfig {
             grid: [gx, gy, gz],

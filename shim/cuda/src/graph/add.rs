@@ -109,60 +109,60 @@ impl Spot {
 
 entry! {
     /// Adds a kernel launch to a graph.
-    sync fn cuGraphAddKernelNode(node: Out<CUgraphNode>, graph: CUgraph, dependencies: In<CUgraphNode>, count: usize, params: In<CUDA_KERNEL_NODE_PARAMS_v1>) {
+    sync fn cuGraphAddKernelNode(node: Out<CUgraphNode>, graph: CUgraph, dependencies[count]: In<CUgraphNode>, count: usize, params: In<CUDA_KERNEL_NODE_PARAMS_v1>) {
         let node = node.required()?;
         let params = params.get()?.into();
         node.set(node_handle(Spot::new(graph, dependencies, count)?.kernel(&params)?)?)
     }
 
     /// The same with a kernel or context of its own.
-    sync fn cuGraphAddKernelNode_v2(node: Out<CUgraphNode>, graph: CUgraph, dependencies: In<CUgraphNode>, count: usize, params: In<CUDA_KERNEL_NODE_PARAMS_v2>) {
+    sync fn cuGraphAddKernelNode_v2(node: Out<CUgraphNode>, graph: CUgraph, dependencies[count]: In<CUgraphNode>, count: usize, params: In<CUDA_KERNEL_NODE_PARAMS_v2>) {
         let node = node.required()?;
         let params = params.get()?;
         node.set(node_handle(Spot::new(graph, dependencies, count)?.kernel(&params)?)?)
     }
 
     /// Adds a copy to a graph; both ends must be device or pinned memory.
-    sync fn cuGraphAddMemcpyNode(node: Out<CUgraphNode>, graph: CUgraph, dependencies: In<CUgraphNode>, count: usize, copy: In<CUDA_MEMCPY3D>, context: CUcontext) {
+    sync fn cuGraphAddMemcpyNode(node: Out<CUgraphNode>, graph: CUgraph, dependencies[count]: In<CUgraphNode>, count: usize, copy: In<CUDA_MEMCPY3D>, context: CUcontext) {
         let node = node.required()?;
         let copy = copy.get()?;
         node.set(node_handle(Spot::new(graph, dependencies, count)?.memcpy(copy, context)?)?)
     }
 
     /// Adds a fill to a graph.
-    sync fn cuGraphAddMemsetNode(node: Out<CUgraphNode>, graph: CUgraph, dependencies: In<CUgraphNode>, count: usize, params: In<CUDA_MEMSET_NODE_PARAMS_v1>, context: CUcontext) {
+    sync fn cuGraphAddMemsetNode(node: Out<CUgraphNode>, graph: CUgraph, dependencies[count]: In<CUgraphNode>, count: usize, params: In<CUDA_MEMSET_NODE_PARAMS_v1>, context: CUcontext) {
         let node = node.required()?;
         let params = params.get()?;
         node.set(node_handle(Spot::new(graph, dependencies, count)?.memset(params, context)?)?)
     }
 
     /// Adds a function of the program to a graph.
-    sync fn cuGraphAddHostNode(node: Out<CUgraphNode>, graph: CUgraph, dependencies: In<CUgraphNode>, count: usize, params: In<CUDA_HOST_NODE_PARAMS>) {
+    sync fn cuGraphAddHostNode(node: Out<CUgraphNode>, graph: CUgraph, dependencies[count]: In<CUgraphNode>, count: usize, params: In<CUDA_HOST_NODE_PARAMS>) {
         let node = node.required()?;
         let params = params.get()?;
         node.set(node_handle(Spot::new(graph, dependencies, count)?.host(params)?)?)
     }
 
     /// Adds a copy of a graph to a graph as one node.
-    sync fn cuGraphAddChildGraphNode(node: Out<CUgraphNode>, graph: CUgraph, dependencies: In<CUgraphNode>, count: usize, child: CUgraph) {
+    sync fn cuGraphAddChildGraphNode(node: Out<CUgraphNode>, graph: CUgraph, dependencies[count]: In<CUgraphNode>, count: usize, child: CUgraph) {
         let node = node.required()?;
         node.set(node_handle(Spot::new(graph, dependencies, count)?.child(child)?)?)
     }
 
     /// Adds a node that does nothing to a graph.
-    sync fn cuGraphAddEmptyNode(node: Out<CUgraphNode>, graph: CUgraph, dependencies: In<CUgraphNode>, count: usize) {
+    sync fn cuGraphAddEmptyNode(node: Out<CUgraphNode>, graph: CUgraph, dependencies[count]: In<CUgraphNode>, count: usize) {
         let node = node.required()?;
         node.set(node_handle(Spot::new(graph, dependencies, count)?.empty()?)?)
     }
 
     /// Adds the record of an event to a graph.
-    sync fn cuGraphAddEventRecordNode(node: Out<CUgraphNode>, graph: CUgraph, dependencies: In<CUgraphNode>, count: usize, event: CUevent) {
+    sync fn cuGraphAddEventRecordNode(node: Out<CUgraphNode>, graph: CUgraph, dependencies[count]: In<CUgraphNode>, count: usize, event: CUevent) {
         let node = node.required()?;
         node.set(node_handle(Spot::new(graph, dependencies, count)?.event(event, 0)?)?)
     }
 
     /// Adds a wait for an event to a graph.
-    sync fn cuGraphAddEventWaitNode(node: Out<CUgraphNode>, graph: CUgraph, dependencies: In<CUgraphNode>, count: usize, event: CUevent) {
+    sync fn cuGraphAddEventWaitNode(node: Out<CUgraphNode>, graph: CUgraph, dependencies[count]: In<CUgraphNode>, count: usize, event: CUevent) {
         let node = node.required()?;
         node.set(node_handle(Spot::new(graph, dependencies, count)?.event(event, 1)?)?)
     }

@@ -215,12 +215,12 @@ stream_entry! {
     }
 
     /// Changes what the next captured node depends on.
-    sync fn cuStreamUpdateCaptureDependencies | cuStreamUpdateCaptureDependencies_ptsz[default](stream: CUstream, nodes: In<CUgraphNode>, count: usize, flags: u32) {
+    sync fn cuStreamUpdateCaptureDependencies | cuStreamUpdateCaptureDependencies_ptsz[default](stream: CUstream, nodes[count]: In<CUgraphNode>, count: usize, flags: u32) {
         update(stream, default, nodes, count, flags)
     }
 
     /// The same with data of the edges, which must be the default.
-    sync fn cuStreamUpdateCaptureDependencies_v2 | cuStreamUpdateCaptureDependencies_v2_ptsz[default](stream: CUstream, nodes: In<CUgraphNode>, edges: In<CUgraphEdgeData>, count: usize, flags: u32) {
+    sync fn cuStreamUpdateCaptureDependencies_v2 | cuStreamUpdateCaptureDependencies_v2_ptsz[default](stream: CUstream, nodes[count]: In<CUgraphNode>, edges[count]: In<CUgraphEdgeData>, count: usize, flags: u32) {
         super::params::only_default(edges, count)?;
         update(stream, default, nodes, count, flags)
     }

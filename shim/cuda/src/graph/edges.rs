@@ -2,7 +2,7 @@
 
 use super::params::{CUgraphEdgeData, only_default};
 use super::{bytes_of, list, node_handle, resolve, resolve_node};
-use crate::arg::{In, Out};
+use crate::arg::{In, InOut, Out};
 use crate::failure::Outcome;
 use crate::handles::Handle;
 use crate::session::live;
@@ -104,63 +104,63 @@ fn change(
 
 entry! {
     /// The nodes of a graph, or how many there are.
-    sync fn cuGraphGetNodes(graph: CUgraph, nodes: Out<CUgraphNode>, count: Out<usize>) {
+    sync fn cuGraphGetNodes(graph: CUgraph, nodes[count]: Out<CUgraphNode>, count: InOut<usize>) {
         self::nodes(graph, 0, nodes, count)
     }
 
     /// The nodes of a graph that depend on none, or how many there are.
-    sync fn cuGraphGetRootNodes(graph: CUgraph, nodes: Out<CUgraphNode>, count: Out<usize>) {
+    sync fn cuGraphGetRootNodes(graph: CUgraph, nodes[count]: Out<CUgraphNode>, count: InOut<usize>) {
         self::nodes(graph, 1, nodes, count)
     }
 
     /// The edges of a graph, or how many there are.
-    sync fn cuGraphGetEdges(graph: CUgraph, from: Out<CUgraphNode>, to: Out<CUgraphNode>, count: Out<usize>) {
+    sync fn cuGraphGetEdges(graph: CUgraph, from[count]: Out<CUgraphNode>, to[count]: Out<CUgraphNode>, count: InOut<usize>) {
         edges(graph, (from, to), Out::null(), count)
     }
 
     /// The edges of a graph with their data, or how many there are.
-    sync fn cuGraphGetEdges_v2(graph: CUgraph, from: Out<CUgraphNode>, to: Out<CUgraphNode>, data: Out<CUgraphEdgeData>, count: Out<usize>) {
+    sync fn cuGraphGetEdges_v2(graph: CUgraph, from[count]: Out<CUgraphNode>, to[count]: Out<CUgraphNode>, data[count]: Out<CUgraphEdgeData>, count: InOut<usize>) {
         edges(graph, (from, to), data, count)
     }
 
     /// What a node depends on, or how many there are.
-    sync fn cuGraphNodeGetDependencies(node: CUgraphNode, nodes: Out<CUgraphNode>, count: Out<usize>) {
+    sync fn cuGraphNodeGetDependencies(node: CUgraphNode, nodes[count]: Out<CUgraphNode>, count: InOut<usize>) {
         around(node, 0, nodes, Out::null(), count)
     }
 
     /// What a node depends on with the edges' data, or how many there are.
-    sync fn cuGraphNodeGetDependencies_v2(node: CUgraphNode, nodes: Out<CUgraphNode>, data: Out<CUgraphEdgeData>, count: Out<usize>) {
+    sync fn cuGraphNodeGetDependencies_v2(node: CUgraphNode, nodes[count]: Out<CUgraphNode>, data[count]: Out<CUgraphEdgeData>, count: InOut<usize>) {
         around(node, 0, nodes, data, count)
     }
 
     /// What depends on a node, or how many there are.
-    sync fn cuGraphNodeGetDependentNodes(node: CUgraphNode, nodes: Out<CUgraphNode>, count: Out<usize>) {
+    sync fn cuGraphNodeGetDependentNodes(node: CUgraphNode, nodes[count]: Out<CUgraphNode>, count: InOut<usize>) {
         around(node, 1, nodes, Out::null(), count)
     }
 
     /// What depends on a node with the edges' data, or how many there are.
-    sync fn cuGraphNodeGetDependentNodes_v2(node: CUgraphNode, nodes: Out<CUgraphNode>, data: Out<CUgraphEdgeData>, count: Out<usize>) {
+    sync fn cuGraphNodeGetDependentNodes_v2(node: CUgraphNode, nodes[count]: Out<CUgraphNode>, data[count]: Out<CUgraphEdgeData>, count: InOut<usize>) {
         around(node, 1, nodes, data, count)
     }
 
     /// Adds edges to a graph.
-    sync fn cuGraphAddDependencies(graph: CUgraph, from: In<CUgraphNode>, to: In<CUgraphNode>, count: usize) {
+    sync fn cuGraphAddDependencies(graph: CUgraph, from[count]: In<CUgraphNode>, to[count]: In<CUgraphNode>, count: usize) {
         change(graph, from, to, count, 0)
     }
 
     /// Adds edges to a graph; their data must be the default.
-    sync fn cuGraphAddDependencies_v2(graph: CUgraph, from: In<CUgraphNode>, to: In<CUgraphNode>, data: In<CUgraphEdgeData>, count: usize) {
+    sync fn cuGraphAddDependencies_v2(graph: CUgraph, from[count]: In<CUgraphNode>, to[count]: In<CUgraphNode>, data[count]: In<CUgraphEdgeData>, count: usize) {
         only_default(data, count)?;
         change(graph, from, to, count, 0)
     }
 
     /// Removes edges of a graph.
-    sync fn cuGraphRemoveDependencies(graph: CUgraph, from: In<CUgraphNode>, to: In<CUgraphNode>, count: usize) {
+    sync fn cuGraphRemoveDependencies(graph: CUgraph, from[count]: In<CUgraphNode>, to[count]: In<CUgraphNode>, count: usize) {
         change(graph, from, to, count, 1)
     }
 
     /// Removes edges of a graph; their data must be the default.
-    sync fn cuGraphRemoveDependencies_v2(graph: CUgraph, from: In<CUgraphNode>, to: In<CUgraphNode>, data: In<CUgraphEdgeData>, count: usize) {
+    sync fn cuGraphRemoveDependencies_v2(graph: CUgraph, from[count]: In<CUgraphNode>, to[count]: In<CUgraphNode>, data[count]: In<CUgraphEdgeData>, count: usize) {
         only_default(data, count)?;
         change(graph, from, to, count, 1)
     }

@@ -2,7 +2,7 @@
 
 use super::user_object::{Held, Launches};
 use super::{EXECS, Exec, node_handle, resolve, resolve_exec};
-use crate::arg::Out;
+use crate::arg::{InOut, Out};
 use crate::capturing;
 use crate::failure::{Failure, Outcome};
 use crate::handles::Handle;
@@ -174,12 +174,12 @@ entry! {
     }
 
     /// The same, with the reason of a failure.
-    sync fn cuGraphInstantiate(exec: Out<CUgraphExec>, graph: CUgraph, node: Out<CUgraphNode>, log: Out<c_char>, bytes: usize) {
+    sync fn cuGraphInstantiate(exec: Out<CUgraphExec>, graph: CUgraph, node: Out<CUgraphNode>, log[bytes]: Out<c_char>, bytes: usize) {
         instantiate_with_log(exec, graph, node, log, bytes)
     }
 
     /// The same, with the reason of a failure.
-    sync fn cuGraphInstantiate_v2(exec: Out<CUgraphExec>, graph: CUgraph, node: Out<CUgraphNode>, log: Out<c_char>, bytes: usize) {
+    sync fn cuGraphInstantiate_v2(exec: Out<CUgraphExec>, graph: CUgraph, node: Out<CUgraphNode>, log[bytes]: Out<c_char>, bytes: usize) {
         instantiate_with_log(exec, graph, node, log, bytes)
     }
 
@@ -216,7 +216,7 @@ entry! {
 
 stream_entry! {
     /// Makes a graph executable, with the reason of a failure, and uploads it if flags ask for it.
-    sync fn cuGraphInstantiateWithParams | cuGraphInstantiateWithParams_ptsz[_default](exec: Out<CUgraphExec>, graph: CUgraph, params: Out<CUDA_GRAPH_INSTANTIATE_PARAMS>) {
+    sync fn cuGraphInstantiateWithParams | cuGraphInstantiateWithParams_ptsz[_default](exec: Out<CUgraphExec>, graph: CUgraph, params: InOut<CUDA_GRAPH_INSTANTIATE_PARAMS>) {
         with_params(exec, graph, params)
     }
 

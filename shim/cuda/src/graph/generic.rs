@@ -73,14 +73,14 @@ fn set(node: CUgraphNode, exec: Option<&Exec>, params: &CUgraphNodeParams) -> Ou
 
 entry! {
     /// Adds a node of any kind that has an own function as well.
-    sync fn cuGraphAddNode(node: Out<CUgraphNode>, graph: CUgraph, dependencies: In<CUgraphNode>, count: usize, params: In<CUgraphNodeParams>) {
+    sync fn cuGraphAddNode(node: Out<CUgraphNode>, graph: CUgraph, dependencies[count]: In<CUgraphNode>, count: usize, params: In<CUgraphNodeParams>) {
         let node = node.required()?;
         let params = params.get()?;
         node.set(node_handle(add(&Spot::new(graph, dependencies, count)?, &params)?)?)
     }
 
     /// The same with data of the edges, which must be the default.
-    sync fn cuGraphAddNode_v2(node: Out<CUgraphNode>, graph: CUgraph, dependencies: In<CUgraphNode>, data: In<CUgraphEdgeData>, count: usize, params: In<CUgraphNodeParams>) {
+    sync fn cuGraphAddNode_v2(node: Out<CUgraphNode>, graph: CUgraph, dependencies[count]: In<CUgraphNode>, data[count]: In<CUgraphEdgeData>, count: usize, params: In<CUgraphNodeParams>) {
         let node = node.required()?;
         let params = params.get()?;
         only_default(data, count)?;

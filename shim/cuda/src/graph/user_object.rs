@@ -5,7 +5,7 @@
 //! function is called by the thread that gives up the last reference, or by one that waits for the launches.
 
 use super::resolve;
-use crate::arg::Out;
+use crate::arg::{Opaque, Out};
 use crate::failure::{Failure, Outcome};
 use crate::handles::{Handle, Kind, Table};
 use crate::host_function;
@@ -15,7 +15,6 @@ use crate::types::{CUgraph, CUhostFn, CUuserObject};
 use ringbar::sync::{AtomicBool, Ordering::*};
 use ringbar_session::{FenceTicket, HostFunction};
 use ringbar_vocabulary::Status;
-use std::ffi::c_void;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -173,7 +172,7 @@ fn checked(count: u32) -> Outcome<u64> {
 
 entry! {
     /// Makes an object with so many references of the caller's; `destroy` is called with `data` when the last is gone.
-    local fn cuUserObjectCreate(place: Out<CUuserObject>, data: *mut c_void, destroy: CUhostFn, count: u32, flags: u32) {
+    local fn cuUserObjectCreate(place: Out<CUuserObject>, data: Opaque, destroy: CUhostFn, count: u32, flags: u32) {
         let place = place.required()?;
         let references = Mutex::new(checked(count)?);
         if flags != NO_DESTRUCTOR_SYNC {

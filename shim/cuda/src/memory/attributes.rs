@@ -75,7 +75,7 @@ fn put(place: *mut c_void, attribute: u32, value: u64) -> Outcome {
 
 entry! {
     /// One attribute of a pointer.
-    local fn cuPointerGetAttribute(place: *mut c_void, attribute: u32, at: CUdeviceptr) {
+    local fn cuPointerGetAttribute(place[attribute]: *mut c_void, attribute: u32, at: CUdeviceptr) {
         let map = super::read();
         let found = map.find(at).and_then(|entry| value(entry, attribute, at));
         drop(map);
@@ -83,7 +83,7 @@ entry! {
     }
 
     /// Several attributes of a pointer; what is not known has the value of a pointer that CUDA does not know.
-    local fn cuPointerGetAttributes(count: u32, attributes: In<u32>, places: In<*mut c_void>, at: CUdeviceptr) {
+    local fn cuPointerGetAttributes(count: u32, attributes[count]: In<u32>, places[count]: In<*mut c_void>, at: CUdeviceptr) {
         let attributes = attributes.all(count as usize)?;
         let places = places.all(count as usize)?;
         if attributes.iter().any(|attribute| !(1..=LAST).contains(attribute)) || count == 0 {
@@ -99,7 +99,7 @@ entry! {
 
     /// Sets the one attribute that can be set: that copies of this memory always wait. Such copies wait here anyway where
     /// CUDA lets a program see the difference.
-    local fn cuPointerSetAttribute(new: In<u32>, attribute: u32, at: CUdeviceptr) {
+    local fn cuPointerSetAttribute(new[attribute]: In<u32>, attribute: u32, at: CUdeviceptr) {
         let new = new.get()?;
         let start = super::find(at).map(|entry| entry.start);
         let start = start.filter(|_| attribute == SYNC_MEMOPS).ok_or(Status::INVALID_VALUE)?;

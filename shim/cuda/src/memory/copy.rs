@@ -2,6 +2,7 @@
 
 use super::host;
 use super::place::{Declared, Place, classify};
+use crate::arg::{InBytes, OutBytes};
 use crate::failure::Outcome;
 use crate::record::{self, Direction};
 use crate::session::{self, Live};
@@ -164,22 +165,22 @@ stream_entry! {
     }
 
     /// Copies to the device.
-    post fn cuMemcpyHtoD_v2 | cuMemcpyHtoD_v2_ptds[flavour](dst: CUdeviceptr, src: usize, bytes: usize) {
+    post fn cuMemcpyHtoD_v2 | cuMemcpyHtoD_v2_ptds[flavour](dst: CUdeviceptr, src[bytes]: InBytes, bytes: usize) {
         copy(TO_DEVICE, (dst, src as u64, bytes), NONE, flavour, Return::Done)
     }
 
     /// Copies to the device, in stream order.
-    post fn cuMemcpyHtoDAsync_v2 | cuMemcpyHtoDAsync_v2_ptsz[flavour](dst: CUdeviceptr, src: usize, bytes: usize, stream: CUstream) {
+    post fn cuMemcpyHtoDAsync_v2 | cuMemcpyHtoDAsync_v2_ptsz[flavour](dst: CUdeviceptr, src[bytes]: InBytes, bytes: usize, stream: CUstream) {
         copy(TO_DEVICE, (dst, src as u64, bytes), stream, flavour, Return::Early)
     }
 
     /// Copies to the host.
-    sync fn cuMemcpyDtoH_v2 | cuMemcpyDtoH_v2_ptds[flavour](dst: usize, src: CUdeviceptr, bytes: usize) {
+    sync fn cuMemcpyDtoH_v2 | cuMemcpyDtoH_v2_ptds[flavour](dst[bytes]: OutBytes, src: CUdeviceptr, bytes: usize) {
         copy(TO_HOST, (dst as u64, src, bytes), NONE, flavour, Return::Done)
     }
 
     /// Copies to the host, in stream order; waits where the memory is not pinned.
-    post fn cuMemcpyDtoHAsync_v2 | cuMemcpyDtoHAsync_v2_ptsz[flavour](dst: usize, src: CUdeviceptr, bytes: usize, stream: CUstream) {
+    post fn cuMemcpyDtoHAsync_v2 | cuMemcpyDtoHAsync_v2_ptsz[flavour](dst[bytes]: OutBytes, src: CUdeviceptr, bytes: usize, stream: CUstream) {
         copy(TO_HOST, (dst as u64, src, bytes), stream, flavour, Return::Early)
     }
 

@@ -196,7 +196,7 @@ entry! {
     }
 
     /// An attribute of a pool.
-    sync fn cuMemPoolGetAttribute(pool: CUmemoryPool, attribute: u32, place: *mut c_void) {
+    sync fn cuMemPoolGetAttribute(pool: CUmemoryPool, attribute: u32, place[attribute]: *mut c_void) {
         let (pool, int) = (get(pool)?.id, is_int(attribute)?);
         let value = session::live()?.call(&PoolGetAttribute { pool, attribute })?.value;
         match int {
@@ -206,7 +206,7 @@ entry! {
     }
 
     /// Sets an attribute of a pool.
-    sync fn cuMemPoolSetAttribute(pool: CUmemoryPool, attribute: u32, place: *mut c_void) {
+    sync fn cuMemPoolSetAttribute(pool: CUmemoryPool, attribute: u32, place[attribute]: *mut c_void) {
         let pool = get(pool)?.id;
         let value = match is_int(attribute)? {
             true => Out::<i32>::at_address(place.cast()).get()? as u32 as u64,
@@ -225,7 +225,7 @@ entry! {
     }
 
     /// Sets which devices reach memory of a pool.
-    sync fn cuMemPoolSetAccess(pool: CUmemoryPool, descriptions: In<CUmemAccessDesc>, count: usize) {
+    sync fn cuMemPoolSetAccess(pool: CUmemoryPool, descriptions[count]: In<CUmemAccessDesc>, count: usize) {
         let pool = get(pool)?.id;
         for description in descriptions.all(count)? {
             let (device, flags) = (description.location.device()?.ordinal, description.flags);

@@ -221,7 +221,7 @@ entry! {
     }
 
     /// Sets how devices reach mapped memory.
-    sync fn cuMemSetAccess(at: CUdeviceptr, bytes: usize, descriptions: In<CUmemAccessDesc>, count: usize) {
+    sync fn cuMemSetAccess(at: CUdeviceptr, bytes: usize, descriptions[count]: In<CUmemAccessDesc>, count: usize) {
         let bytes = bytes as u64;
         let mapped = |entry: &Entry| matches!(entry.what, What::Mapped(_));
         if count == 0 || bytes == 0 || !super::read().covers(at, bytes, mapped) {

@@ -1,7 +1,7 @@
 //! `cuModule*`.
 
 use super::{Module, accept, resolve};
-use crate::arg::{Out, Text};
+use crate::arg::{Image, Out, Text};
 use crate::failure::{Failure, Outcome};
 use crate::tls;
 use crate::types::{CUdeviceptr, CUfunction, CUmodule};
@@ -44,18 +44,18 @@ entry! {
     }
 
     /// Loads a module from memory.
-    sync fn cuModuleLoadData(module: Out<CUmodule>, image: *const c_void) {
+    sync fn cuModuleLoadData(module: Out<CUmodule>, image: Image) {
         load(module, image)
     }
 
     /// Loads a module from memory; options of the compiler are left to the executor's driver.
-    sync fn cuModuleLoadDataEx(module: Out<CUmodule>, image: *const c_void, count: u32, options: Out<u32>, values: Out<usize>) {
+    sync fn cuModuleLoadDataEx(module: Out<CUmodule>, image: Image, count: u32, options[count]: Out<u32>, values[count]: Out<usize>) {
         load(module, image)?;
         accept(count, options, values)
     }
 
     /// Loads a module from a fat binary in memory.
-    sync fn cuModuleLoadFatBinary(module: Out<CUmodule>, image: *const c_void) {
+    sync fn cuModuleLoadFatBinary(module: Out<CUmodule>, image: Image) {
         load(module, image)
     }
 

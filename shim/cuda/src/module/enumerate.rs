@@ -44,7 +44,7 @@ entry! {
     }
 
     /// The first kernels of a module.
-    sync fn cuModuleEnumerateFunctions(functions: Out<CUfunction>, count: u32, module: CUmodule) {
+    sync fn cuModuleEnumerateFunctions(functions[count]: Out<CUfunction>, count: u32, module: CUmodule) {
         let functions = functions.required()?;
         let module = resolve(module)?;
         let names = module.names()?;

@@ -2,13 +2,13 @@
 
 use super::calls::read;
 use super::{Library, accept, resolve_kernel, resolve_library};
-use crate::arg::{In, Out, Text};
+use crate::arg::{Image, In, Out, Text};
 use crate::capturing;
 use crate::failure::Outcome;
 use crate::tls;
 use crate::types::{CUdeviceptr, CUfunction, CUkernel, CUlibrary, CUmodule};
 use ringbar_vocabulary::Status;
-use std::ffi::{c_char, c_void};
+use std::ffi::c_char;
 
 /// `CU_LIBRARY_HOST_UNIVERSAL_FUNCTION_AND_DATA_TABLE`.
 const HOST_TABLE: u32 = 0;
@@ -30,7 +30,7 @@ fn is_preserved(count: u32, options: In<u32>, values: In<usize>) -> Outcome<bool
 
 entry! {
     /// Makes a library of an image in memory; nothing is sent before a context uses it.
-    local fn cuLibraryLoadData(library: Out<CUlibrary>, code: *const c_void, jit_options: Out<u32>, jit_values: Out<usize>, jit_count: u32, options: In<u32>, values: In<usize>, count: u32) {
+    local fn cuLibraryLoadData(library: Out<CUlibrary>, code: Image, jit_options[jit_count]: Out<u32>, jit_values[jit_count]: Out<usize>, jit_count: u32, options[count]: In<u32>, values[count]: In<usize>, count: u32) {
         let library = library.required()?;
         let preserved = is_preserved(count, options, values)?;
         // SAFETY: the caller of the C function vouches for a whole image.
@@ -40,7 +40,7 @@ entry! {
     }
 
     /// Makes a library of a file.
-    local fn cuLibraryLoadFromFile(library: Out<CUlibrary>, file: Text, jit_options: Out<u32>, jit_values: Out<usize>, jit_count: u32, options: In<u32>, values: In<usize>, count: u32) {
+    local fn cuLibraryLoadFromFile(library: Out<CUlibrary>, file: Text, jit_options[jit_count]: Out<u32>, jit_values[jit_count]: Out<usize>, jit_count: u32, options[count]: In<u32>, values[count]: In<usize>, count: u32) {
         let library = library.required()?;
         is_preserved(count, options, values)?;
         library.set(Library::of_bytes(read(file)?)?.handle)?;
@@ -101,7 +101,7 @@ entry! {
     }
 
     /// The first kernels of a library.
-    sync fn cuLibraryEnumerateKernels(kernels: Out<CUkernel>, count: u32, library: CUlibrary) {
+    sync fn cuLibraryEnumerateKernels(kernels[count]: Out<CUkernel>, count: u32, library: CUlibrary) {
         let kernels = kernels.required()?;
         let library = resolve_library(library)?;
         let names = library.module_here()?.names()?;
