@@ -46,4 +46,4 @@ mod table;
 mod thread;
 mod types;
 
-pub use stubs::EXPORTS;
+pub use stubs::{EXPORTS, Export};

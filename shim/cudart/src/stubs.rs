@@ -6,6 +6,19 @@ use crate::thread;
 use ringbar::sync::Mutex;
 use std::ffi::{CStr, c_char};
 
+/// One exported function.
+#[derive(Clone, Copy, Debug)]
+pub struct Export {
+    /// Its symbol.
+    pub name: &'static str,
+    /// Whether the sources have a function for it, as opposed to a stub that answers `cudaErrorNotSupported` always.
+    pub has_entry: bool,
+    /// Its arguments as the sources have them, parted by commas: `In` is read, `Out` is written.
+    pub arguments: &'static str,
+    /// The driver's functions that it calls itself. Where one of them is not implemented, this is not either.
+    pub driver: &'static [&'static str],
+}
+
 macro_rules! stub {
     ($name:ident) => {
         // C lets a function ignore its arguments.
@@ -48,8 +61,9 @@ mod tests {
     #[test]
     fn every_name_that_programs_import_is_exported_and_most_are_implemented() {
         let find = |name: &str| {
-            let at = EXPORTS.binary_search_by(|(export, _)| (*export).cmp(name));
-            at.map(|at| EXPORTS[at].1).unwrap_or_else(|_| panic!("{name} is not exported"))
+            let at = EXPORTS.binary_search_by_key(&name, |export| export.name);
+            at.map(|at| EXPORTS[at].has_entry)
+                .unwrap_or_else(|_| panic!("{name} is not exported"))
         };
         for name in ["cudaMalloc", "cudaLaunchKernel_ptsz", "__cudaRegisterFatBinary"] {
             assert!(find(name), "{name} is a stub");

@@ -1,66 +1,84 @@
 //! The page that says what of the runtime is exported, implemented, and compared with NVIDIA's own.
 
-use ringbar_shim_cudart::EXPORTS;
+use ringbar_shim_cuda::exports::EXPORTS as DRIVER;
+use ringbar_shim_cudart::{EXPORTS, Export};
 use std::collections::BTreeSet;
-use std::fmt::Write;
 use std::path::Path;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/COVERAGE.md");
-const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../programs");
+/// Names that the differential programs call, on NVIDIA's library and on this one, one a line.
+const CALLED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../programs/differential/called.txt");
 
-/// Every word of the programs' sources, and what the differential programs call.
-fn words_of_programs() -> BTreeSet<String> {
-    let mut words = BTreeSet::new();
-    for file in std::fs::read_dir(PROGRAMS).expect("the programs are there") {
-        let path = file.expect("the programs can be listed").path();
-        if path.extension().is_some_and(|extension| extension == "cu" || extension == "h") {
-            let text = std::fs::read_to_string(&path).expect("the programs can be read");
-            let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-            words.extend(text.split(|c| !is_word(c)).map(str::to_owned));
-        }
-    }
-    let compared = std::fs::read_to_string(format!("{PROGRAMS}/differential/called.txt"));
-    words.extend(compared.expect("the list is there").lines().map(str::to_owned));
-    // What the compiler's own code calls in each of them.
-    let compiler = "__cudaRegisterFatBinary __cudaRegisterFatBinaryEnd __cudaUnregisterFatBinary \
-        __cudaRegisterFunction __cudaRegisterVar __cudaGetKernel __cudaLaunchKernel \
-        __cudaPushCallConfiguration __cudaPopCallConfiguration";
-    words.extend(compiler.split_whitespace().map(str::to_owned));
-    words
-}
-
-fn list(page: &mut String, title: &str, names: &[&str]) {
-    writeln!(page, "## {title}\n\n{}\n", names.join(", ")).expect("text");
-}
-
-/// Names that the differential programs call, on NVIDIA's library and on this one.
 fn compared() -> BTreeSet<String> {
-    let text = std::fs::read_to_string(Path::new(PROGRAMS).join("differential/called.txt"));
-    text.expect("the list is there").lines().map(str::to_owned).collect()
+    let text = std::fs::read_to_string(CALLED).expect("the list is there");
+    text.lines().map(str::to_owned).collect()
+}
+
+/// The driver's functions that it calls and that answer "not supported" always.
+fn lacking(export: &Export) -> Vec<&'static str> {
+    let is_stub = |name: &&str| !DRIVER.iter().any(|one| one.name == *name && one.implemented);
+    export.driver.iter().copied().filter(is_stub).collect()
+}
+
+fn is_implemented(export: &Export) -> bool {
+    export.has_entry && lacking(export).is_empty()
+}
+
+fn row(export: &Export, compared: bool) -> String {
+    let compared = if compared { "yes" } else { "" };
+    let driver = export.driver.join(", ");
+    format!("| {} | {} | {driver} | {compared} |", export.name, arguments(export))
+}
+
+/// Its arguments with their directions, as the driver's page has them.
+fn arguments(export: &Export) -> String {
+    let each = export.arguments.split(", ").filter_map(|one| one.trim_end_matches(',').split_once(": "));
+    let texts = each.map(|(name, ty)| {
+        let pointed = |outer: &str| ty.strip_prefix(outer)?.strip_suffix('>');
+        match (pointed("In<'_, "), pointed("Out<'_, ")) {
+            (Some(inner), _) => format!("in {name}: {inner}"),
+            (_, Some(inner)) => format!("out {name}: {inner}"),
+            _ => format!("{name}: {ty}"),
+        }
+    });
+    texts.collect::<Vec<_>>().join(", ")
 }
 
 fn page() -> String {
-    let (compared, called) = (compared(), words_of_programs());
-    let (implemented, missing): (Vec<_>, Vec<_>) = EXPORTS.into_iter().partition(|export| export.1);
-    let implemented: Vec<&str> = implemented.iter().map(|export| export.0).collect();
-    let missing: Vec<&str> = missing.iter().map(|export| export.0).collect();
-    let (compared, rest): (Vec<_>, Vec<_>) =
-        implemented.iter().copied().partition(|name| compared.contains(*name));
-    let (called, other): (Vec<_>, Vec<_>) =
-        rest.into_iter().partition(|name| called.contains(*name));
-    let mut page = String::from("# Coverage of the runtime (libcudart.so.13, CUDA 13.0)\n\n");
-    page.push_str("Written by `RINGBAR_WRITE_COVERAGE=1 cargo test -p ringbar-shim-cudart --test coverage`.\n\n");
-    page.push_str(
-        "| exported | implemented | compared with NVIDIA's own in the differential programs |\n|---|---|---|\n",
-    );
-    let counts = (EXPORTS.len(), implemented.len(), compared.len());
-    writeln!(page, "| {} | {} | {} |\n", counts.0, counts.1, counts.2).expect("text");
-    page.push_str("What is implemented calls the driver; where the driver does not support it, its error is answered. What is\nexported and not implemented answers `cudaErrorNotSupported` and is reported once by name.\n\n");
-    list(&mut page, "Compared with NVIDIA's own", &compared);
-    list(&mut page, "Called by the programs in `shim/programs` alone", &called);
-    list(&mut page, "Implemented, called by neither", &other);
-    list(&mut page, "Exported, not implemented", &missing);
-    page.trim_end().to_owned() + "\n"
+    let compared = compared();
+    let (implemented, missing): (Vec<&Export>, Vec<&Export>) =
+        EXPORTS.iter().partition(|export| is_implemented(export));
+    let tested = implemented.iter().filter(|export| compared.contains(export.name)).count();
+    let rows = implemented.iter().map(|export| row(export, compared.contains(export.name)));
+    let (passing, stubs): (Vec<&Export>, Vec<&Export>) =
+        missing.into_iter().partition(|export| export.has_entry);
+    let passing = passing.iter().map(|one| format!("| {} | {} |", one.name, lacking(one).join(", ")));
+    let stubs: Vec<&str> = stubs.iter().map(|export| export.name).collect();
+    let parts = [
+        "# Coverage of the runtime (libcudart.so.13, CUDA 13.0)".to_owned(),
+        "Written by `RINGBAR_WRITE_COVERAGE=1 cargo test -p ringbar-shim-cudart --test coverage` from the entries of the sources,\n\
+         `exports.txt`, what the driver's library implements and the list of what the differential programs call."
+            .to_owned(),
+        format!(
+            "| exported | implemented | compared with NVIDIA's own in the differential programs |\n|---|---|---|\n| {} | {} | {tested} |",
+            EXPORTS.len(),
+            implemented.len()
+        ),
+        "The library is that of CUDA 13 and has no older versions of its functions; `_ptsz` and `_ptds` are the spellings for the\n\
+         thread's own default stream. A function is implemented if it has an entry, and the driver implements every function that\n\
+         the entry calls; those that its helpers call are not listed. An argument is a value unless it says `in` or `out`; a\n\
+         `usize` is a size, a handle, or an address that is handed to the driver as it is."
+            .to_owned(),
+        "| function | arguments | calls of the driver | compared |\n|---|---|---|---|\n".to_owned()
+            + &rows.collect::<Vec<_>>().join("\n"),
+        "## Exported, answered by a function of the driver that is not implemented".to_owned(),
+        "| function | not implemented |\n|---|---|\n".to_owned()
+            + &passing.collect::<Vec<_>>().join("\n"),
+        "## Exported, not implemented".to_owned(),
+        "Each answers `cudaErrorNotSupported` and is reported once by name.".to_owned(),
+        stubs.join(", "),
+    ];
+    parts.join("\n\n") + "\n"
 }
 
 #[test]
