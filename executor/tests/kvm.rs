@@ -18,12 +18,13 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use support::PATIENCE;
 use support::device::VmServer;
+use support::lacking::not_run;
 
 /// Whether `test` can run; if not, it is said.
 fn runs(test: &str) -> bool {
     let usable = probe();
     if let Err(error) = &usable {
-        println!("{test}: NOT RUN, no program runs on KVM here: {error}");
+        not_run(test, &format!("no program runs on KVM here: {error}"));
     }
     usable.is_ok()
 }

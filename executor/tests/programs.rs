@@ -9,13 +9,7 @@ use support::{RINGBAR, text, with_patience};
 
 /// A compiled program; none, said by name, if it was not compiled.
 fn program(name: &str) -> Option<PathBuf> {
-    let target = Path::new(RINGBAR).ancestors().nth(2).unwrap();
-    let path = target.join("programs").join(name);
-    if !path.exists() {
-        eprintln!("did not run: {name} is not compiled; run .ci/programs first");
-        return None;
-    }
-    Some(path)
+    support::lacking::program(Path::new(RINGBAR).ancestors().nth(2).unwrap(), name)
 }
 
 /// Runs a program with further options of `ringbar run`.

@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use support::device::VmServer;
 use support::guest::{Boot, DOCUMENT, Guest, prepared};
+use support::lacking::not_run;
 use support::{RINGBAR, eventually, is_running, send_signal};
 
 /// Returns from the test, saying its name, where nothing can be booted.
@@ -355,7 +356,7 @@ fn a_hostile_guest_program_disturbs_no_other_vm() {
 fn program_says(test: &str, name: &str, expected: &str) {
     let Some(folder) = prepared(test) else { return };
     if !folder.join("root/programs").join(name).exists() {
-        println!("{test}: NOT RUN, {name} was not compiled; try: .ci/programs");
+        not_run(test, &format!("{name} is not compiled; try: .ci/programs"));
         return;
     }
     let server = VmServer::start_with("--device-memory 256MiB --size 256MiB --channels 1", "");

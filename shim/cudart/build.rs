@@ -37,10 +37,7 @@ fn main() {
     fs::write(path, table).expect("the output folder can be written");
 }
 
-fn generate(
-    names: &[&str],
-    entries: &BTreeMap<String, Entry>,
-) -> Result<String, std::fmt::Error> {
+fn generate(names: &[&str], entries: &BTreeMap<String, Entry>) -> Result<String, std::fmt::Error> {
     let mut out = String::new();
     for name in names.iter().filter(|name| !entries.contains_key(**name)) {
         writeln!(out, "stub!({name});")?;
@@ -80,7 +77,8 @@ fn read(text: &str, entries: &mut BTreeMap<String, Entry>) {
     let mut starts = Vec::new();
     let mut at = 0;
     for line in text.split_inclusive('\n') {
-        let row = line.trim_start().trim_start_matches("unsafe ").trim_start_matches("extern \"C\" ");
+        let row =
+            line.trim_start().trim_start_matches("unsafe ").trim_start_matches("extern \"C\" ");
         if row.starts_with("fn cuda") || row.starts_with("fn __cuda") || line.starts_with('}') {
             starts.push(at + line.len() - row.len());
         }

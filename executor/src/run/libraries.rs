@@ -27,7 +27,9 @@ pub struct Libraries {
 }
 
 impl Libraries {
-    /// Looks beside this program, in `deps` beside it, and in `../lib/ringbar`.
+    /// Looks beside this program, in `deps` beside it, and in `../lib/ringbar`. Of several the newest is taken: Cargo
+    /// leaves an old library beside the program when it builds a new one for tests alone, and a session refuses a library
+    /// whose commands are not this program's.
     ///
     /// # Errors
     /// [`RunError::LibraryMissing`] with the first one that is nowhere.
@@ -40,7 +42,7 @@ impl Libraries {
     fn find_beside(folder: &Path) -> Result<Self, RunError> {
         let find = |name: &'static str| {
             let candidates = places(folder).map(|place| place.join(name));
-            let found = candidates.into_iter().find(|path| path.is_file());
+            let found = newest(candidates.into_iter().filter(|path| path.is_file()));
             let missing = || RunError::LibraryMissing { name, program: folder.to_owned() };
             let path = found.ok_or_else(missing)?;
             path.canonicalize().map_err(system(format!("finding {}", path.display())))
@@ -61,6 +63,12 @@ impl Libraries {
         }
         Ok(())
     }
+}
+
+/// The file that was modified last; the first of those that were at once.
+fn newest(files: impl Iterator<Item = PathBuf>) -> Option<PathBuf> {
+    let modified = |file: &PathBuf| file.metadata().and_then(|found| found.modified()).ok();
+    files.reduce(|best, next| if modified(&next) > modified(&best) { next } else { best })
 }
 
 /// Makes or replaces a link in one step, so that a program that starts meanwhile finds either.
@@ -98,6 +106,27 @@ mod tests {
         assert_eq!(target("libcuda.so"), target("libcuda.so.1"));
         assert!(target("libcudart.so.13").ends_with("lib/ringbar/libringbar_shim_cudart.so"));
         assert_eq!(target("libcudart.so"), target("libcudart.so.13"));
+    }
+
+    #[test]
+    fn of_two_libraries_the_newer_is_found_and_of_two_as_new_the_one_beside_the_program() {
+        let folder = tempfile::tempdir().unwrap();
+        let bin = folder.path().canonicalize().unwrap();
+        let modified = std::time::SystemTime::UNIX_EPOCH;
+        let put = |place: &str, seconds| {
+            for (name, _) in LIBRARIES {
+                let path = bin.join(place).join(name);
+                touch(&path);
+                let file = std::fs::File::options().write(true).open(path).unwrap();
+                file.set_modified(modified + std::time::Duration::from_secs(seconds)).unwrap();
+            }
+        };
+        let found = || Libraries::find_beside(&bin).unwrap().paths;
+        put("", 100);
+        put("deps", 200);
+        assert_eq!(found(), LIBRARIES.map(|(name, _)| bin.join("deps").join(name)));
+        put("", 200);
+        assert_eq!(found(), LIBRARIES.map(|(name, _)| bin.join(name)));
     }
 
     #[test]

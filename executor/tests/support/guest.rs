@@ -1,5 +1,6 @@
 //! Real guests: QEMU without KVM, a distribution's kernel, an initramfs with ringbar's own binary and the test's script.
 
+use super::lacking::not_run;
 use super::{PATIENCE, eventually};
 use std::fs::File;
 use std::io::Write;
@@ -18,9 +19,8 @@ const GUEST_PATIENCE: Duration = Duration::from_secs(240);
 pub fn prepared(test: &str) -> Option<PathBuf> {
     let folder = std::env::var_os(VARIABLE).map(PathBuf::from);
     if folder.is_none() {
-        println!(
-            "{test}: NOT RUN, there is no QEMU here; try: .ci/vm, which installs it and runs this test"
-        );
+        let why = "there is no QEMU here; try: .ci/vm, which installs it and runs this test";
+        not_run(test, why);
     }
     folder
 }

@@ -4,6 +4,7 @@
 
 pub mod device;
 pub mod guest;
+pub mod lacking;
 
 use ringbar::client::ArenaPlan;
 use ringbar::layout::Sizes;

@@ -62,8 +62,7 @@ mod tests {
     fn every_name_that_programs_import_is_exported_and_most_are_implemented() {
         let find = |name: &str| {
             let at = EXPORTS.binary_search_by_key(&name, |export| export.name);
-            at.map(|at| EXPORTS[at].has_entry)
-                .unwrap_or_else(|_| panic!("{name} is not exported"))
+            at.map(|at| EXPORTS[at].has_entry).unwrap_or_else(|_| panic!("{name} is not exported"))
         };
         for name in ["cudaMalloc", "cudaLaunchKernel_ptsz", "__cudaRegisterFatBinary"] {
             assert!(find(name), "{name} is a stub");

@@ -32,10 +32,11 @@ fn row(export: &Export, compared: bool) -> String {
 
 /// Its arguments with their directions, as the driver's page has them.
 fn arguments(export: &Export) -> String {
-    let each = export.arguments.split(", ").filter_map(|one| one.trim_end_matches(',').split_once(": "));
+    let plain = export.arguments.replace("'_, ", "").replace("'static, ", "");
+    let each = plain.split(", ").filter_map(|one| one.trim_end_matches(',').split_once(": "));
     let texts = each.map(|(name, ty)| {
         let pointed = |outer: &str| ty.strip_prefix(outer)?.strip_suffix('>');
-        match (pointed("In<'_, "), pointed("Out<'_, ")) {
+        match (pointed("In<"), pointed("Out<")) {
             (Some(inner), _) => format!("in {name}: {inner}"),
             (_, Some(inner)) => format!("out {name}: {inner}"),
             _ => format!("{name}: {ty}"),
@@ -52,7 +53,8 @@ fn page() -> String {
     let rows = implemented.iter().map(|export| row(export, compared.contains(export.name)));
     let (passing, stubs): (Vec<&Export>, Vec<&Export>) =
         missing.into_iter().partition(|export| export.has_entry);
-    let passing = passing.iter().map(|one| format!("| {} | {} |", one.name, lacking(one).join(", ")));
+    let passing =
+        passing.iter().map(|one| format!("| {} | {} |", one.name, lacking(one).join(", ")));
     let stubs: Vec<&str> = stubs.iter().map(|export| export.name).collect();
     let parts = [
         "# Coverage of the runtime (libcudart.so.13, CUDA 13.0)".to_owned(),

@@ -1,5 +1,8 @@
 //! The library as a file: which names it exports, and how.
 
+#[path = "../../../executor/tests/support/lacking.rs"]
+mod lacking;
+
 use object::read::elf::{ElfFile64, FileHeader};
 use object::{Endianness, elf};
 use std::collections::BTreeMap;
@@ -51,22 +54,16 @@ fn exactly_the_names_of_the_list_are_exported_each_with_the_librarys_version() {
 
 #[test]
 fn all_that_pytorch_and_ggml_import_is_implemented() {
-    let implemented: BTreeMap<_, _> = ringbar_shim_cudart::EXPORTS.into_iter().collect();
     for name in lines(include_str!("imports.txt")) {
-        assert_eq!(implemented.get(name), Some(&true), "{name}");
+        let export = ringbar_shim_cudart::EXPORTS.iter().find(|export| export.name == name);
+        assert!(export.is_some_and(|export| export.has_entry), "{name}");
     }
 }
 
 /// A program that NVIDIA's compiler made, if `.ci/programs` was run.
 fn program(name: &str) -> Option<PathBuf> {
     let test = std::env::current_exe().unwrap();
-    let target = test.ancestors().nth(3).unwrap();
-    let path = target.join("programs").join(name);
-    if !path.exists() {
-        eprintln!("did not run: {name} is not compiled; run .ci/programs first");
-        return None;
-    }
-    Some(path)
+    lacking::program(test.ancestors().nth(3).unwrap(), name)
 }
 
 #[test]
