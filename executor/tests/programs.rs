@@ -79,6 +79,7 @@ programs! {
     objects_live_as_long_as_graphs_hold_them: "22_user_objects" says "22_user_objects";
     a_device_works_anew_after_a_reset: "23_reset" says "23_reset";
     threads_default_streams_work_anew_after_a_reset: "23_reset_own_default_streams" says "23_reset";
+    two_processes_share_device_memory: "24_ipc" says "24_ipc";
     many_kernels_and_large_parameters_work: "20_many_kernels" says "20_many_kernels";
 }
 

@@ -55,6 +55,14 @@ pub struct UpdateResult {
 
 const _: () = assert!(size_of::<UpdateResult>() == size_of::<sys::CUgraphExecUpdateResultInfo>());
 
+/// `CUipcMemHandle` and `CUipcEventHandle`: 64 bytes that mean something to the driver alone.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct IpcHandle(pub [u8; 64]);
+
+const _: () = assert!(size_of::<IpcHandle>() == size_of::<sys::CUipcMemHandle>());
+const _: () = assert!(size_of::<IpcHandle>() == size_of::<sys::CUipcEventHandle>());
+
 /// A host function as the driver calls it.
 pub type HostFn = unsafe extern "C" fn(*mut c_void);
 
@@ -215,6 +223,12 @@ api! {
         cuEventDestroy_v2(event: Raw);
         cuEventQuery(event: Raw);
         cuEventElapsedTime(milliseconds: &mut f32, start: Raw, end: Raw);
+        cuMemGetAddressRange_v2(base: &mut u64, bytes: &mut usize, at: u64);
+        cuIpcGetMemHandle(handle: &mut IpcHandle, at: u64);
+        cuIpcOpenMemHandle_v2(at: &mut u64, handle: IpcHandle, flags: u32);
+        cuIpcCloseMemHandle(at: u64);
+        cuIpcGetEventHandle(handle: &mut IpcHandle, event: Raw);
+        cuIpcOpenEventHandle(event: &mut Raw, handle: IpcHandle);
         cuGraphCreate(graph: &mut Raw, flags: u32);
         cuGraphDestroy(graph: Raw);
         cuGraphClone(copy: &mut Raw, graph: Raw);
@@ -237,6 +251,11 @@ api! {
         cuGraphMemsetNodeGetParams(node: Raw, params: &mut sys::CUDA_MEMSET_NODE_PARAMS);
         cuGraphMemsetNodeSetParams(node: Raw, params: &sys::CUDA_MEMSET_NODE_PARAMS);
         cuGraphExecMemsetNodeSetParams(exec: Raw, node: Raw, params: &sys::CUDA_MEMSET_NODE_PARAMS, context: Raw);
+        cuGraphMemFreeNodeGetParams(node: Raw, at: &mut u64);
+        cuGraphMemAllocNodeGetParams(node: Raw, params: &mut AllocNode);
+        cuDeviceGetGraphMemAttribute(device: c_int, attribute: u32, value: &mut u64);
+        cuDeviceSetGraphMemAttribute(device: c_int, attribute: u32, value: &mut u64);
+        cuDeviceGraphMemTrim(device: c_int);
         cuGraphInstantiateWithParams(exec: &mut Raw, graph: Raw, params: &mut InstantiateParams);
         cuGraphInstantiateWithFlags(exec: &mut Raw, graph: Raw, flags: u64);
         cuGraphExecUpdate_v2(exec: Raw, graph: Raw, result: &mut UpdateResult);
@@ -270,6 +289,7 @@ api! {
         cuStreamGetCaptureInfo_v3(stream: Raw, status: *mut u32, id: *mut u64, graph: *mut Raw, nodes: *mut *const Raw, edges: *mut *const c_void, count: *mut usize);
         cuStreamUpdateCaptureDependencies(stream: Raw, nodes: *mut Raw, count: usize, flags: u32);
         cuStreamUpdateCaptureDependencies_v2(stream: Raw, nodes: *mut Raw, data: *const c_void, count: usize, flags: u32);
+        cuStreamBeginCaptureToGraph(stream: Raw, graph: Raw, after: *const Raw, data: *const c_void, count: usize, mode: u32);
         cuGraphGetNodes(graph: Raw, nodes: *mut Raw, count: *mut usize);
         cuGraphGetRootNodes(graph: Raw, nodes: *mut Raw, count: *mut usize);
         cuGraphGetEdges(graph: Raw, from: *mut Raw, to: *mut Raw, count: *mut usize);
@@ -285,6 +305,8 @@ api! {
         cuGraphAddEmptyNode(node: *mut Raw, graph: Raw, after: *const Raw, count: usize);
         cuGraphAddEventRecordNode(node: *mut Raw, graph: Raw, after: *const Raw, count: usize, event: Raw);
         cuGraphAddEventWaitNode(node: *mut Raw, graph: Raw, after: *const Raw, count: usize, event: Raw);
+        cuGraphAddMemAllocNode(node: *mut Raw, graph: Raw, after: *const Raw, count: usize, params: *mut AllocNode);
+        cuGraphAddMemFreeNode(node: *mut Raw, graph: Raw, after: *const Raw, count: usize, at: u64);
         cuGraphAddChildGraphNode(node: *mut Raw, graph: Raw, after: *const Raw, count: usize, child: Raw);
         cuGraphAddDependencies(graph: Raw, from: *const Raw, to: *const Raw, count: usize);
         cuGraphAddDependencies_v2(graph: Raw, from: *const Raw, to: *const Raw, data: *const c_void, count: usize);
@@ -345,6 +367,29 @@ pub struct AccessDesc {
 }
 
 const _: () = assert!(size_of::<AccessDesc>() == size_of::<sys::CUmemAccessDesc>());
+
+/// `CUDA_MEM_ALLOC_NODE_PARAMS` with kinds that may be any number.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct AllocNode {
+    pub allocation_type: u32,
+    pub handle_types: u32,
+    pub location_type: u32,
+    pub device: c_int,
+    pub win32: usize,
+    pub max_bytes: usize,
+    pub rest: [u8; 56],
+    pub access: *const AccessDesc,
+    pub access_count: usize,
+    pub bytes: usize,
+    pub at: u64,
+}
+
+const _: () = assert!(size_of::<AllocNode>() == size_of::<sys::CUDA_MEM_ALLOC_NODE_PARAMS>());
+const _: () = {
+    let at = std::mem::offset_of!(AllocNode, access);
+    assert!(at == std::mem::offset_of!(sys::CUDA_MEM_ALLOC_NODE_PARAMS, accessDescs));
+};
 
 /// Device `device`, as a place of memory.
 pub fn device_location(device: c_int) -> sys::CUmemLocation {

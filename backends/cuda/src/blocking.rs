@@ -45,7 +45,14 @@ pub const BLOCKING: &[Blocking] = &[
         bound: "milliseconds, and what was posted before",
     },
     Blocking {
-        commands: &["MemFree", "ModuleUnload", "GraphExecDestroy", "PoolDestroy", "MemUnmap"],
+        commands: &[
+            "MemFree",
+            "ModuleUnload",
+            "GraphExecDestroy",
+            "PoolDestroy",
+            "MemUnmap",
+            "IpcMemoryClose",
+        ],
         waits_for: "work that may use what is freed",
         bound: "what was posted before",
     },

@@ -40,6 +40,7 @@ mod gpu;
 mod graph;
 mod handler;
 mod host_function;
+mod ipc;
 mod launch;
 mod library;
 mod live;

@@ -13,7 +13,7 @@ use crate::watch::{DeviceLook, Landing, Marks, Watch};
 use ringbar::os::Mapping;
 use ringbar_backend::{Context, Hold, Services};
 use ringbar_images::ImageCache;
-use ringbar_vocabulary::{ContextId, ModuleId, Status, StreamId};
+use ringbar_vocabulary::{ContextId, GraphId, ModuleId, Status, StreamId};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -98,6 +98,10 @@ pub struct Live {
     pub pools: Table<Raw>,
     pub memories: Table<u64>,
     pub allocations: BTreeMap<u64, Allocation>,
+    /// Memory that graphs allocate at launches, by its address, which stays.
+    pub graph_memory: BTreeMap<u64, ContextId>,
+    /// Memory of other processes that is or was open, and the context it was opened in.
+    pub opened: BTreeMap<u64, ContextId>,
     pub graphs: Graphs,
     pub host_functions: HostFunctions,
     pub arena: ArenaMap,
@@ -107,6 +111,8 @@ pub struct Live {
     pub output: Option<Output>,
     /// Captures that were begun and not ended.
     pub captures: u32,
+    /// Graphs that existed before streams began to capture into them.
+    pub capture_targets: IdMap<u32, GraphId>,
     /// For tails that travel in the arena.
     pub scratch: Vec<u8>,
     slots: IdMap<u32, u32>,
@@ -142,6 +148,8 @@ impl Live {
             pools: Table::default(),
             memories: Table::default(),
             allocations: BTreeMap::new(),
+            graph_memory: BTreeMap::new(),
+            opened: BTreeMap::new(),
             graphs: Graphs::default(),
             host_functions: HostFunctions::default(),
             arena: ArenaMap::default(),
@@ -150,6 +158,7 @@ impl Live {
             counts: Counts::default(),
             output,
             captures: 0,
+            capture_targets: IdMap::default(),
             scratch: Vec::new(),
             slots: IdMap::default(),
             next_slot: 0,
@@ -521,6 +530,7 @@ impl Live {
         let functions = &self.functions;
         self.function_ids.retain(|_, id| functions.get(*id).is_ok());
         self.allocations.retain(|_, allocation| allocation.context != context);
+        self.opened.retain(|_, opened_in| *opened_in != context);
         if context == ContextId::FIRST {
             // Registered by it; the next command does that anew.
             self.fences = FenceWords::Unknown;

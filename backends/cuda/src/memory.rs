@@ -62,6 +62,7 @@ impl Live {
 
     pub fn mem_free(&mut self, _cx: &mut Context<'_>, c: MemFree) -> Result<(), Status> {
         let context = self.allocations.get(&c.at.0).map(|allocation| allocation.context);
+        let context = context.or_else(|| self.graph_memory.get(&c.at.0).copied());
         self.enter(context.ok_or(Status::INVALID_VALUE)?)?;
         self.api.cuMemFree_v2(c.at.0)?;
         self.allocations.remove(&c.at.0);
@@ -138,6 +139,11 @@ impl Live {
             self.api.cuMemAllocFromPoolAsync(&mut at, bytes, pool, stream)?;
         }
         let context = self.context_of(c.stream)?;
+        if self.captures(stream) {
+            // It is there while the graph runs, and until it is freed.
+            self.graph_memory.insert(at, context);
+            return Ok(MemAllocAsyncReply { at: DevicePtr(at) });
+        }
         Ok(MemAllocAsyncReply { at: self.allocated(at, c.bytes, context) })
     }
 

@@ -5,9 +5,6 @@ use crate::live::{CAPTURE_UNSUPPORTED, Live, Owned};
 use ringbar_backend::Context;
 use ringbar_vocabulary::*;
 
-/// `CU_EVENT_INTERPROCESS`.
-const EVENT_INTERPROCESS: u32 = 4;
-
 /// What a question was answered with; a failure that ended the device is everybody's.
 fn told(cx: &mut Context<'_>, found: Result<(), Status>) -> u32 {
     let status = Status::of(&found);
@@ -41,6 +38,7 @@ impl Live {
             self.mark((c.stream, raw), true)?;
         }
         self.streams.remove(c.stream.0)?;
+        self.capture_targets.remove(&c.stream.0);
         self.api.cuStreamDestroy_v2(raw)
     }
 
@@ -58,10 +56,6 @@ impl Live {
     }
 
     pub fn event_create(&mut self, _cx: &mut Context<'_>, c: EventCreate) -> Result<(), Status> {
-        if c.flags & EVENT_INTERPROCESS != 0 {
-            tracing::warn!("events that other processes could use are not supported");
-            return Err(Status::NOT_SUPPORTED);
-        }
         self.events.check_new(c.event.0)?;
         self.enter(c.context)?;
         let mut raw = 0;
@@ -204,21 +198,49 @@ impl Live {
         Ok(StreamBeginCaptureReply {})
     }
 
+    pub fn stream_begin_capture_to_graph(
+        &mut self,
+        cx: &mut Context<'_>,
+        c: StreamBeginCaptureToGraph<'_>,
+    ) -> Result<StreamBeginCaptureToGraphReply, Status> {
+        let stream = self.stream(c.stream)?;
+        let graph = self.graphs.graph(c.graph)?;
+        let after = self.graphs.read_nodes(cx, c.nodes)?;
+        self.mark((c.stream, stream), false)?;
+        let list = if after.is_empty() { std::ptr::null() } else { after.as_ptr() };
+        // SAFETY: as many handles as are named, and no edge data.
+        unsafe {
+            let (none, count) = (std::ptr::null(), after.len());
+            self.api.cuStreamBeginCaptureToGraph(stream, graph, list, none, count, c.mode)
+        }?;
+        self.captures += 1;
+        self.capture_targets.insert(c.stream.0, c.graph);
+        Ok(StreamBeginCaptureToGraphReply {})
+    }
+
     pub fn stream_end_capture(
         &mut self,
         _cx: &mut Context<'_>,
         c: StreamEndCapture,
     ) -> Result<StreamEndCaptureReply, Status> {
-        self.graphs.check_new(c.graph)?;
+        let target = self.capture_targets.get(&c.stream.0).copied();
+        match target {
+            None => self.graphs.check_new(c.graph)?,
+            Some(target) if target == c.graph => {}
+            Some(_) => return Err(Status::INVALID_VALUE),
+        }
         let stream = self.stream(c.stream)?;
         let was_capturing = self.captures(stream);
         let mut graph = 0;
         let ended = self.api.cuStreamEndCapture(stream, &mut graph);
         if was_capturing && !self.captures(stream) {
             self.captures -= 1;
+            self.capture_targets.remove(&c.stream.0);
         }
         ended?;
-        self.graphs.insert(c.graph, graph, true);
+        if target.is_none() {
+            self.graphs.insert(c.graph, graph, true);
+        }
         Ok(StreamEndCaptureReply {})
     }
 

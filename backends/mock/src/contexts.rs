@@ -59,6 +59,7 @@ impl MockGpu {
         for event in self.events.which(|event| event.context == context) {
             self.events.remove(event)?;
         }
+        self.close_all_of(context)?;
         let device = self.contexts.remove(context)?.device;
         let owned = self.engine.with_space_now(|space| {
             space.heap(device).map(|heap| heap.owned_by(Owner::Context(context)))

@@ -4,7 +4,7 @@ use crate::config::{MockConfig, MockError};
 use crate::device::{self, Device};
 use crate::kernel::{Geometry, Kernel};
 use crate::op::{self, Op, Source, Twist};
-use crate::pool::Pool;
+use crate::pool::{DEVICE_BASE, Pool};
 use crate::schedule::{Lane, Mark, SharedMailbox, Threads};
 use crate::space::{Access, Place, Space};
 use ringbar_backend::Context;
@@ -189,7 +189,18 @@ impl Engine {
         }
     }
 
+    /// Before each command: what other processes have too becomes one with theirs. Device threads do it before each
+    /// operation.
+    #[inline]
+    pub(crate) fn exchange(&mut self) {
+        if let Mode::Inline(device) = &mut self.mode {
+            device.pool.exchange();
+        }
+    }
+
     pub(crate) fn free(&mut self, at: DevicePtr) -> Result<(), Status> {
+        let start = at.0.wrapping_sub(DEVICE_BASE) as usize;
+        self.quiet_if_shared(start)?;
         match &mut self.mode {
             Mode::Inline(device) => {
                 let offset = device.space.doom(at)?;
@@ -201,6 +212,17 @@ impl Engine {
                 threads.free(offset);
             }
             Mode::Gone => return Err(Status::OPERATING_SYSTEM),
+        }
+        Ok(())
+    }
+
+    /// What is freed is shared no more, once the work that uses it is done.
+    fn quiet_if_shared(&mut self, start: usize) -> Result<(), Status> {
+        if self.with_memory(|pool, _| Ok(pool.shared_at(start).is_some()))? {
+            self.quiet(|pool, _| {
+                pool.end_sharing(start);
+                Ok(())
+            })?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use crate::engine::Engine;
 use crate::facts::facts;
 use crate::graphs::{Abandoned, Captures, Exec, Graph};
 use crate::ids::Table;
+use crate::ipc::Opened;
 use crate::module::{Function, Module, Registry};
 use crate::op::Twist;
 use crate::pools::Pools;
@@ -38,8 +39,12 @@ pub struct MockGpu {
     pub(crate) captures: Captures,
     /// Memory of graphs that are gone.
     pub(crate) abandoned: Abandoned,
+    /// The most memory that graphs had on each device, in bytes.
+    pub(crate) graph_memory_most: HashMap<u32, u64>,
     /// The number of the next node, whatever its graph.
     pub(crate) next_node: u64,
+    /// Memory of other processes.
+    pub(crate) opened: Vec<Opened>,
     /// Length in bytes and address of the pinned blocks, by their place in the arena.
     pub(crate) pinned: HashMap<u64, (u64, Option<u64>)>,
     /// The device's own time in nanoseconds: it goes on by what each operation is said to take,
@@ -102,7 +107,9 @@ impl MockGpu {
             execs: Table::default(),
             captures: Captures::default(),
             abandoned: Abandoned::default(),
+            graph_memory_most: HashMap::new(),
             next_node: 1,
+            opened: Vec::new(),
             pinned: HashMap::new(),
             clock_ns: 0,
             scratch: Vec::new(),
@@ -167,6 +174,7 @@ impl Backend for MockGpu {
             tracing::error!(command = self.counts.commands, "aborting, as configured");
             std::process::abort();
         }
+        self.engine.exchange();
         self.lost().map_or(Ok(()), Err)
     }
 

@@ -243,5 +243,14 @@ impl Handler<Context<'_>> for MockGpu {
         graph_node_enabled(GraphNodeEnabled) -> GraphNodeEnabledReply;
         graph_kernel_attribute(GraphKernelAttribute) -> GraphKernelAttributeReply;
         graph_kernel_copy_attributes(GraphKernelCopyAttributes) -> GraphKernelCopyAttributesReply;
+        ipc_memory_handle(IpcMemoryHandle) -> IpcMemoryHandleReply;
+        ipc_memory_open(IpcMemoryOpen) -> IpcMemoryOpenReply;
+        ipc_memory_close(IpcMemoryClose) -> IpcMemoryCloseReply;
+        stream_begin_capture_to_graph(StreamBeginCaptureToGraph<'_>) -> StreamBeginCaptureToGraphReply;
+        graph_add_mem_alloc(GraphAddMemAlloc<'_>) -> GraphAddMemAllocReply;
+        graph_add_mem_free(GraphAddMemFree<'_>) -> GraphAddMemFreeReply;
+        graph_memory_params(GraphMemoryParams) -> GraphMemoryParamsReply;
+        device_graph_memory(DeviceGraphMemory) -> DeviceGraphMemoryReply;
+        device_graph_memory_trim(DeviceGraphMemoryTrim) -> DeviceGraphMemoryTrimReply;
     }
 }

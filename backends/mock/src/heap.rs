@@ -19,6 +19,8 @@ pub(crate) enum Owner {
     Module,
     /// A graph that was captured.
     Graph,
+    /// Another process, of which it was opened in a context.
+    Import(u32),
 }
 
 struct Block {
@@ -134,6 +136,12 @@ impl Heap {
     pub(crate) fn owned_by(&self, owner: Owner) -> Vec<DevicePtr> {
         let owned = self.live.iter().filter(|(_, block)| block.owner == owner && !block.dying);
         owned.map(|(&offset, _)| DevicePtr(DEVICE_BASE + offset)).collect()
+    }
+
+    /// How much an owner has, in bytes.
+    pub(crate) fn bytes_of(&self, owner: Owner) -> u64 {
+        let owned = self.live.values().filter(|block| block.owner == owner && !block.dying);
+        owned.map(|block| block.bytes.next_multiple_of(ALIGN_BYTES)).sum()
     }
 
     /// Gives back an allocation; answers its offset and bytes.

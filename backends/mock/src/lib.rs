@@ -22,6 +22,8 @@
 //!   for it: the pool belongs to one worker process and thus to one client, starts as zeros, and
 //!   ends with its process, so no other client ever sees it. Zeroing would halve the rate of a
 //!   weight load.
+//! - Memory of another process is reached through a file in memory: each process has bytes of its own, and makes them one
+//!   with the others' before each operation. There are no events between processes (`IPC_EVENT_SUPPORTED` is 0).
 //!
 //! # Module images
 //! An image is the 8 bytes `RBMOCK1\0`, then kernel names in UTF-8, one a line (see [`image`]).
@@ -42,6 +44,7 @@ mod graphs;
 mod handler;
 mod heap;
 mod ids;
+mod ipc;
 mod kernel;
 mod launch;
 mod mapping;

@@ -61,7 +61,7 @@ impl MockGpu {
         match owner {
             Owner::Context(_) => {}
             Owner::Pool(pool) => self.pool_gives_back(pool, bytes),
-            Owner::Module => return Err(Status::INVALID_VALUE),
+            Owner::Module | Owner::Import(_) => return Err(Status::INVALID_VALUE),
             // It lives as long as its graph.
             Owner::Graph => return Ok(()),
         }

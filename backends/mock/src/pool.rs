@@ -1,6 +1,7 @@
 //! The bytes of device memory.
 
 use crate::MockError;
+use crate::ipc::Shared;
 use crate::mixing::{self, State};
 use memmap2::{Advice, MmapMut, MmapOptions};
 use std::ops::Range;
@@ -26,6 +27,8 @@ pub(crate) struct Pool {
     /// Where physical memory is mapped at reserved addresses, once any was reserved: behind all
     /// devices' memory.
     window: Option<(usize, MmapMut)>,
+    /// Parts that other processes have too.
+    shared: Vec<Shared>,
     scratch: Box<[Slot]>,
 }
 
@@ -42,7 +45,42 @@ impl Pool {
             map[at as usize] = 0;
         }
         let scratch = vec![Slot::default(); SCRATCH_SLOTS].into();
-        Ok(Self { bytes: map, window: None, scratch })
+        Ok(Self { bytes: map, window: None, shared: Vec::new(), scratch })
+    }
+
+    /// Has a part in common with other processes from now on.
+    pub(crate) fn share(&mut self, shared: Shared) {
+        self.shared.push(shared);
+        self.exchange();
+    }
+
+    /// The part that begins there, if other processes have it too.
+    pub(crate) fn shared_at(&self, start: usize) -> Option<&Shared> {
+        self.shared.iter().find(|shared| shared.range().start == start)
+    }
+
+    /// Has a part alone again; what it changed is there for the others.
+    pub(crate) fn end_sharing(&mut self, start: usize) {
+        self.exchange();
+        self.shared.retain(|shared| shared.range().start != start);
+    }
+
+    /// Gives other processes what was changed here in what they share, and takes what they changed.
+    #[inline]
+    pub(crate) fn exchange(&mut self) {
+        if !self.shared.is_empty() {
+            self.exchange_all();
+        }
+    }
+
+    #[cold]
+    fn exchange_all(&mut self) {
+        let bytes = &mut self.bytes;
+        self.shared.retain_mut(|shared| {
+            let range = shared.range();
+            let exchanged = shared.exchange(&mut bytes[range]);
+            exchanged.inspect_err(|error| tracing::error!(%error, "shared memory is lost")).is_ok()
+        });
     }
 
     /// Makes the bytes of a window exist, if they do not yet.

@@ -1,14 +1,13 @@
 //! Memory pools: allocations in stream order, and what a pool keeps for the next ones.
 
 use crate::gpu::MockGpu;
-use crate::graphs::{GraphMemory, Task};
+use crate::graphs::Task;
 use crate::heap::Owner;
 use crate::ids::Table;
 use crate::op::Op;
 use crate::{engine::Cost, pool::DEVICE_BASE};
 use ringbar_backend::Context;
 use ringbar_vocabulary::*;
-use std::sync::Arc;
 
 /// A pool takes memory from its device in units of this many bytes.
 const UNIT_BYTES: u64 = 32 << 20;
@@ -145,9 +144,9 @@ impl MockGpu {
         bytes: u64,
         stream: StreamId,
     ) -> Result<MemAllocAsyncReply, Status> {
-        let at = self.engine.with_space(|space| space.heap(device)?.alloc(bytes, Owner::Graph))?;
-        let memory = GraphMemory { at, abandoned: self.abandoned.clone() };
-        self.capture_task(stream, Task::Allocation(Arc::new(memory)))?;
+        let memory = self.graph_memory(device, bytes, 0)?;
+        let at = memory.at;
+        self.capture_task(stream, Task::Allocation(memory))?;
         Ok(MemAllocAsyncReply { at })
     }
 
@@ -173,7 +172,11 @@ impl MockGpu {
         })?;
         let Some((pool, bytes)) = found else {
             // A graph's memory lives as long as the graph.
-            return if capturing { self.capture_task(command.stream, Task::Free) } else { Ok(()) };
+            return if capturing {
+                self.capture_task(command.stream, Task::Free(at))
+            } else {
+                Ok(())
+            };
         };
         self.pool_gives_back(pool, bytes);
         let op = Op::Retire { offset: at.0 - DEVICE_BASE };

@@ -280,6 +280,7 @@ impl Shared {
         if !entry.cost.is_zero() {
             self.pause(due);
         }
+        lock(&self.pool).exchange();
         let ticket = &entry.ticket;
         match &entry.op {
             Op::Launch { kernel, params, geometry, twist } => {

@@ -58,6 +58,12 @@ impl Space {
         self.heaps.iter_mut().find(|heap| heap.has(offset))
     }
 
+    /// The device whose memory an address is.
+    pub(crate) fn device_at(&self, at: DevicePtr) -> Option<u32> {
+        let offset = at.0.wrapping_sub(DEVICE_BASE);
+        self.heaps.iter().position(|heap| heap.has(offset)).map(|device| device as u32)
+    }
+
     /// Marks an allocation as freed and answers its offset.
     pub(crate) fn doom(&mut self, at: DevicePtr) -> Result<u64, Status> {
         self.heap_at(at).ok_or(Status::INVALID_VALUE)?.doom(at)

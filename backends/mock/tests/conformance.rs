@@ -20,7 +20,10 @@ mod inline {
 #[test]
 fn every_row_is_done_in_some_check_and_refused_in_some_check() {
     let two = MockConfig { devices: 2, ..small(3) };
-    let gaps = ringbar_backend::conformance::gaps(&["TensorMapEncode"], || subject(two.clone()));
+    // What another process opens is done by a program of two processes (24_ipc); the mock has no events for two, as it says.
+    let others = ["IpcMemoryOpen", "IpcMemoryClose", "IpcEventHandle", "IpcEventOpen"];
+    let but = [&others[..], &["TensorMapEncode"]].concat();
+    let gaps = ringbar_backend::conformance::gaps(&but, || subject(two.clone()));
     assert!(gaps.is_empty(), "{gaps:#?}");
 }
 

@@ -39,7 +39,6 @@ withheld! {
     119 MEMPOOL_SUPPORTED_HANDLE_TYPES "as 103";
     121 DEFERRED_MAPPING_CUDA_ARRAY_SUPPORTED "CUDA arrays are not offered";
     124 DMA_BUF_SUPPORTED "as 103";
-    125 IPC_EVENT_SUPPORTED "an event of another process is another executor worker's";
     128 HANDLE_TYPE_FABRIC_SUPPORTED "as 103";
     132 MULTICAST_SUPPORTED "the calls that join devices into one team of memory are not offered";
     136 MEM_DECOMPRESS_ALGORITHM_MASK "the calls that decompress on the device are not offered";

@@ -136,6 +136,11 @@ impl<T: Copy> In<T> {
         Self(value)
     }
 
+    /// A place that C code named in some other way than by an argument.
+    pub fn at_address(place: *const T) -> Self {
+        Self(place)
+    }
+
     /// The pointer itself.
     #[inline]
     pub fn as_ptr(self) -> *const T {

@@ -10,12 +10,13 @@
 use crate::arg::InOut;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
+use crate::graph::Graph;
 use crate::session;
 use crate::stream::Working;
 use ringbar::sync::{AtomicU64, AtomicUsize, Ordering::*};
 use ringbar_vocabulary::{
-    ArenaRef, GraphId, Status, StreamBeginCapture, StreamCaptureInfo, StreamCaptureInfoReply,
-    StreamCaptureInvalidate, StreamId,
+    ArenaRef, GraphId, Status, StreamBeginCapture, StreamBeginCaptureToGraph, StreamCaptureInfo,
+    StreamCaptureInfoReply, StreamCaptureInvalidate, StreamId, Tail,
 };
 use std::cell::Cell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -45,6 +46,8 @@ struct Capture {
     blocking: bool,
     mode: u32,
     thread: u64,
+    /// The graph that existed before, if it captures into one.
+    target: Option<&'static Graph>,
 }
 
 impl Capture {
@@ -76,18 +79,43 @@ fn captures() -> MutexGuard<'static, Vec<Capture>> {
     CAPTURES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// INVALID_VALUE for what is no mode.
+fn check_mode(mode: u32) -> Outcome {
+    if mode > RELAXED { Err(Status::INVALID_VALUE.into()) } else { Ok(()) }
+}
+
 /// Begins a capture, which forbids what its mode says.
 pub fn begin(stream: &Working, mode: u32) -> Outcome {
-    if mode > RELAXED {
-        return Err(Status::INVALID_VALUE.into());
-    }
+    check_mode(mode)?;
     session::live()?.call(&StreamBeginCapture { stream: stream.id, mode: RELAXED })?;
+    begun(stream, mode, None)
+}
+
+/// The same into a graph, behind nodes of it, whose numbers are given as they travel.
+pub fn begin_in(stream: &Working, mode: u32, graph: &'static Graph, nodes: &[u8]) -> Outcome {
+    check_mode(mode)?;
+    let (stream_id, nodes) = (stream.id, Tail::Inline(nodes));
+    session::live()?.call(&StreamBeginCaptureToGraph {
+        stream: stream_id,
+        graph: graph.id(),
+        mode: RELAXED,
+        nodes,
+    })?;
+    begun(stream, mode, Some(graph))
+}
+
+fn begun(stream: &Working, mode: u32, target: Option<&'static Graph>) -> Outcome {
     let id = info(stream.id)?.id;
     let (origin, context, blocking) = (stream.id, stream.context, stream.is_blocking());
     let mut captures = captures();
-    captures.push(Capture { origin, id, context, blocking, mode, thread: thread() });
+    captures.push(Capture { origin, id, context, blocking, mode, thread: thread(), target });
     ACTIVE.store(captures.len(), Release);
     Ok(())
+}
+
+/// The graph that existed before a stream began to capture into it, if it does.
+pub fn target(stream: StreamId) -> Option<&'static Graph> {
+    captures().iter().find(|capture| capture.origin == stream)?.target
 }
 
 /// The capture that a stream began is over.

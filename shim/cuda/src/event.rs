@@ -8,12 +8,12 @@ use crate::memory::managed;
 use crate::session::{self, Live};
 use crate::stream::{Working, unready, working};
 use crate::types::{CUcontext, CUevent, CUstream};
-use crate::{capturing, output, stream, tls};
+use crate::{capturing, device, output, stream, tls};
 use ringbar::sync::{AtomicBool, AtomicU32, Ordering::*};
 use ringbar_session::FenceTicket;
 use ringbar_vocabulary::{
-    EventCreate, EventDestroy, EventElapsed, EventId, EventRecord, EventStatus, NO_FENCE, Status,
-    StreamId, StreamWaitEvent,
+    EventCreate, EventDestroy, EventElapsed, EventId, EventRecord, EventStatus, NO_FENCE, Ping,
+    Status, StreamId, StreamWaitEvent,
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -25,6 +25,8 @@ const INTERPROCESS: u32 = 4;
 const BLOCKING_SYNC: u32 = 1;
 /// `CU_EVENT_BLOCKING_SYNC`, `DISABLE_TIMING`, `INTERPROCESS`.
 const FLAGS: u32 = 7;
+/// `CU_DEVICE_ATTRIBUTE_IPC_EVENT_SUPPORTED`.
+const IPC_EVENT_SUPPORTED: u32 = 125;
 /// `CU_EVENT_RECORD_EXTERNAL`.
 const RECORD_EXTERNAL: u32 = 1;
 
@@ -38,9 +40,10 @@ pub struct Event {
     flags: u32,
     record: Mutex<Record>,
     unready: AtomicU32,
-    /// Whether nodes of graphs may record it: then only the device knows its latest record, now and for ever.
-    in_graph: AtomicBool,
-    /// A stream that has nothing to do but to wait for it, once somebody asked for an event that graphs record.
+    /// Whether nodes of graphs or other processes may record it: then only the device knows its latest record, now and for
+    /// ever.
+    recorded_elsewhere: AtomicBool,
+    /// A stream that has nothing to do but to wait for it, once somebody asked for an event that is recorded elsewhere.
     follower: Mutex<Option<StreamId>>,
 }
 
@@ -84,14 +87,31 @@ impl Event {
         }
     }
 
-    /// Nodes of graphs record it from now on.
-    pub fn goes_into_graph(&self) {
-        self.in_graph.store(true, Release);
+    fn new(id: EventId, context: &'static Context, flags: u32) -> Self {
+        Self {
+            id,
+            context,
+            flags,
+            record: Mutex::new(Record::None),
+            unready: AtomicU32::new(0),
+            recorded_elsewhere: AtomicBool::new(false),
+            follower: Mutex::new(None),
+        }
     }
 
-    /// For an event that graphs record: a stream whose work is done when the event's latest record is complete.
+    /// Nodes of graphs record it from now on.
+    pub fn goes_into_graph(&self) {
+        self.recorded_elsewhere.store(true, Release);
+    }
+
+    /// Other processes record it from now on.
+    pub fn goes_out(&self) {
+        self.recorded_elsewhere.store(true, Release);
+    }
+
+    /// For an event that is recorded elsewhere: a stream whose work is done when the event's latest record is complete.
     fn followed(&self, live: &Live) -> Outcome<Option<StreamId>> {
-        if !self.in_graph.load(Acquire) {
+        if !self.recorded_elsewhere.load(Acquire) {
             return Ok(None);
         }
         let mut follower = self.follower.lock().unwrap_or_else(PoisonError::into_inner);
@@ -104,7 +124,7 @@ impl Event {
         Ok(Some(stream))
     }
 
-    /// Whether the latest record of an event that graphs record is complete: NOT_READY if not.
+    /// Whether the latest record of an event that is recorded elsewhere is complete: NOT_READY if not.
     #[cold]
     fn query_followed(&self, live: &Live) -> Outcome {
         if let Record::Captured(capture) = *self.latest() {
@@ -124,7 +144,7 @@ impl Event {
 
     /// Whether its latest record is known to be complete.
     pub fn is_complete(&self, live: &Live) -> bool {
-        if self.in_graph.load(Acquire) {
+        if self.recorded_elsewhere.load(Acquire) {
             return false;
         }
         match *self.latest() {
@@ -155,6 +175,10 @@ impl Event {
             }
         } else {
             *latest = Record::Posted(live.session.record_event(self.id, stream.id, flags)?);
+        }
+        if self.flags & INTERPROCESS != 0 {
+            // Who is told of the record by this process may wait for it at once, through another worker.
+            live.call(&Ping { token: 0 })?;
         }
         Ok(())
     }
@@ -188,6 +212,18 @@ pub fn forget_context(context: &Context) {
     }
 }
 
+/// Whether events of a context's device can be other processes' too.
+fn leaves_the_process(context: &Context) -> Outcome<bool> {
+    Ok(device::resolve(context.visible)?.attribute(IPC_EVENT_SUPPORTED) == Some(1))
+}
+
+/// The handle of an event of another process, which the executor knows by that number.
+pub fn opened(id: EventId, context: &'static Context) -> Outcome<CUevent> {
+    let event = Event::new(id, context, INTERPROCESS | DISABLE_TIMING);
+    event.goes_out();
+    Ok(EVENTS.insert(|_| event)?.0)
+}
+
 fn destroy(event: CUevent) -> Outcome {
     let event = EVENTS.remove(event).ok_or(Failure(Status::INVALID_HANDLE))?;
     if event.context.usable().is_ok() {
@@ -203,8 +239,9 @@ fn destroy(event: CUevent) -> Outcome {
 fn elapsed(place: Out<f32>, start: CUevent, end: CUevent) -> Outcome {
     let (start, end) = (get(start)?, get(end)?);
     let untimed = (start.flags | end.flags) & DISABLE_TIMING != 0;
-    let unrecorded =
-        |event: &Event| matches!(*event.latest(), Record::None) && !event.in_graph.load(Acquire);
+    let unrecorded = |event: &Event| {
+        matches!(*event.latest(), Record::None) && !event.recorded_elsewhere.load(Acquire)
+    };
     if place.is_null() || untimed || unrecorded(start) || unrecorded(end) {
         return Err(Status::INVALID_HANDLE.into());
     }
@@ -213,10 +250,10 @@ fn elapsed(place: Out<f32>, start: CUevent, end: CUevent) -> Outcome {
         if let Record::Captured(capture) = *event.latest() {
             return Err(capturing::refuse_event(capture));
         }
-        // Of an event that graphs record the driver knows more.
+        // Of an event that is recorded elsewhere the driver knows more.
         let unfinished =
             matches!(*event.latest(), Record::Posted(ticket) if !live.session.is_reached(ticket));
-        if unfinished && !event.in_graph.load(Acquire) {
+        if unfinished && !event.recorded_elsewhere.load(Acquire) {
             return Err(Status::NOT_READY.into());
         }
     }
@@ -225,29 +262,20 @@ fn elapsed(place: Out<f32>, start: CUevent, end: CUevent) -> Outcome {
 }
 
 entry! {
-    /// Creates an event in the current context. An interprocess one is not supported.
+    /// Creates an event in the current context; an interprocess one where the device has them.
     post fn cuEventCreate(event: Out<CUevent>, flags: u32) {
         let event = event.required()?;
         let context = tls::current()?;
         if flags & !FLAGS != 0 || flags & INTERPROCESS != 0 && flags & DISABLE_TIMING == 0 {
             return Err(Status::INVALID_VALUE.into());
         }
-        if flags & INTERPROCESS != 0 {
+        if flags & INTERPROCESS != 0 && !leaves_the_process(context)? {
             return Err(Status::NOT_SUPPORTED.into());
         }
         let live = session::live()?;
         let id = live.session.event_id()?;
         live.post(&EventCreate { context: context.id, event: id, flags })?;
-        let made = Event {
-            id,
-            context,
-            flags,
-            record: Mutex::new(Record::None),
-            unready: AtomicU32::new(0),
-            in_graph: AtomicBool::new(false),
-            follower: Mutex::new(None),
-        };
-        let (handle, _) = EVENTS.insert(|_| made)?;
+        let (handle, _) = EVENTS.insert(|_| Event::new(id, context, flags))?;
         event.set(handle)
     }
 
@@ -265,7 +293,7 @@ entry! {
     local fn cuEventQuery(event: CUevent) {
         let event = get(event)?;
         let live = session::live()?;
-        if event.in_graph.load(Acquire) {
+        if event.recorded_elsewhere.load(Acquire) {
             return event.query_followed(live);
         }
         let Some(ticket) = event.ticket(live)? else { return Ok(()) };

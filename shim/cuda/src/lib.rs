@@ -20,6 +20,7 @@
 //! - Managed memory is used by host and device by turns (`CONCURRENT_MANAGED_ACCESS` 0), at the same addresses. What
 //!   CUDA documents for such devices holds: it cannot be prefetched to them. A managed variable of one library belongs to
 //!   one context, and is reached through the runtime or `cuLibraryGetManaged`.
+//! - A handle of memory or of an event opens what it names for whoever has it on the executor's host: it is the driver's own.
 //! - After `fork` the child's copy answers `CUDA_ERROR_NOT_INITIALIZED`; a child that never saw `cuInit` starts afresh.
 //!
 //! # Environment
@@ -55,6 +56,7 @@ pub mod handles;
 pub mod host_function;
 pub mod image;
 pub mod init;
+pub mod ipc;
 pub mod memop;
 pub mod memory;
 pub mod module;

@@ -12,10 +12,13 @@
 //! them; and the variable `word`, four bytes that begin as 1, 2, 3, 4.
 
 mod boxes;
+mod captures;
 mod contexts;
 mod errors;
 mod functions;
+mod graph_memory;
 mod graphs;
+mod ipc;
 mod kernels;
 mod memory;
 mod pools;
@@ -224,4 +227,13 @@ checks! { $
     refusals::a_graph_that_does_not_exist_is_refused
     refusals::a_node_that_does_not_exist_is_refused
     refusals::an_executable_graph_that_does_not_exist_is_refused
+    graph_memory::a_graph_allocates_memory_and_ends_it
+    graph_memory::captured_memory_is_there_until_it_is_freed
+    graph_memory::memory_of_graphs_is_refused_where_it_cannot_be
+    graph_memory::the_most_memory_of_graphs_is_counted_and_set_back
+    captures::a_graph_that_exists_is_captured_into
+    captures::a_capture_into_a_graph_keeps_to_that_graph
+    ipc::an_allocation_has_a_handle_that_its_own_process_cannot_open
+    ipc::what_is_no_allocation_has_no_handle
+    ipc::events_of_two_processes_are_there_where_the_device_says_so
 }

@@ -2,6 +2,7 @@
 
 mod ask;
 mod exec;
+mod memory;
 mod nodes;
 
 use crate::api::Raw;
@@ -81,7 +82,8 @@ impl Graphs {
         self.graphs.iter().find(|(_, graph)| graph.raw == raw).map(|(id, _)| GraphId(id))
     }
 
-    fn graph(&self, graph: GraphId) -> Result<Raw, Status> {
+    /// The handle of a graph.
+    pub fn graph(&self, graph: GraphId) -> Result<Raw, Status> {
         self.graphs.get(graph.0).map(|graph| graph.raw)
     }
 

@@ -72,7 +72,7 @@ fn memset_node(
 
 impl Live {
     /// Adds a node by `add`, which gets the place for it, the list of those before it, and its length.
-    fn add_node(
+    pub(super) fn add_node(
         &mut self,
         graph: GraphId,
         after: &[Raw],

@@ -34,8 +34,22 @@ struct Capture {
     graph: Graph,
     /// The graph's number, once the client gave it one: then the graph lies in the table.
     named: Option<u32>,
+    /// Whether the graph existed before, and goes on if the capture fails.
+    lasting: bool,
     tips: HashMap<u32, Tips>,
     invalid: bool,
+}
+
+impl Capture {
+    /// Whether it ends well.
+    fn end(&self) -> Result<(), Status> {
+        if self.invalid {
+            return Err(INVALIDATED);
+        }
+        let end = self.tips.get(&self.origin).cloned().unwrap_or_default();
+        let joined = self.tips.values().all(|tips| self.graph.all_lead_to(tips, &end));
+        if joined { Ok(()) } else { Err(UNJOINED) }
+    }
 }
 
 /// All captures.
@@ -234,25 +248,54 @@ impl MockGpu {
         _cx: &mut Context<'_>,
         command: StreamBeginCapture,
     ) -> Result<StreamBeginCaptureReply, Status> {
-        self.stream(command.stream)?;
-        let stream = command.stream.0;
-        if command.mode > MODE_MAX {
+        self.check_capture(command.stream, command.mode)?;
+        self.begin_capture(command.stream, None, Tips::new());
+        Ok(StreamBeginCaptureReply {})
+    }
+
+    pub(crate) fn stream_begin_capture_to_graph(
+        &mut self,
+        cx: &mut Context<'_>,
+        command: StreamBeginCaptureToGraph<'_>,
+    ) -> Result<StreamBeginCaptureToGraphReply, Status> {
+        let StreamBeginCaptureToGraph { stream, graph, mode, nodes } = command;
+        self.check_capture(stream, mode)?;
+        let tips: Tips = super::nodes::words(cx, nodes)?.into_iter().collect();
+        let found = self.graph(graph)?;
+        if !tips.iter().all(|node| found.nodes.contains_key(node)) {
             return Err(Status::INVALID_VALUE);
         }
-        if self.streams.get(stream)?.lane.kind == Kind::Default {
+        if self.captures.captures.values().any(|capture| capture.named == Some(graph.0)) {
+            return Err(Status::INVALID_VALUE);
+        }
+        self.begin_capture(stream, Some(graph.0), tips);
+        Ok(StreamBeginCaptureToGraphReply {})
+    }
+
+    /// Whether a capture of a stream could begin.
+    fn check_capture(&self, stream: StreamId, mode: u32) -> Result<(), Status> {
+        self.stream(stream)?;
+        if mode > MODE_MAX {
+            return Err(Status::INVALID_VALUE);
+        }
+        if self.streams.get(stream.0)?.lane.kind == Kind::Default {
             return Err(UNSUPPORTED);
         }
-        if self.captures.streams.contains_key(&stream) {
+        if self.captures.streams.contains_key(&stream.0) {
             return Err(ILLEGAL_STATE);
         }
+        Ok(())
+    }
+
+    /// Captures a stream into a graph that exists, or into a new one.
+    fn begin_capture(&mut self, stream: StreamId, named: Option<u32>, tips: Tips) {
         self.captures.next += 1;
-        let id = self.captures.next;
-        let tips = HashMap::from([(stream, Tips::new())]);
-        let graph = Graph::default();
-        let capture = Capture { origin: stream, graph, named: None, tips, invalid: false };
+        let (id, origin) = (self.captures.next, stream.0);
+        let tips = HashMap::from([(origin, tips)]);
+        let (graph, lasting) = (Graph::default(), named.is_some());
+        let capture = Capture { origin, graph, named, lasting, tips, invalid: false };
         self.captures.captures.insert(id, capture);
-        self.captures.streams.insert(stream, id);
-        Ok(StreamBeginCaptureReply {})
+        self.captures.streams.insert(origin, id);
     }
 
     pub(crate) fn stream_end_capture(
@@ -268,26 +311,25 @@ impl MockGpu {
             capture.invalid = true;
             return Err(UNMATCHED);
         }
-        let named = capture.named;
+        let (named, lasting) = (capture.named, capture.lasting);
         if command.graph.0 == 0 {
             return Err(Status::INVALID_HANDLE);
         }
         if named != Some(command.graph.0) {
+            if lasting {
+                return Err(Status::INVALID_VALUE);
+            }
             self.graphs.check_new(command.graph.0)?;
         }
         let mut capture = self.captures.remove(id).ok_or(ILLEGAL_STATE)?;
         if let Some(named) = named {
             capture.graph = self.graphs.remove(named)?;
         }
-        if capture.invalid {
-            return Err(INVALIDATED);
+        let ended = capture.end();
+        if ended.is_ok() || lasting {
+            self.graphs.insert(command.graph.0, capture.graph)?;
         }
-        let end = capture.tips.get(&stream).cloned().unwrap_or_default();
-        if !capture.tips.values().all(|tips| capture.graph.all_lead_to(tips, &end)) {
-            return Err(UNJOINED);
-        }
-        self.graphs.insert(command.graph.0, capture.graph)?;
-        Ok(StreamEndCaptureReply {})
+        ended.map(|()| StreamEndCaptureReply {})
     }
 
     pub(crate) fn stream_capture_info(

@@ -32,7 +32,7 @@ fn label(task: &Task) -> String {
     match task {
         Task::Empty => "empty".into(),
         Task::Allocation(memory) => format!("memory at {:#x}", memory.at.0),
-        Task::Free => "end of memory".into(),
+        Task::Free(at) => format!("end of memory at {:#x}", at.0),
         Task::Child(child) => format!("graph of {} nodes", child.nodes.len()),
         Task::Work(Work::Kernel(launch)) => {
             let (grid, block) = (launch.geometry.grid, launch.geometry.block);
@@ -139,7 +139,7 @@ impl MockGpu {
             match graph.nodes.get(&id).map(|node| &node.task) {
                 Some(Task::Work(work)) => self.perform(cx, serial, work)?,
                 Some(Task::Child(child)) => self.run_graph(cx, serial, child, disabled)?,
-                Some(Task::Empty | Task::Allocation(_) | Task::Free) | None => {}
+                Some(Task::Empty | Task::Allocation(_) | Task::Free(_)) | None => {}
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 mod ask;
 mod captures;
 mod exec;
+mod memory;
 mod nodes;
 
 pub(crate) use captures::Captures;
@@ -42,7 +43,7 @@ pub(crate) enum Task {
     /// Memory that exists as long as a graph or an executable one has this node.
     Allocation(Arc<GraphMemory>),
     /// The end of its use inside the graph.
-    Free,
+    Free(DevicePtr),
 }
 
 /// Addresses that no graph has any more.
@@ -51,6 +52,10 @@ pub(crate) type Abandoned = Arc<Mutex<Vec<DevicePtr>>>;
 /// Memory of a graph.
 pub(crate) struct GraphMemory {
     pub(crate) at: DevicePtr,
+    pub(crate) bytes: u64,
+    pub(crate) device: u32,
+    /// A bit for each device that reaches it besides.
+    pub(crate) reached_by: u64,
     pub(crate) abandoned: Abandoned,
 }
 
@@ -66,7 +71,7 @@ impl Task {
             Task::Empty => kind::EMPTY,
             Task::Child(_) => kind::GRAPH,
             Task::Allocation(_) => kind::ALLOCATION,
-            Task::Free => kind::FREE,
+            Task::Free(_) => kind::FREE,
             // A library's call would be kernels on a real device.
             Task::Work(Work::Kernel(_) | Work::Library { .. }) => kind::KERNEL,
             Task::Work(Work::Copy(_) | Work::Bytes { .. }) => kind::COPY,

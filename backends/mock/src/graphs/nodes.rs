@@ -69,7 +69,12 @@ impl MockGpu {
         Ok(&mut found.task)
     }
 
-    fn add_node(&mut self, graph: GraphId, task: Task, after: Vec<u64>) -> Result<NodeId, Status> {
+    pub(super) fn add_node(
+        &mut self,
+        graph: GraphId,
+        task: Task,
+        after: Vec<u64>,
+    ) -> Result<NodeId, Status> {
         let after = no_twice(after)?;
         let node = self.next_node;
         self.graph(graph)?.add(node, task, after)?;

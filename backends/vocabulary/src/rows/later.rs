@@ -232,6 +232,164 @@ macro_rules! later {
                 /// 0 complete or never recorded, 600 not yet, else the failure.
                 status: u32,
             };
+
+            /// Makes device memory reachable for other clients of the device, by a handle of 64 bytes.
+            137 sync IpcMemoryHandle ipc_memory_handle ["cuIpcGetMemHandle"] since 4010
+            {
+                /// An address of `mem_alloc`'s.
+                in at: DevicePtr,
+                /// Where the handle goes.
+                out handle: ArenaRef,
+            }
+            reply IpcMemoryHandleReply {};
+
+            /// Maps memory of another client. Opening it again answers the same address; it is mapped until it was closed as
+            /// often.
+            138 sync IpcMemoryOpen ipc_memory_open ["cuIpcOpenMemHandle_v2", "cuIpcOpenMemHandle"] since 4010
+            {
+                /// The context it is mapped in.
+                in context: ContextId,
+                /// `CUipcMem_flags`.
+                in flags: u32,
+                /// The handle, its bytes in order as little-endian numbers.
+                in handle: [u64; 8],
+            }
+            reply IpcMemoryOpenReply {
+                /// The address that the handle was made for, as it is here.
+                at: DevicePtr,
+                /// The first byte of what is mapped.
+                base: DevicePtr,
+                /// How many bytes are mapped.
+                bytes: u64,
+            };
+
+            /// Ends the use of memory of another client, once all work posted before is done.
+            139 sync IpcMemoryClose ipc_memory_close ["cuIpcCloseMemHandle"] since 4010
+            {
+                /// The address that `ipc_memory_open` answered.
+                in at: DevicePtr,
+            }
+            reply IpcMemoryCloseReply {};
+
+            /// Makes an event that was created for it reachable for other clients, by a handle of 64 bytes.
+            140 sync IpcEventHandle ipc_event_handle ["cuIpcGetEventHandle"] since 4010
+            {
+                /// The event.
+                in event: EventId,
+                /// Where the handle goes.
+                out handle: ArenaRef,
+            }
+            reply IpcEventHandleReply {};
+
+            /// Opens an event of another client under a number that this client chose.
+            141 sync IpcEventOpen ipc_event_open ["cuIpcOpenEventHandle"] since 4010
+            {
+                /// The context it belongs to here.
+                in context: ContextId,
+                /// A number not in use.
+                in event: EventId,
+                /// The handle, its bytes in order as little-endian numbers.
+                in handle: [u64; 8],
+            }
+            reply IpcEventOpenReply {};
+
+            /// Makes later work of a stream part of a graph that exists, behind some of its nodes. The capture ends with that
+            /// graph's number.
+            142 sync StreamBeginCaptureToGraph stream_begin_capture_to_graph ["cuStreamBeginCaptureToGraph"] since 12030
+            {
+                /// The stream.
+                in stream: StreamId,
+                /// The graph.
+                in graph: GraphId,
+                /// `CUstreamCaptureMode`.
+                in mode: u32,
+            }
+            tail
+                /// Numbers of the nodes that the first captured one depends on, 8 bytes each.
+                nodes
+            reply StreamBeginCaptureToGraphReply {};
+
+            /// Adds an allocation of device memory to a graph. Its address is the same for every launch.
+            143 sync GraphAddMemAlloc graph_add_mem_alloc ["cuGraphAddMemAllocNode"] since 11040
+            {
+                /// The graph.
+                in graph: GraphId,
+                /// The ordinal of the device that has the memory.
+                in device: u32,
+                /// Size in bytes, above 0.
+                in bytes: u64,
+                /// A bit for each device that reaches it besides: bit n is device n.
+                in reached_by: u64,
+            }
+            tail
+                /// Numbers of the nodes it depends on, 8 bytes each.
+                nodes
+            reply GraphAddMemAllocReply {
+                /// The node's number.
+                node: NodeId,
+                /// The memory's first byte.
+                at: DevicePtr,
+            };
+
+            /// Adds the end of memory that a graph allocates to a graph.
+            144 sync GraphAddMemFree graph_add_mem_free ["cuGraphAddMemFreeNode"] since 11040
+            {
+                /// The graph.
+                in graph: GraphId,
+                /// The memory's first byte.
+                in at: DevicePtr,
+            }
+            tail
+                /// Numbers of the nodes it depends on, 8 bytes each.
+                nodes
+            reply GraphAddMemFreeReply {
+                /// The node's number.
+                node: NodeId,
+            };
+
+            /// What a node allocates or ends.
+            145 sync GraphMemoryParams graph_memory_params ["cuGraphMemAllocNodeGetParams", "cuGraphMemFreeNodeGetParams"] since 11040
+            {
+                /// The node.
+                in node: NodeId,
+                /// The kind that it must have: `CUgraphNodeType`.
+                in kind: u32,
+            }
+            reply GraphMemoryParamsReply {
+                /// The memory's first byte.
+                at: DevicePtr,
+                /// Of an allocation: its size in bytes.
+                bytes: u64,
+                /// Of an allocation: a bit for each device that reaches it besides.
+                reached_by: u64,
+                /// Of an allocation: the ordinal of the device that has it.
+                device: u32,
+            };
+
+            /// How much memory a device has for graphs; the most that it had can be set back to 0.
+            146 sync DeviceGraphMemory device_graph_memory ["cuDeviceGetGraphMemAttribute", "cuDeviceSetGraphMemAttribute"] since 11040
+            {
+                /// The device's ordinal.
+                in device: u32,
+                /// `CUgraphMem_attribute`.
+                in attribute: u32,
+                /// 1 to set it, 0 to ask.
+                in set: u32,
+                /// What it is set to.
+                in value: u64,
+            }
+            reply DeviceGraphMemoryReply {
+                /// The value now, in bytes.
+                value: u64,
+            };
+
+            /// Gives unused memory for graphs back to a device.
+            147 sync DeviceGraphMemoryTrim device_graph_memory_trim ["cuDeviceGraphMemTrim"] since 11040
+            {
+                /// The device's ordinal.
+                in device: u32,
+            }
+            reply DeviceGraphMemoryTrimReply {};
         } $($more)* }
     };
 }

@@ -10,7 +10,8 @@ use crate::session::live;
 use crate::types::{CUcontext, CUevent, CUgraph, CUgraphNode};
 use crate::{event, host_function};
 use ringbar_vocabulary::{
-    GraphAddChild, GraphAddEmpty, GraphAddEvent, GraphAddHost, GraphAddKernel, NodeId, Tail,
+    DevicePtr, GraphAddChild, GraphAddEmpty, GraphAddEvent, GraphAddHost, GraphAddKernel,
+    GraphAddMemAlloc, GraphAddMemAllocReply, GraphAddMemFree, NodeId, Tail,
 };
 
 /// Where a node goes: its graph, and what it depends on, as it travels.
@@ -96,6 +97,21 @@ impl Spot {
             known.goes_into_graph();
         }
         Ok(node)
+    }
+
+    pub(super) fn mem_alloc(
+        &self,
+        device: u32,
+        bytes: u64,
+        reached_by: u64,
+    ) -> Outcome<GraphAddMemAllocReply> {
+        let (graph, nodes) = (self.graph.id(), self.tail());
+        live()?.call(&GraphAddMemAlloc { graph, device, bytes, reached_by, nodes })
+    }
+
+    pub(super) fn mem_free(&self, at: DevicePtr) -> Outcome<NodeId> {
+        let (graph, nodes) = (self.graph.id(), self.tail());
+        Ok(live()?.call(&GraphAddMemFree { graph, at, nodes })?.node)
     }
 
     pub(super) fn child(&self, child: CUgraph) -> Outcome<NodeId> {

@@ -1,6 +1,6 @@
 //! Capturing: what is posted to a stream becomes a graph instead of running.
 
-use super::{Graph, list, made, node_handle, resolve_node};
+use super::{GRAPHS, Graph, list, made, node_handle, resolve, resolve_node};
 use crate::arg::{In, Out};
 use crate::capturing;
 use crate::failure::Outcome;
@@ -49,8 +49,11 @@ fn end(stream: CUstream, default: DefaultStream, place: Out<CUgraph>) -> Outcome
     }
     let anothers = capturing::is_anothers(stream);
     let live = live()?;
-    let known = known_graph(stream)?;
-    let id = live.session.graph_id()?;
+    let target = capturing::target(stream);
+    let (known, id) = match target {
+        Some(graph) => (target, graph.id()),
+        None => (known_graph(stream)?, live.session.graph_id()?),
+    };
     let ended = live.call(&StreamEndCapture { stream, graph: id });
     // A capture that failed is over as well, unless it was not this stream's to end.
     let goes_on = ended.is_err() && capturing::info(stream).is_ok_and(|info| info.status != 0);
@@ -60,7 +63,9 @@ fn end(stream: CUstream, default: DefaultStream, place: Out<CUgraph>) -> Outcome
     place.set_if_wanted(Handle::NULL);
     ended?;
     if anothers || place.is_null() {
-        live.post(&GraphDestroy { graph: id })?;
+        if target.is_none() {
+            live.post(&GraphDestroy { graph: id })?;
+        }
         return if anothers { Err(capturing::WRONG_THREAD.into()) } else { Ok(()) };
     }
     let graph = match known {
@@ -94,6 +99,10 @@ fn graph_under_capture(number: GraphId) -> Outcome<Handle> {
     let mut captured = CAPTURED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(graph) = captured.iter().find(|graph| graph.id() == number) {
         return Ok(graph.handle);
+    }
+    // It may have existed before the capture.
+    if let Some((handle, _)) = GRAPHS.alive().find(|(_, graph)| graph.id() == number) {
+        return Ok(handle);
     }
     let graph = made(number)?;
     captured.push(graph);
@@ -154,6 +163,13 @@ fn lend(nodes: &[u64], to: &Places) -> Outcome {
     Ok(())
 }
 
+/// The numbers of nodes as they travel.
+fn numbers(nodes: In<CUgraphNode>, count: usize) -> Outcome<Vec<u8>> {
+    let nodes: Outcome<Vec<u64>> =
+        nodes.all(count)?.into_iter().map(|node| Ok(resolve_node(node)?.0)).collect();
+    Ok(super::bytes_of(nodes?))
+}
+
 fn update(
     stream: CUstream,
     default: DefaultStream,
@@ -165,9 +181,7 @@ fn update(
     if flags > 1 {
         return Err(Status::INVALID_VALUE.into());
     }
-    let nodes: Outcome<Vec<u64>> =
-        nodes.all(count)?.into_iter().map(|node| Ok(resolve_node(node)?.0)).collect();
-    let nodes = super::bytes_of(nodes?);
+    let nodes = numbers(nodes, count)?;
     live()?.call(&StreamCaptureDependencies { stream, flags, nodes: Tail::Inline(&nodes) })?;
     Ok(())
 }
@@ -181,6 +195,14 @@ stream_entry! {
     /// The same in the mode that forbids unsafe calls in all threads.
     sync fn cuStreamBeginCapture | cuStreamBeginCapture_ptsz[default](stream: CUstream) {
         begin(stream, default, 0)
+    }
+
+    /// Makes later work of a stream part of a graph that exists, behind some of its nodes. Data of the edges must be the
+    /// default.
+    sync fn cuStreamBeginCaptureToGraph | cuStreamBeginCaptureToGraph_ptsz[default](stream: CUstream, graph: CUgraph, nodes[count]: In<CUgraphNode>, edges[count]: In<CUgraphEdgeData>, count: usize, mode: u32) {
+        let (stream, graph) = (stream::working(stream, default)?, resolve(graph)?);
+        super::params::only_default(edges, count)?;
+        capturing::begin_in(&stream, mode, graph, &numbers(nodes, count)?)
     }
 
     /// Ends a capture and gives its graph.

@@ -5,10 +5,13 @@ use super::node::{set_kernel, set_memcpy, set_memset};
 use super::params::{CUgraphEdgeData, CUgraphNodeParams, only_default};
 use super::refer::{set_child, set_event, set_host};
 use super::{Exec, node_handle, resolve_exec, resolve_node};
-use crate::arg::{In, Out};
+use crate::arg::{In, InOut, Out};
 use crate::failure::Outcome;
 use crate::types::{CUgraph, CUgraphExec, CUgraphNode};
-use ringbar_vocabulary::{NodeId, Status};
+use ringbar_vocabulary::{DevicePtr, NodeId, Status};
+
+/// `CU_GRAPH_NODE_TYPE_MEM_ALLOC`.
+const ALLOCATION: u32 = 10;
 
 /// Reads the part of the union that the node's kind says is there.
 macro_rules! part {
@@ -18,7 +21,7 @@ macro_rules! part {
     };
 }
 
-fn add(spot: &Spot, params: &CUgraphNodeParams) -> Outcome<NodeId> {
+fn add(spot: &Spot, params: &mut CUgraphNodeParams) -> Outcome<NodeId> {
     match params.kind {
         0 => spot.kernel(&part!(params.kernel)),
         1 => {
@@ -42,9 +45,26 @@ fn add(spot: &Spot, params: &CUgraphNodeParams) -> Outcome<NodeId> {
         5 => spot.empty(),
         6 => spot.event(part!(params.event), 1),
         7 => spot.event(part!(params.event), 0),
+        10 => {
+            let mut alloc = part!(params.alloc);
+            let node = alloc.add(spot)?;
+            params.of.alloc = alloc;
+            Ok(node)
+        }
+        11 => spot.mem_free(DevicePtr(part!(params.at))),
         8..=13 => Err(Status::NOT_SUPPORTED.into()),
         _ => Err(Status::INVALID_VALUE.into()),
     }
+}
+
+/// The same for parameters of the program's, into which the address of an allocation is written.
+fn add_named(spot: &Spot, place: InOut<CUgraphNodeParams>) -> Outcome<CUgraphNode> {
+    let mut params = place.get()?;
+    let node = add(spot, &mut params)?;
+    if params.kind == ALLOCATION {
+        place.set(params)?;
+    }
+    node_handle(node)
 }
 
 fn set(node: CUgraphNode, exec: Option<&Exec>, params: &CUgraphNodeParams) -> Outcome {
@@ -73,18 +93,16 @@ fn set(node: CUgraphNode, exec: Option<&Exec>, params: &CUgraphNodeParams) -> Ou
 
 entry! {
     /// Adds a node of any kind that has an own function as well.
-    sync fn cuGraphAddNode(node: Out<CUgraphNode>, graph: CUgraph, dependencies[count]: In<CUgraphNode>, count: usize, params: In<CUgraphNodeParams>) {
-        let node = node.required()?;
-        let params = params.get()?;
-        node.set(node_handle(add(&Spot::new(graph, dependencies, count)?, &params)?)?)
+    sync fn cuGraphAddNode(node: Out<CUgraphNode>, graph: CUgraph, dependencies[count]: In<CUgraphNode>, count: usize, params: InOut<CUgraphNodeParams>) {
+        let (node, params) = (node.required()?, params.required()?);
+        node.set(add_named(&Spot::new(graph, dependencies, count)?, params)?)
     }
 
     /// The same with data of the edges, which must be the default.
-    sync fn cuGraphAddNode_v2(node: Out<CUgraphNode>, graph: CUgraph, dependencies[count]: In<CUgraphNode>, data[count]: In<CUgraphEdgeData>, count: usize, params: In<CUgraphNodeParams>) {
-        let node = node.required()?;
-        let params = params.get()?;
+    sync fn cuGraphAddNode_v2(node: Out<CUgraphNode>, graph: CUgraph, dependencies[count]: In<CUgraphNode>, data[count]: In<CUgraphEdgeData>, count: usize, params: InOut<CUgraphNodeParams>) {
+        let (node, params) = (node.required()?, params.required()?);
         only_default(data, count)?;
-        node.set(node_handle(add(&Spot::new(graph, dependencies, count)?, &params)?)?)
+        node.set(add_named(&Spot::new(graph, dependencies, count)?, params)?)
     }
 
     /// Changes a kernel, copy or memset node.

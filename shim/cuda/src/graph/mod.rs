@@ -9,6 +9,7 @@ pub mod edges;
 pub mod edit;
 pub mod exec;
 pub mod generic;
+pub mod memory;
 pub mod node;
 pub mod params;
 pub mod refer;

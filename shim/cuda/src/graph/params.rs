@@ -1,5 +1,6 @@
 //! Parameters of nodes as C lays them out, and what they mean for the executor.
 
+use super::memory::CUDA_MEM_ALLOC_NODE_PARAMS;
 use crate::arg::In;
 use crate::context;
 use crate::failure::Outcome;
@@ -242,6 +243,10 @@ pub union NodeUnion {
     pub child: CUDA_CHILD_GRAPH_NODE_PARAMS,
     /// Kinds 6 and 7.
     pub event: CUevent,
+    /// Kind 10.
+    pub alloc: CUDA_MEM_ALLOC_NODE_PARAMS,
+    /// Kind 11.
+    pub at: CUdeviceptr,
 }
 const _: () = assert!(size_of::<CUgraphNodeParams>() == 256);
 const _: () = assert!(size_of::<CUDA_KERNEL_NODE_PARAMS_v1>() == 56);

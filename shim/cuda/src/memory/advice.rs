@@ -3,6 +3,7 @@
 //! preferred place.
 
 use super::pool::CUmemLocation;
+use super::range;
 use crate::device;
 use crate::failure::Outcome;
 use crate::stream::working;
@@ -18,7 +19,8 @@ const HOST_NUMA: u32 = 3;
 const HOST_NUMA_CURRENT: u32 = 4;
 /// `CU_MEM_ADVISE_*`: that it is mostly read and no longer, the place it should be in and no longer, who uses it and no
 /// longer.
-const READ_MOSTLY: [u32; 2] = [1, 2];
+const READ_MOSTLY: u32 = 1;
+const NOT_READ_MOSTLY: u32 = 2;
 const PLACE: u32 = 3;
 const NO_PLACE: u32 = 4;
 const USER: u32 = 5;
@@ -33,7 +35,7 @@ fn place(device: CUdevice) -> CUmemLocation {
 }
 
 /// INVALID_VALUE for what is not managed memory, all of it.
-fn check_managed(at: CUdeviceptr, bytes: usize) -> Outcome {
+pub(super) fn check_managed(at: CUdeviceptr, bytes: usize) -> Outcome {
     let map = super::read();
     let managed = bytes > 0 && map.covers(at, bytes as u64, |entry| entry.is_managed());
     if managed { Ok(()) } else { Err(Status::INVALID_VALUE.into()) }
@@ -67,16 +69,26 @@ fn prefetch(
 
 fn advise(at: CUdeviceptr, bytes: usize, advice: u32, place: CUmemLocation) -> Outcome {
     check_managed(at, bytes)?;
+    let remember = |change: &dyn Fn(&mut range::Advised)| range::advise(at, bytes as u64, change);
     match advice {
         // The place is not looked at.
-        NO_PLACE => Ok(()),
-        advice if READ_MOSTLY.contains(&advice) => Ok(()),
+        NO_PLACE => remember(&|advised| advised.place = None),
+        READ_MOSTLY => remember(&|advised| advised.read_mostly = true),
+        NOT_READ_MOSTLY => remember(&|advised| advised.read_mostly = false),
         // The memory is where the host has it, which is what these ask for.
-        PLACE | USER if is_of_host(place)? => Ok(()),
-        PLACE | USER => Err(Status::INVALID_DEVICE.into()),
-        NO_USER => is_of_host(place).map(drop),
-        _ => Err(Status::INVALID_VALUE.into()),
+        PLACE if is_of_host(place)? => {
+            remember(&|advised| advised.place = Some((place.kind, place.id)));
+        }
+        USER if is_of_host(place)? => remember(&|advised| advised.host_uses = true),
+        PLACE | USER => return Err(Status::INVALID_DEVICE.into()),
+        NO_USER => {
+            if is_of_host(place)? {
+                remember(&|advised| advised.host_uses = false);
+            }
+        }
+        _ => return Err(Status::INVALID_VALUE.into()),
     }
+    Ok(())
 }
 
 stream_entry! {

@@ -18,6 +18,10 @@ fn free(at: CUdeviceptr) -> Outcome {
     }
     capturing::unsafe_call()?;
     let live = session::live()?;
+    if super::is_of_graph(at) {
+        live.post(&MemFree { at: DevicePtr(at) })?;
+        return Ok(());
+    }
     let freed =
         |entry: &Entry| matches!(entry.what, What::Device | What::Pool(_) | What::Managed(_));
     let entry = super::write().remove_if(at, freed).ok_or(Status::INVALID_VALUE)?;

@@ -15,6 +15,8 @@ const NO_DEVICE: i32 = -2;
 const READ_WRITE: u64 = 3;
 /// `CU_POINTER_ATTRIBUTE_SYNC_MEMOPS`.
 const SYNC_MEMOPS: u32 = 6;
+/// `CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE`.
+const LEGACY_IPC: u32 = 10;
 /// The last attribute of CUDA 13.
 const LAST: u32 = 21;
 
@@ -43,7 +45,8 @@ fn value(entry: &Entry, attribute: u32, at: u64) -> Option<u64> {
         7 => entry.id,
         8 => entry.is_managed().into(),
         9 => entry.device as u32 as u64,
-        10 | 14 | 15 | 21 => 0,
+        LEGACY_IPC => u64::from(entry.what == What::Device),
+        14 | 15 | 21 => 0,
         11 | 19 => entry.start,
         12 | 18 => entry.len,
         13 => u64::from(!registered),

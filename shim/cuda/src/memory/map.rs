@@ -36,6 +36,10 @@ pub enum What {
     ManagedVariable(Handle),
     /// Physical memory that the program mapped.
     Mapped(Handle),
+    /// Device memory of another process.
+    Imported,
+    /// Device memory that a graph allocates.
+    Graph,
     /// Pinned host memory in the arena.
     Pinned {
         /// The block.
@@ -75,7 +79,7 @@ impl Entry {
     pub fn is_device(&self) -> bool {
         match self.what {
             What::Device | What::Pool(_) | What::Global(_) | What::Mapped(_) => true,
-            What::ManagedVariable(_) => true,
+            What::ManagedVariable(_) | What::Imported | What::Graph => true,
             What::Pinned { .. } | What::Managed(_) | What::Registered { .. } => false,
         }
     }

@@ -3,6 +3,7 @@
 pub mod advice;
 pub mod alloc;
 pub mod attributes;
+pub mod batch;
 pub mod copy;
 pub mod host;
 pub mod managed;
@@ -12,6 +13,7 @@ pub mod pinned;
 pub mod place;
 pub mod plan;
 pub mod pool;
+pub mod range;
 pub mod rect;
 mod reserve;
 pub mod vmm;
@@ -19,7 +21,7 @@ pub mod vmm;
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::handles::Handle;
-use crate::session;
+use crate::{ipc, session};
 use map::{Entry, Map, What};
 use ringbar_vocabulary::Status;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -40,6 +42,11 @@ pub fn find(address: u64) -> Option<Entry> {
     read().find(address).copied()
 }
 
+/// Whether memory of a graph begins there: it is there again at the graph's next launch, whoever freed it.
+pub(crate) fn is_of_graph(address: u64) -> bool {
+    read().at(address).is_some_and(|entry| entry.what == What::Graph)
+}
+
 /// Remembers an allocation that belongs to a context.
 pub(crate) fn remember(start: u64, len: u64, what: What, context: &Context) -> u64 {
     remember_as(start, len, what, context.handle, context.visible)
@@ -54,6 +61,9 @@ pub(crate) fn remember_as(start: u64, len: u64, what: What, context: Handle, dev
             bytes = len,
             "device memory lies where this process has memory of its own: addresses in it are taken for device memory"
         );
+    }
+    if entry.is_managed() {
+        range::forget(start, len);
     }
     write().insert(entry)
 }
@@ -81,6 +91,8 @@ pub fn forget_context(context: &Context) {
         entry.context == context.handle && !matches!(entry.what, What::Registered { .. })
     };
     let blocks = write().take(gone);
+    let imported = blocks.iter().filter(|entry| entry.what == What::Imported);
+    imported.for_each(|entry| ipc::forget(entry.start));
     let Ok(live) = session::live() else { return };
     for block in blocks.iter().filter_map(Entry::block) {
         // Fails only if the channel is over, and the block with it.

@@ -74,9 +74,37 @@ struct OfDevice {
 
 static OF_DEVICES: Mutex<Option<HashMap<i32, OfDevice>>> = Mutex::new(None);
 
+impl CUmemPoolProps {
+    /// Memory of a device, and nothing else said of it.
+    pub(crate) fn of_device(visible: i32) -> Self {
+        Self {
+            allocation_type: ALLOCATION_PINNED,
+            handle_types: 0,
+            location: CUmemLocation::of_device(visible),
+            _win32: 0,
+            max_bytes: 0,
+            usage: 0,
+            _reserved: [0; 54],
+        }
+    }
+
+    /// The device that has the memory of a graph: it leaves no process.
+    pub(crate) fn device(&self) -> Outcome<&'static Device> {
+        if self.allocation_type != ALLOCATION_PINNED || self.handle_types != 0 {
+            return Err(Status::INVALID_VALUE.into());
+        }
+        self.location.device()
+    }
+}
+
 impl CUmemLocation {
+    /// A device by its visible ordinal.
+    pub(crate) fn of_device(visible: i32) -> Self {
+        Self { kind: LOCATION_DEVICE, id: visible }
+    }
+
     /// The device that is named; NOT_SUPPORTED for memory of the host, INVALID_VALUE for no place.
-    pub(super) fn device(self) -> Outcome<&'static Device> {
+    pub(crate) fn device(self) -> Outcome<&'static Device> {
         match self.kind {
             LOCATION_DEVICE => device::resolve(self.id),
             2..=4 => Err(Status::NOT_SUPPORTED.into()),
@@ -137,12 +165,14 @@ fn alloc(
         None => of_device(device::resolve(device)?)?.current,
     };
     let owner = get(handle)?.device;
-    if !capturing::is_capturing(stream)? {
+    let captured = capturing::is_capturing(stream)?;
+    if !captured {
         capturing::unsafe_call()?;
     }
     let bytes = bytes as u64;
     let reply = session::live()?.call(&MemAllocAsync { pool, bytes, stream: stream.id })?;
-    super::remember_as(reply.at.0, bytes, What::Pool(handle), Handle::NULL, owner);
+    let what = if captured { What::Graph } else { What::Pool(handle) };
+    super::remember_as(reply.at.0, bytes, what, Handle::NULL, owner);
     place.set(reply.at.0)
 }
 
@@ -305,7 +335,9 @@ stream_entry! {
         }
         let live = session::live()?;
         let of_pool = |entry: &Entry| matches!(entry.what, What::Pool(_));
-        super::write().remove_if(at, of_pool).ok_or(Status::INVALID_VALUE)?;
+        if !super::is_of_graph(at) {
+            super::write().remove_if(at, of_pool).ok_or(Status::INVALID_VALUE)?;
+        }
         live.post(&MemFreeAsync { at: DevicePtr(at), stream: stream.id })?;
         Ok(())
     }
