@@ -12,6 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Waits until a value is there, exactly.
 const EQUAL: u32 = 1;
 const PRIORITY: u32 = 8;
+const SYNCHRONISATION_POLICY: u32 = 3;
 const NO_TIMING: u32 = 2;
 /// Beside the words that the rig's waits use.
 const MAILBOX_FENCE: u32 = 7;
@@ -223,14 +224,15 @@ pub(super) fn attributes_of_a_stream_are_read_set_and_copied(rig: &mut Rig) {
     assert_eq!((priority(rig, first), priority(rig, second)), (-1, 0));
     rig.post(StreamCopyAttributes { dst: second, src: first });
     assert_eq!(priority(rig, second), -1);
-    let value = [0; 4];
-    rig.post(StreamSetAttribute { stream: second, attribute: PRIORITY, value });
-    assert_eq!((priority(rig, first), priority(rig, second)), (-1, 0));
+    // How a host waits for it: by looking all the time.
+    let (attribute, value) = (SYNCHRONISATION_POLICY, [2, 0, 0, 0]);
+    rig.post(StreamSetAttribute { stream: second, attribute, value });
+    let ask = StreamGetAttribute { stream: second, attribute };
+    assert_eq!(rig.call(ask).expect("an attribute").value[0] as u32, 2);
     rig.no_failure();
-    let nowhere = StreamSetAttribute { stream: StreamId(9999), attribute: PRIORITY, value };
+    let nowhere = StreamSetAttribute { stream: StreamId(9999), attribute, value };
     rig.post_fails(nowhere, Status::INVALID_HANDLE);
-    let set = StreamSetAttribute { stream: second, attribute: 77, value };
-    rig.post_fails(set, Status::INVALID_VALUE);
+    rig.post_refused(StreamSetAttribute { stream: second, attribute: 77, value });
     let unknown = StreamGetAttribute { stream: first, attribute: 77 };
     assert_eq!(rig.call(unknown), Err(Status::INVALID_VALUE));
 }
