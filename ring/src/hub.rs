@@ -99,6 +99,12 @@ impl<L: Lines, P: Park> Hub<L, P> {
         })
     }
 
+    /// Polls `ready` for as long as recent waits make it worth while, and does not block.
+    #[inline]
+    pub fn poll<T>(&self, mut ready: impl FnMut() -> Option<T>) -> Option<T> {
+        self.spin.poll(&mut ready)
+    }
+
     /// Polls for something that a device does, longer than [`Hub::wait`] would, see [`SpinBudget::poll_device`].
     #[inline]
     pub fn poll_device<T>(&self, mut ready: impl FnMut() -> Option<T>) -> Option<T> {

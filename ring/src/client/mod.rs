@@ -463,7 +463,7 @@ impl Inner {
         set_client(header, ClientWord::FullWaits, waits);
         // The producer checks the position again under its lock before it trusts it.
         let head = || Untrusted::new(header.load(line::COMMAND_HEAD, 0, order!(H2, Acquire)));
-        self.wait(|| head().seems_to_reach(until).then_some(Ok(())), patience)
+        self.wait_napping(|| head().seems_to_reach(until).then_some(Ok(())), patience)
     }
 
     #[inline(always)]

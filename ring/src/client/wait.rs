@@ -11,6 +11,12 @@ use crate::sync::Ordering;
 use core::time::Duration;
 use std::time::Instant;
 
+/// Between two looks at a ring that is full for longer than it pays to poll: as long as the worker needs, at its fastest, for
+/// what it releases at once, and a few percent of what it has before it.
+const ROOM_NAP: Duration = Duration::from_micros(200);
+/// Naps before the doorbell is waited for: the worker is busy with one thing, or stuck.
+const ROOM_NAPS_MAX: u32 = 200;
+
 /// How long all waits of one operation may take together. The time counts from the first look that found nothing for a
 /// while, so that an operation that need not wait asks no clock.
 pub(super) struct Patience {
@@ -40,19 +46,38 @@ impl Inner {
         patience: &mut Patience,
     ) -> Result<T, ChannelError> {
         let parks = self.hub.parks();
-        let result = self.hub.wait(ready, || {
-            if let Err(error) = self.check() {
-                return Some(Err(error));
-            }
-            if let Err(error) = self.watchdog.check(&self.channel) {
-                return Some(Err(error));
-            }
-            patience.is_over().map(Err)
-        });
+        let result = self.hub.wait(ready, || self.broken(patience).map(Err));
         if self.hub.parks() != parks {
             set_client(&self.channel.header, ClientWord::Parks, self.hub.parks());
         }
         result
+    }
+
+    /// The same for what a worker does that has its hands full: it is left alone for a while. To be woken by it costs it a
+    /// system call, and to go to sleep may interrupt it, each time that it releases a part of a full ring.
+    pub(super) fn wait_napping<T>(
+        &self,
+        mut ready: impl FnMut() -> Option<Result<T, ChannelError>>,
+        patience: &mut Patience,
+    ) -> Result<T, ChannelError> {
+        if let Some(found) = self.hub.poll(&mut ready) {
+            return found;
+        }
+        for _ in 0..if cfg!(ringbar_loom) { 0 } else { ROOM_NAPS_MAX } {
+            std::thread::sleep(ROOM_NAP);
+            if let Some(found) = ready().or_else(|| self.broken(patience).map(Err)) {
+                return found;
+            }
+        }
+        self.wait(ready, patience)
+    }
+
+    /// What ends every wait.
+    fn broken(&self, patience: &mut Patience) -> Option<ChannelError> {
+        self.check()
+            .and_then(|()| self.watchdog.check(&self.channel))
+            .err()
+            .or_else(|| patience.is_over())
     }
 
     /// Errors that any post must see at once: one private load and one of a line that hardly ever changes.

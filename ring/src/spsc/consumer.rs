@@ -14,7 +14,9 @@ const MET_LOOKS: u32 = 4;
 const PAUSES_LOG2_MAX: u32 = 6;
 /// Lines that are fetched ahead of the one being read, once they are known to be written: their misses overlap, where the
 /// processor by itself sees only a few records ahead. Unwritten lines are left to the producer.
-const FETCH_LINES: u64 = 32;
+const FETCH_LINES: u64 = 64;
+/// Lines after which is looked again how many are written.
+const LOOK_LINES: u64 = 32;
 /// Empty looks in a row after which lines are released. A synchronous caller's next command comes within a few; a store to
 /// the head after each would make it wait until that line is fetched back from the producer's processor.
 pub(crate) const QUIET_LOOKS: u32 = 16;
@@ -28,6 +30,8 @@ pub struct Record<'c> {
     pub end: u64,
     /// Where the producer waits for a reply, if it does; below the channel's number of slots.
     pub reply_slot: Option<u16>,
+    /// Whether the next record was seen behind it. Only looked for by a worker, behind a record that wants no reply.
+    pub followed: bool,
     /// Its payload: a private copy, but of bytes that an untrusted peer chose.
     pub bytes: &'c [u8],
 }
@@ -119,7 +123,7 @@ impl<L: Lines> Consumer<L> {
     #[inline(always)]
     pub fn pop(&mut self) -> Result<Option<Record<'_>>, Violation> {
         match self.take()? {
-            Some(taken) => Ok(Some(self.record(taken))),
+            Some(taken) => Ok(Some(self.record(taken, false))),
             None => Ok(None),
         }
     }
@@ -130,16 +134,18 @@ impl<L: Lines> Consumer<L> {
     pub fn pop_looking_ahead(&mut self) -> Result<Option<Record<'_>>, Violation> {
         let Some(taken) = self.take()? else { return Ok(None) };
         // The processor does not wait for the answer. A caller who waits owns the next line already, and writes it next.
-        if taken.1.reply_slot.is_none() && self.is_ready() {
+        let followed = taken.1.reply_slot.is_none() && self.is_ready();
+        if followed {
             self.ring.prefetch_read(self.position as usize + 1);
         }
-        Ok(Some(self.record(taken)))
+        Ok(Some(self.record(taken, followed)))
     }
 
     #[inline(always)]
-    fn record(&self, (position, head): (u64, Head)) -> Record<'_> {
+    fn record(&self, (position, head): (u64, Head), followed: bool) -> Record<'_> {
         let bytes = &bytemuck::cast_slice::<u64, u8>(&self.copy.0[..])[..head.bytes];
-        Record { position, end: self.position, reply_slot: head.reply_slot, bytes }
+        let (end, reply_slot) = (self.position, head.reply_slot);
+        Record { position, end, reply_slot, followed, bytes }
     }
 
     /// Copies the next record out of the ring, if one is published.
@@ -153,9 +159,7 @@ impl<L: Lines> Consumer<L> {
             Seen::Foreign => return Err(self.foreign(tag)),
         };
         self.check_slot(head)?;
-        if position + FETCH_LINES < self.written {
-            self.ring.prefetch_read((position + FETCH_LINES) as usize);
-        }
+        fetch_ahead_of(&self.ring, position, self.written);
         // One line is most of the traffic, and must be a path of its own: there the next position depends on a predicted
         // branch, so that the processor looks at the next lines while this one is still on its way. Computed from the
         // length, it would depend on the loaded tag, and each record would cost a whole cache miss.
@@ -180,14 +184,14 @@ impl<L: Lines> Consumer<L> {
         Ok(Some((position, head)))
     }
 
-    /// Looks whether twice as many lines as are fetched ahead are written. What is seen there is only a hint: each record is
+    /// Looks whether what is fetched ahead until the next look is written. What is seen there is only a hint: each record is
     /// judged by its own tag.
     #[cold]
     #[inline(never)]
     fn look_ahead(&mut self) {
-        self.look_at = self.position + FETCH_LINES;
+        self.look_at = self.position + LOOK_LINES;
         let last = self.look_at + FETCH_LINES - 1;
-        if 8 * FETCH_LINES <= self.capacity {
+        if 4 * FETCH_LINES <= self.capacity {
             let tag = self.ring.load(last as usize, 0, Ordering::Relaxed);
             if self.tags.is_written(last, tag) {
                 self.written = last + 1;
@@ -260,6 +264,7 @@ impl<L: Lines> Consumer<L> {
         for (number, words) in words.chunks_mut(LINE_WORDS - 1).enumerate() {
             let at = position + number as u64;
             if number > 0 {
+                fetch_ahead_of(&self.ring, at, self.written);
                 let expected = self.tags.body(at, number);
                 let found = self.ring.load(at as usize, 0, Ordering::Relaxed);
                 if found != expected {
@@ -275,6 +280,14 @@ impl<L: Lines> Consumer<L> {
     fn foreign(&self, found: u64) -> Violation {
         let lap = self.position / self.capacity;
         Violation::ForeignTag { position: self.position, lap, found }
+    }
+}
+
+/// Asks for the line that lies so far ahead of one that is read now, if it is written.
+#[inline(always)]
+fn fetch_ahead_of<L: Lines>(ring: &L, position: u64, written: u64) {
+    if position + FETCH_LINES < written {
+        ring.prefetch_read((position + FETCH_LINES) as usize);
     }
 }
 

@@ -183,11 +183,18 @@ impl<L: Lines> Producer<L> {
         if lines > RECORD_LINES_MAX as u64 || self.tail + lines - self.head > self.capacity {
             self.look_for_room(bytes, lines)?;
         }
-        let ahead = self.tail + PREFETCH_LINES;
+        self.own_ahead_of(self.tail);
+        Ok(lines)
+    }
+
+    /// Asks for the line so far ahead of one that is written now, if it is known to be free: one for each line of a record, so
+    /// that none is missing when its turn comes. Whoever locks next waits until all stores before are done.
+    #[inline(always)]
+    fn own_ahead_of(&self, position: u64) {
+        let ahead = position + PREFETCH_LINES;
         if ahead < self.head + self.capacity {
             self.ring.prefetch_write(ahead as usize);
         }
-        Ok(lines)
     }
 
     #[cold]
@@ -301,6 +308,7 @@ impl<'p, L: Lines> Reservation<'p, L> {
             self.end_line();
             self.line += 1;
             self.filled = 0;
+            self.producer.own_ahead_of(self.producer.tail + self.line);
         }
         self.filled += 1;
         self.left -= 1;
