@@ -185,6 +185,9 @@ impl<B: Block> Server<B> {
             if attendant.begins(position) == Wish::Stop {
                 return Ok(End::Stopped);
             }
+            if record.followed {
+                backend.more_follows();
+            }
             let executed = execute(backend, &self.services, position, record.bytes);
             failpoints::hit(Point::AfterExecution);
             self.commands += 1;

@@ -17,6 +17,11 @@ pub trait Backend: Send + for<'c> Handler<Context<'c>> {
     /// device unusable (a kernel that failed). The worker should then end.
     fn begin(&mut self, cx: &mut Context<'_>) -> Result<(), Status>;
 
+    /// Called before a command behind which another one waits already, whatever that is: what the first one does may be put off
+    /// until the second one comes, or [`rest`](Self::rest).
+    #[inline]
+    fn more_follows(&mut self) {}
+
     /// The failure that made the device unusable, if one did. It may have happened on a thread
     /// of the backend's own, after its command was executed.
     fn lost(&self) -> Option<Status>;

@@ -4,7 +4,7 @@ use crate::live::Live;
 use crate::output::Output;
 use crate::start::{self, CudaConfig, CudaError, Starting};
 use ringbar_backend::{Backend, Context};
-use ringbar_vocabulary::{Init, InitReply, Status};
+use ringbar_vocabulary::{Init, InitReply, LaunchKernel, Status};
 use std::cell::Cell;
 
 /// A GPU that executes for one client.
@@ -16,6 +16,9 @@ pub struct CudaGpu {
     failed: Option<Status>,
     initialised: bool,
     lost: Cell<Option<Status>>,
+    /// Another command follows the next one, or this one.
+    announced: bool,
+    followed: bool,
     pub(crate) commands: u64,
     pub(crate) unsupported: u64,
     pub(crate) unsupported_seen: std::collections::BTreeSet<u16>,
@@ -38,6 +41,8 @@ impl CudaGpu {
             failed: None,
             initialised: false,
             lost: Cell::new(None),
+            announced: false,
+            followed: false,
             commands: 0,
             unsupported: 0,
             unsupported_seen: std::collections::BTreeSet::new(),
@@ -94,9 +99,45 @@ impl CudaGpu {
         Ok(InitReply { driver_version: live.version, device_count: live.devices.len() as u32 })
     }
 
-    /// Everything of the client's, once it has initialised.
+    /// Everything of the client's, once it has initialised, with no launch waiting.
     #[inline(always)]
     pub(crate) fn live(&mut self, cx: &mut Context<'_>) -> Result<&mut Live, Status> {
+        if self.live.as_deref().is_some_and(|live| !live.launches.is_empty()) {
+            self.launch_waiting();
+            self.lost.get().map_or(Ok(()), Err)?;
+        }
+        self.attached(cx)
+    }
+
+    /// Launches, now or together with launches that follow.
+    #[inline]
+    pub(crate) fn launch(
+        &mut self,
+        cx: &mut Context<'_>,
+        command: &LaunchKernel<'_>,
+    ) -> Result<(), Status> {
+        let followed = self.followed;
+        let waits = self.attached(cx)?.launches.takes(command);
+        let live = if waits { self.attached(cx)? } else { self.live(cx)? };
+        let added = live.add_launch(cx, command);
+        if added.is_err() || !followed || live.launches.is_full() {
+            self.launch_waiting();
+        }
+        self.noted(cx, added)
+    }
+
+    /// Gives the launches that wait to the driver.
+    pub(crate) fn launch_waiting(&mut self) {
+        if let Some(live) = self.live.as_deref_mut()
+            && let Err(status) = live.launch_waiting()
+        {
+            tracing::warn!(%status, "the device failed: nothing more can be done in this process");
+            self.lost.set(Some(status));
+        }
+    }
+
+    #[inline(always)]
+    fn attached(&mut self, cx: &mut Context<'_>) -> Result<&mut Live, Status> {
         let live = self.live.as_deref_mut().filter(|_| self.initialised);
         let live = live.ok_or(Status::NOT_INITIALIZED)?;
         live.attach(cx)?;
@@ -135,7 +176,12 @@ impl Backend for CudaGpu {
     #[inline]
     fn begin(&mut self, _cx: &mut Context<'_>) -> Result<(), Status> {
         self.commands += 1;
+        self.followed = std::mem::take(&mut self.announced);
         self.lost.get().map_or(Ok(()), Err)
+    }
+
+    fn more_follows(&mut self) {
+        self.announced = true;
     }
 
     fn lost(&self) -> Option<Status> {
@@ -164,12 +210,14 @@ impl Backend for CudaGpu {
     }
 
     fn rest(&mut self) {
+        self.launch_waiting();
         if let Some(live) = self.live.as_deref_mut().filter(|_| self.lost.get().is_none()) {
             live.rest();
         }
     }
 
     fn drain(&mut self) {
+        self.launch_waiting();
         if let Some(live) = self.live.as_deref_mut().filter(|_| self.lost.get().is_none())
             && let Err(status) = live.drain()
             && status.is_sticky()

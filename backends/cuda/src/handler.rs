@@ -17,6 +17,7 @@ macro_rules! rows {
 
 impl Handler<Context<'_>> for CudaGpu {
     fn unsupported(&mut self, _cx: &mut Context<'_>, row: &'static Row) -> Status {
+        self.launch_waiting();
         self.unsupported += 1;
         if self.unsupported_seen.insert(row.opcode) {
             tracing::warn!(row = row.name, "not supported by the cuda backend");
@@ -24,7 +25,17 @@ impl Handler<Context<'_>> for CudaGpu {
         Status::NOT_SUPPORTED
     }
 
+    #[inline]
+    fn launch_kernel(
+        &mut self,
+        cx: &mut Context<'_>,
+        command: LaunchKernel<'_>,
+    ) -> Result<(), Status> {
+        self.launch(cx, &command)
+    }
+
     fn ping(&mut self, _cx: &mut Context<'_>, command: Ping) -> Result<PingReply, Status> {
+        self.launch_waiting();
         Ok(PingReply { token: command.token })
     }
 
@@ -37,6 +48,7 @@ impl Handler<Context<'_>> for CudaGpu {
         cx: &mut Context<'_>,
         command: FailureStatus,
     ) -> Result<FailureStatusReply, Status> {
+        self.launch_waiting();
         Ok(cx.failure(command))
     }
 
@@ -75,7 +87,6 @@ impl Handler<Context<'_>> for CudaGpu {
         module_load_known: ModuleLoadKnown => ModuleLoadKnownReply;
         module_unload: ModuleUnload => ();
         function_lookup: FunctionLookup<'_> => FunctionLookupReply;
-        launch_kernel: LaunchKernel<'_> => ();
         fence: Fence => ();
         memory_digest: MemoryDigest => MemoryDigestReply;
         mem_get_info: MemGetInfo => MemGetInfoReply;

@@ -1,6 +1,7 @@
-//! Launches: parameter blocks by `extra`, attributes translated.
+//! Launches: their parameters, and attributes translated.
 
 use crate::api::{LaunchAttribute, Raw};
+use crate::launches::point;
 use crate::live::{Live, Owned};
 use crate::table::Table;
 use cudarc::driver::sys::{CUlaunchAttributeID as Id, CUlaunchConfig};
@@ -129,49 +130,40 @@ impl Live {
         params: &[u8],
         count: u32,
     ) -> Result<(), Status> {
-        let raw = self.functions.get(function.0)?.raw;
-        let mut extra = Extra::new(params);
-        let (list, none) = (extra.list(), std::ptr::null_mut());
+        let function = self.functions.get(function.0)?;
+        let (mut pointers, none) = ([std::ptr::null_mut(); _], std::ptr::null_mut());
+        let places = function.layout.iter().map(|param| param.offset);
+        let list = point(params, places, &mut pointers).ok_or(Status::INVALID_VALUE)?;
         for _ in 0..count {
-            // SAFETY: a list that lives in this frame, over a parameter block of the size that it says.
-            unsafe { self.api.cuLaunchKernel(raw, 1, 1, 1, 1, 1, 1, 0, 0, none, list) }?;
+            // SAFETY: a pointer to each parameter of a block that lives through the call.
+            unsafe { self.api.cuLaunchKernel(function.raw, 1, 1, 1, 1, 1, 1, 0, 0, list, none) }?;
         }
         Ok(())
     }
 
-    pub fn launch_kernel(
-        &mut self,
-        cx: &mut Context<'_>,
-        c: LaunchKernel<'_>,
-    ) -> Result<(), Status> {
+    /// Has a launch wait for [`Live::launch_waiting`].
+    pub fn add_launch(&mut self, cx: &mut Context<'_>, c: &LaunchKernel<'_>) -> Result<(), Status> {
         let stream = self.stream(c.stream)?;
         let function = self.functions.get(c.function.0)?;
-        let (raw, param_bytes) = (function.raw, function.param_bytes);
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let params = cx.tail(c.params, &mut scratch, PARAM_BLOCK_MAX_BYTES);
-        let launched = params.and_then(|params| {
-            let mut extra = Extra::new(check_params(params, param_bytes)?);
-            let ([gx, gy, gz], [bx, by, bz]) = (c.grid, c.block);
-            // SAFETY: a list that lives in this frame, over a parameter block of the size that it says.
-            unsafe {
-                self.api.cuLaunchKernel(
-                    raw,
-                    gx,
-                    gy,
-                    gz,
-                    bx,
-                    by,
-                    bz,
-                    c.shared_bytes,
-                    stream,
-                    std::ptr::null_mut(),
-                    extra.list(),
-                )
-            }
-        });
-        self.scratch = scratch;
         self.counts.launches += 1;
-        launched
+        let params = cx.tail(c.params, &mut self.scratch, PARAM_BLOCK_MAX_BYTES)?;
+        let params = check_params(params, function.param_bytes)?;
+        let kernel = (function.raw, &*function.layout);
+        self.launches.add(kernel, stream, c, params, cx.position());
+        Ok(())
+    }
+
+    /// Gives all launches that wait to the driver, and latches what fails.
+    ///
+    /// # Errors
+    /// A failure that ends the device.
+    pub fn launch_waiting(&mut self) -> Result<(), Status> {
+        let services = self.services.as_deref();
+        self.launches.launch_all(&self.api, |position, status| {
+            if let Some(services) = services {
+                services.errors.latch(position, status);
+            }
+        })
     }
 
     pub fn launch_kernel_ex(
@@ -181,7 +173,6 @@ impl Live {
     ) -> Result<(), Status> {
         let stream = self.stream(c.stream)?;
         let function = self.functions.get(c.function.0)?;
-        let (raw, param_bytes) = (function.raw, function.param_bytes);
         if c.attributes > LAUNCH_ATTRIBUTES_MAX {
             return Err(Status::INVALID_VALUE);
         }
@@ -190,12 +181,18 @@ impl Live {
         let launched = body.and_then(|body| {
             let split = body.split_at_checked(c.attributes as usize * LAUNCH_ATTRIBUTE_BYTES);
             let (attributes, params) = split.ok_or(Status::INVALID_VALUE)?;
-            let params = check_params(params, param_bytes)?;
+            let params = check_params(params, function.param_bytes)?;
             let mut attributes = translate(attributes, &self.events)?;
             let config = config((c.grid, c.block), c.shared_bytes, stream, &mut attributes);
-            let mut extra = Extra::new(params);
-            // SAFETY: a configuration with its attributes and a parameter block, all of this frame.
-            unsafe { self.api.cuLaunchKernelEx(&config, raw, std::ptr::null_mut(), extra.list()) }
+            let (mut extra, mut pointers) = (Extra::new(params), [std::ptr::null_mut(); _]);
+            let places = function.layout.iter().map(|param| param.offset);
+            let (list, extra) = match point(params, places, &mut pointers) {
+                Some(list) => (list, std::ptr::null_mut()),
+                None => (std::ptr::null_mut(), extra.list()),
+            };
+            // SAFETY: a configuration with its attributes, and pointers to parameters or a list with their block, all of this
+            // frame.
+            unsafe { self.api.cuLaunchKernelEx(&config, function.raw, list, extra) }
         });
         self.scratch = scratch;
         self.counts.launches += 1;

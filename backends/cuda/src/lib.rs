@@ -42,6 +42,7 @@ mod handler;
 mod host_function;
 mod ipc;
 mod launch;
+mod launches;
 mod library;
 mod live;
 mod memory;

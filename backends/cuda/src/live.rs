@@ -6,6 +6,7 @@ use crate::api::{Api, Raw};
 use crate::arena::ArenaMap;
 use crate::graph::Graphs;
 use crate::host_function::HostFunctions;
+use crate::launches::Launches;
 use crate::output::Output;
 use crate::start::Started;
 use crate::table::{IdMap, Table};
@@ -13,7 +14,7 @@ use crate::watch::{DeviceLook, Landing, Marks, Watch};
 use ringbar::os::Mapping;
 use ringbar_backend::{Context, Hold, Services};
 use ringbar_images::ImageCache;
-use ringbar_vocabulary::{ContextId, GraphId, ModuleId, Status, StreamId};
+use ringbar_vocabulary::{ContextId, GraphId, ModuleId, Param, Status, StreamId};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,6 +48,8 @@ pub struct Function {
     pub module: ModuleId,
     pub context: ContextId,
     pub param_bytes: u32,
+    /// Where each of its parameters lies.
+    pub layout: Box<[Param]>,
 }
 
 /// Device memory.
@@ -115,11 +118,12 @@ pub struct Live {
     pub capture_targets: IdMap<u32, GraphId>,
     /// For tails that travel in the arena.
     pub scratch: Vec<u8>,
+    pub launches: Launches,
     slots: IdMap<u32, u32>,
     next_slot: u32,
     next_mark: u64,
     marks: Option<Arc<Marks>>,
-    services: Option<Arc<Services>>,
+    pub services: Option<Arc<Services>>,
     watch: Option<Watch>,
     /// Whether work was given to the device since it was last found idle.
     busy: Cell<bool>,
@@ -160,6 +164,7 @@ impl Live {
             captures: 0,
             capture_targets: IdMap::default(),
             scratch: Vec::new(),
+            launches: Launches::default(),
             slots: IdMap::default(),
             next_slot: 0,
             next_mark: 0,

@@ -140,7 +140,10 @@ impl Live {
             cx.write_arena(place, &words)?;
         }
         let (module, context) = (c.module, module.context);
-        self.functions.insert(c.function.0, Function { raw, module, context, param_bytes });
+        self.functions.insert(
+            c.function.0,
+            Function { raw, module, context, param_bytes, layout: layout.into() },
+        );
         self.function_ids.insert(raw, c.function.0);
         Ok(reply)
     }

@@ -133,6 +133,9 @@ fn launch_cost(library: &std::path::Path) {
         let began = Instant::now();
         for _ in 0..BURST {
             let Ok(Next::Command(record)) = ring.next() else { panic!("a command was posted") };
+            if record.followed {
+                gpu.more_follows();
+            }
             let done = execute(&mut gpu, worker.services(), record.position, record.bytes);
             assert_eq!(done, Ok(Executed::Posted));
         }

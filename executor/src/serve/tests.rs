@@ -3,6 +3,7 @@ use ringbar::client::Client;
 use ringbar::layout::Sizes;
 use ringbar::link::{self, Options};
 use ringbar::region::Terms;
+use ringbar_backend::Context;
 use ringbar_mock::{MockConfig, MockGpu};
 use ringbar_vocabulary::*;
 use std::thread::JoinHandle;
@@ -167,4 +168,55 @@ fn a_lost_device_answers_what_was_sent_and_then_ends_the_worker() {
     assert_eq!(client.first_post_error(), Some((position, Status::LAUNCH_FAILED.0)));
     let served = serving.join().unwrap().unwrap();
     assert_eq!(served.end, End::DeviceLost(Status::LAUNCH_FAILED));
+}
+
+/// Remembers of each command whether another one was said to follow.
+#[derive(Default)]
+struct Told {
+    announced: bool,
+    followed: Vec<bool>,
+}
+
+impl Handler<Context<'_>> for Told {
+    fn unsupported(&mut self, _: &mut Context<'_>, _: &'static Row) -> Status {
+        Status::NOT_SUPPORTED
+    }
+}
+
+impl Backend for Told {
+    fn name(&self) -> &'static str {
+        "told"
+    }
+
+    fn begin(&mut self, _: &mut Context<'_>) -> Result<(), Status> {
+        self.followed.push(std::mem::take(&mut self.announced));
+        Ok(())
+    }
+
+    fn more_follows(&mut self) {
+        self.announced = true;
+    }
+
+    fn lost(&self) -> Option<Status> {
+        None
+    }
+
+    fn is_idle(&self) -> bool {
+        true
+    }
+
+    fn drain(&mut self) {}
+}
+
+#[test]
+fn a_backend_is_told_of_commands_behind_which_others_wait() {
+    let terms = Terms { vocabulary_hash: VOCABULARY_HASH, features: 0 };
+    let (client, worker) = link::pair(Sizes::default(), terms, Options::default()).unwrap();
+    for _ in 0..3 {
+        post(&client, MemFree { at: DevicePtr(1) });
+    }
+    client.close();
+    let mut told = Told::default();
+    serve_channel(worker, Sizes::default().fence_words, &mut told).unwrap();
+    assert_eq!(told.followed, [true, true, false]);
 }
