@@ -9,6 +9,7 @@ use crate::drive::{self, Plan};
 use crate::error::BenchError;
 use crate::shared::SharedLines;
 use crate::side::{Answer, Call, Park, Receive, ReceiveBatch, Transmit, TransmitBatch, Wake};
+use crate::stats::Counts;
 
 /// What is measured. The unit of every figure is nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -99,6 +100,12 @@ impl Identity {
         let (peer, variant) = (peer.into(), variant.into());
         let note = String::new();
         Self { measure, peer, variant, sides: Sides::Threads, payload_bytes: 64, note }
+    }
+
+    /// Which of its figures counts.
+    pub fn counts(&self) -> Counts {
+        let ours = matches!(self.peer.as_str(), "ringbar" | "limit");
+        if ours { Counts::Median } else { Counts::FasterState }
     }
 
     /// The same with another payload.

@@ -11,6 +11,9 @@
 //!
 //! - `stream32 fetched ahead` (one way): the stream, but the writer asks for lines 24 ahead exclusively, the reader for the block
 //!   after the next.
+//! - `56 bytes and a tag, no ring` (one way and batches): a line of seven words, made and checked as every message's are, and then
+//!   its lap; the reader waits for the lap of each line, asks for lines 64 ahead once the last of them is written, and says every
+//!   128 lines how far it is.
 //! - `56 + 16 bytes, no ring` (round trip): a line of eight words there, the counter last, in the next of 1,024 lines each time; a
 //!   line of three words back, always the same one.
 //!
@@ -25,8 +28,9 @@ use serde_json::Value;
 
 use crate::candidate::{Candidate, Identity, Measure, Sides};
 use crate::cores::{Cores, on_two_cores};
-use crate::drive::Plan;
+use crate::drive::{Plan, SEED};
 use crate::error::BenchError;
+use crate::payload::{Checker, Generator};
 use crate::process::{Beside, Role, arguments};
 use crate::shared::{Line, SharedLines, prefetch_read, prefetch_write};
 use crate::spin::{Stalled, spin_until};
@@ -45,11 +49,17 @@ const LINES: usize = FIRST + BUFFER as usize;
 
 /// The variant of [`Limit::StreamAhead`].
 pub const FETCHED_AHEAD: &str = "stream32 fetched ahead";
+/// The variant of [`Limit::Tagged`].
+pub const TAGGED: &str = "56 bytes and a tag, no ring";
 /// The variant of [`Limit::Exchange`].
 pub const EXCHANGE: &str = "56 + 16 bytes, no ring";
 
 /// Lines ahead of the writer that are asked for.
 const WRITE_AHEAD: u64 = 24;
+/// Lines ahead of the reader that are asked for where each has a tag.
+const READ_AHEAD: u64 = 64;
+/// Lines after which that reader says how far it is.
+const RELEASE: u64 = 128;
 
 /// Which limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,17 +72,20 @@ pub enum Limit {
     PingpongTwoLine,
     /// Streaming in blocks of 32 lines, with prefetches on both sides.
     StreamAhead,
+    /// Lines that each say for themselves that they are written.
+    Tagged,
     /// A round trip of a request and a reply of the ring's sizes.
     Exchange,
 }
 
 impl Limit {
     /// All limits.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Stream32,
         Self::PingpongOneLine,
         Self::PingpongTwoLine,
         Self::StreamAhead,
+        Self::Tagged,
         Self::Exchange,
     ];
 
@@ -82,18 +95,19 @@ impl Limit {
             Self::Stream32 => Measure::Stream32,
             Self::PingpongOneLine => Measure::PingpongOneLine,
             Self::PingpongTwoLine => Measure::PingpongTwoLine,
-            Self::StreamAhead => Measure::OneWay,
+            Self::StreamAhead | Self::Tagged => Measure::OneWay,
             Self::Exchange => Measure::RoundTrip,
         }
     }
 
     fn payload(self) -> usize {
-        if self == Self::Exchange { 56 } else { 64 }
+        if matches!(self, Self::Exchange | Self::Tagged) { 56 } else { 64 }
     }
 
     fn variant(self) -> &'static str {
         match self {
             Self::StreamAhead => FETCHED_AHEAD,
+            Self::Tagged => TAGGED,
             Self::Exchange => EXCHANGE,
             _ => "this machine",
         }
@@ -127,6 +141,7 @@ impl Limit {
         match self {
             Self::Stream32 => stream_write(plan, lines).map(|()| None),
             Self::StreamAhead => stream_write_ahead(plan, lines).map(|()| None),
+            Self::Tagged => tagged_write(plan, lines).map(|()| None),
             Self::Exchange => exchange_ask(plan, lines).map(Some),
             _ => self.atomics(lines).serve(plan).map(Some),
         }
@@ -135,6 +150,7 @@ impl Limit {
 
     fn right(self, plan: Plan, lines: &[Line]) -> Result<Option<f64>, BenchError> {
         match self {
+            Self::Tagged => return tagged_read(plan, lines).map(Some),
             Self::Stream32 => stream_read(plan, lines, read_blocks).map(Some),
             Self::StreamAhead => stream_read(plan, lines, read_blocks_ahead).map(Some),
             Self::Exchange => exchange_answer(plan, lines).map(|()| None),
@@ -289,6 +305,68 @@ fn read_blocks_ahead(positions: std::ops::Range<u64>, lines: &[Line]) -> Result<
     }
     black_box(seen);
     Ok(())
+}
+
+fn tagged_write(plan: Plan, lines: &[Line]) -> Result<(), Stalled> {
+    let read = &lines[RIGHT].words[0];
+    let (mut messages, mut free) = (Generator::new(SEED), BUFFER);
+    for position in 0..plan.total() {
+        if position >= free {
+            wait_for(read, position + 1 - BUFFER)?;
+            free = read.load(Ordering::Acquire) + BUFFER;
+        }
+        let message: [u64; 7] = messages.next_words();
+        let line = &line_at(lines, position).words;
+        line[1..].iter().zip(message).for_each(|(to, word)| to.store(word, Ordering::Relaxed));
+        line[0].store(lap(position), Ordering::Release);
+    }
+    Ok(())
+}
+
+/// Reads, checks and times: ns a line.
+fn tagged_read(plan: Plan, lines: &[Line]) -> Result<f64, BenchError> {
+    let mut reader = TaggedReader { lines, checker: Checker::new(SEED), written: 0 };
+    reader.read(0..plan.warm_up)?;
+    let start = Instant::now();
+    reader.read(plan.warm_up..plan.total())?;
+    let elapsed = start.elapsed();
+    reader.checker.finish()?;
+    Ok(elapsed.as_nanos() as f64 / plan.timed as f64)
+}
+
+struct TaggedReader<'l> {
+    lines: &'l [Line],
+    checker: Checker,
+    /// Lines before this one are known to be written.
+    written: u64,
+}
+
+impl TaggedReader<'_> {
+    fn read(&mut self, positions: std::ops::Range<u64>) -> Result<(), Stalled> {
+        for position in positions {
+            let line = &line_at(self.lines, position).words;
+            wait_for(&line[0], lap(position))?;
+            if position.is_multiple_of(READ_AHEAD) {
+                let last = position + 2 * READ_AHEAD - 1;
+                let tag = line_at(self.lines, last).words[0].load(Ordering::Relaxed);
+                self.written = if tag == lap(last) { last + 1 } else { self.written };
+            }
+            if position + READ_AHEAD < self.written {
+                prefetch_read(line_at(self.lines, position + READ_AHEAD));
+            }
+            let words: [u64; 7] = std::array::from_fn(|n| line[n + 1].load(Ordering::Relaxed));
+            self.checker.take(&words);
+            if (position + 1).is_multiple_of(RELEASE) {
+                self.lines[RIGHT].words[0].store(position + 1, Ordering::Release);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The tag of a line in this limit: how often the buffer was filled.
+fn lap(position: u64) -> u64 {
+    position / BUFFER + 1
 }
 
 fn line_at(lines: &[Line], position: u64) -> &Line {

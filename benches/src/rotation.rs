@@ -254,7 +254,8 @@ impl Entry {
         let outcome = match self.error {
             Some(BenchError::Unavailable { reason, .. }) => Outcome::Unavailable { reason },
             Some(error) => Outcome::Failed { reason: error.to_string() },
-            None => Summary::of(&kept).map_or(Outcome::AllDropped, Outcome::Measured),
+            None => Summary::of(&kept, self.candidate.identity.counts())
+                .map_or(Outcome::AllDropped, Outcome::Measured),
         };
         Row { identity: self.candidate.identity, outcome, samples: self.samples.len(), dropped }
     }

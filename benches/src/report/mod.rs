@@ -20,7 +20,9 @@ pub use table::table;
 /// What stands under every table, plot and record: without it the figures cannot be compared.
 pub const TERMS: &str = "A message is one cache line: peers carry 64 bytes of payload in it, ringbar 56 and a tag. All \
     payload is written, read and checked; 1,024 slots; the same two cores; one pause after an empty poll. A wake is one \
-    way, from before the doorbell to after the sleeper's return.";
+    way, from before the doorbell to after the sleeper's return. A rotation's figure is the median of its samples. What counts \
+    is the median of the rotations; for a peer whose rotations differ by more than 1.4 times the median of its faster state: \
+    its fastest three or more rotations within 1.4 times of one another.";
 
 /// Results with the machine they belong to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -73,7 +75,7 @@ impl Record {
         };
         format!(
             "Placement {placement}: canary {:.1} ns (median {:.1}, {:.1} to {:.1}); {} of {} samples dropped because it moved. \
-             Rotations: {}; cores {} and {}; {:.0} s.\n{}",
+             {} rotations of {} samples of {} ms; cores {} and {}; {:.0} s.\n{}",
             canary.usual_ns,
             canary.median_ns,
             canary.min_ns,
@@ -81,6 +83,8 @@ impl Record {
             canary.dropped,
             canary.samples,
             settings.rotations,
+            settings.samples,
+            settings.sample_ms,
             settings.cores.left,
             settings.cores.right,
             self.results.elapsed_s,
@@ -111,11 +115,8 @@ impl Record {
 fn remarks(row: &Row) -> String {
     let mut remarks = Vec::new();
     match &row.outcome {
-        Outcome::Measured(summary) if summary.bistable => {
-            remarks.push(format!(
-                "bistable: better median of {} rotations counts",
-                summary.rotations.len()
-            ));
+        Outcome::Measured(summary) if summary.counted != summary.median => {
+            remarks.push("its faster state counts".into());
         }
         Outcome::Measured(_) => (),
         Outcome::AllDropped => remarks.push("no figure: the placement kept changing".into()),

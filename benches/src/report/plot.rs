@@ -118,7 +118,7 @@ fn bar(svg: &mut String, y: f64, row: &Row, scale: &Scale) {
         svg,
         r##"<line x1="{low:.1}" y1="{middle:.1}" x2="{high:.1}" y2="{middle:.1}" stroke="#222"/>"##
     );
-    let star = if summary.bistable { " (bistable)" } else { "" };
+    let star = if summary.counted != summary.median { " (faster state)" } else { "" };
     let figure = format!("{}{star}", shown(summary.counted));
     text(svg, high.max(scale.x(summary.counted)) + 5.0, middle + 4.0, "", &figure);
 }
