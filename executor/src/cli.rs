@@ -6,7 +6,9 @@ use crate::device::{CudaSettings, Device, MockSettings};
 use crate::failpoints::{self, Failpoint, Side};
 use crate::job::WorkerOptions;
 use crate::vm::options::{PlaceArgs, Places};
-use crate::{bench, idle, logging, probe, replay, run as run_program, status, units, vm, worker};
+use crate::{
+    bench, figures, idle, logging, probe, replay, run as run_program, status, units, vm, worker,
+};
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::error::Error;
@@ -49,6 +51,8 @@ pub enum Command {
     Replay(replay::ReplayArgs),
     /// Measure the ring against this machine's own limits, between threads and between processes.
     Bench(bench::BenchArgs),
+    /// Measure what the executor reaches on this machine: the main job, the recorded pace, weights, one core, idle.
+    Figures(figures::FiguresArgs),
     /// Serve one replay over one of the old transports; started by `replay` and by nobody else.
     #[command(hide = true)]
     ReplayWorker(replay::ReplayWorkerArgs),
@@ -203,6 +207,7 @@ pub fn run() -> ExitCode {
         Command::Probe(args) => probe::run(&args),
         Command::IdleCpu(args) => idle::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Figures(args) => figures::run(&args),
         Command::Run(args) => return run_program::command(&args),
         Command::Env(args) => return run_program::env(&args),
         Command::Replay(args) => return replay::command(&args),

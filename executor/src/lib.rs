@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod device;
 pub mod embedded;
 pub mod failpoints;
+pub mod figures;
 pub mod idle;
 pub mod job;
 pub mod logging;
