@@ -5,6 +5,7 @@ use crate::daemon::{Config, Daemon};
 use crate::device::{CudaSettings, Device, MockSettings};
 use crate::failpoints::{self, Failpoint, Side};
 use crate::job::WorkerOptions;
+use crate::units::Bound;
 use crate::vm::options::{PlaceArgs, Places};
 use crate::{
     bench, figures, idle, logging, probe, replay, run as run_program, status, units, vm, worker,
@@ -118,9 +119,8 @@ pub struct ServeArgs {
     mock: Vec<String>,
     #[command(flatten)]
     limits: LimitArgs,
-    /// End a worker whose command, or device work that nobody adds to, takes longer [default: never].
-    #[arg(long, value_name = "TIME", value_parser = units::duration)]
-    command_timeout: Option<Duration>,
+    #[command(flatten)]
+    timeouts: TimeoutArgs,
     /// Longest poll of a worker before it sleeps [default: 200us, nothing on a single core]; a hundred times that, 20ms at most, while a client waits for the device.
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     spin_max: Option<Duration>,
@@ -130,6 +130,38 @@ pub struct ServeArgs {
     /// Arm a failpoint: a worker's or a holder's in the first one, the daemon's in this process.
     #[arg(long, value_name = "NAME[:TIMES][=ACTION]", hide = true)]
     failpoint: Option<Failpoint>,
+}
+
+/// What a worker may not exceed.
+#[derive(Clone, Debug, Args)]
+pub struct TimeoutArgs {
+    /// End a worker whose command is inside the driver for longer, or `never`; it is told of after 10 s in the log, by
+    /// `ringbar status` and by `ringbar run --stats` [default: 1h].
+    #[arg(long, value_name = "TIME", value_parser = units::bound)]
+    command_timeout: Option<Bound>,
+    /// End a worker whose device work, to which nobody adds, takes longer, or `never` [default: never].
+    #[arg(long, value_name = "TIME", value_parser = units::bound)]
+    device_timeout: Option<Bound>,
+}
+
+/// Longer than any command of the driver's own takes, and than a program can want to wait for a single one behind its own
+/// work: why not less says `shim/BLOCKING.md`.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(3600);
+
+impl TimeoutArgs {
+    /// Whether neither was given.
+    pub fn is_default(&self) -> bool {
+        self.command_timeout.is_none() && self.device_timeout.is_none()
+    }
+
+    /// Puts them into the options of workers.
+    pub fn apply(&self, worker: &mut WorkerOptions) {
+        let command = self.command_timeout.unwrap_or(Bound(Some(COMMAND_TIMEOUT)));
+        let device = self.device_timeout.unwrap_or(Bound(None));
+        let [command, device] =
+            [command, device].map(|bound| bound.0.map(|time| time.as_millis() as u64));
+        (worker.command_timeout_ms, worker.device_timeout_ms) = (command, device);
+    }
 }
 
 /// Limits of a daemon.
@@ -237,11 +269,12 @@ impl ServeArgs {
     }
 
     fn config(&self, matches: &ArgMatches) -> Result<Config, AnyError> {
-        let worker = WorkerOptions {
+        let mut worker = WorkerOptions {
             spin_max_us: self.spin_max.map(|time| time.as_micros() as u64),
-            command_timeout_ms: self.command_timeout.map(|time| time.as_millis() as u64),
             log_lines_per_s: Some(self.log_lines_per_second),
+            ..WorkerOptions::default()
         };
+        self.timeouts.apply(&mut worker);
         let failpoint = self.failpoint;
         let device = self.device()?;
         let limits = self.limits.limits();
@@ -313,9 +346,23 @@ mod tests {
     }
 
     #[test]
+    fn a_command_is_bounded_unless_somebody_says_never() {
+        let options = |line: &str| {
+            let matches = Cli::command().get_matches_from(line.split_whitespace());
+            let cli = Cli::from_arg_matches(&matches).unwrap();
+            let Some(Command::Serve(args)) = cli.command else { panic!("not serve") };
+            args.config(serve_matches(&matches)).unwrap().worker
+        };
+        let hour = options("ringbar serve --socket /s").command_timeout_ms;
+        assert_eq!(hour, Some(3_600_000));
+        let never = options("ringbar serve --socket /s --command-timeout never");
+        assert_eq!((never.command_timeout_ms, never.device_timeout_ms), (None, None));
+    }
+
+    #[test]
     fn options_of_serve_reach_the_configuration() {
         let line = "ringbar serve --socket /s --device-memory 1GiB --mock latency_ns=7 --sessions-max 3 \
-                    --handshake-timeout 300ms --client-memory 64MiB --command-timeout 5s --failpoint after_reply:2";
+                    --handshake-timeout 300ms --client-memory 64MiB --command-timeout 5s --device-timeout never --failpoint after_reply:2";
         let matches = Cli::command().get_matches_from(line.split_whitespace());
         let cli = Cli::from_arg_matches(&matches).unwrap();
         let Some(Command::Serve(args)) = cli.command else { panic!("not serve") };
@@ -325,6 +372,7 @@ mod tests {
         assert_eq!((config.limits.sessions_max, config.limits.client_memory_bytes), (3, 64 << 20));
         assert_eq!(config.limits.handshake_limit, Duration::from_millis(300));
         assert_eq!(config.worker.command_timeout_ms, Some(5000));
+        assert_eq!(config.worker.device_timeout_ms, None);
         assert_eq!(config.failpoint.unwrap().at, 2);
     }
 }

@@ -91,8 +91,10 @@ impl Job {
 pub struct WorkerOptions {
     /// Longest poll before blocking, in microseconds; `None`: the ring's own choice.
     pub spin_max_us: Option<u64>,
-    /// Time after which a command, or device work that nobody adds to, is taken for hung, in milliseconds.
+    /// Time after which a command is taken for hung, in milliseconds.
     pub command_timeout_ms: Option<u64>,
+    /// Time after which device work that nobody adds to is taken for hung, in milliseconds.
+    pub device_timeout_ms: Option<u64>,
     /// Lines of one class that are logged in a second.
     pub log_lines_per_s: Option<u32>,
 }
@@ -124,6 +126,15 @@ pub enum Report {
     Grown {
         /// Bytes in all.
         segment_bytes: u64,
+    },
+    /// A command is inside the driver for long, or was and is not any more.
+    Stalled {
+        /// The command.
+        command: String,
+        /// For how long.
+        seconds: u64,
+        /// Whether it is over.
+        over: bool,
     },
     /// The worker is about to end.
     Ended {

@@ -94,7 +94,7 @@ pub trait Attendant<B: Block> {
     fn attend(&mut self, block: &mut B, look: Look) -> Result<Wish, ServeError>;
 
     /// Called before each command is executed: at most a load and a store.
-    fn begins(&mut self, position: u64) -> Wish;
+    fn begins(&mut self, position: u64, opcode: u16) -> Wish;
 }
 
 /// Nothing else to do.
@@ -106,7 +106,7 @@ impl<B: Block> Attendant<B> for Unattended {
     }
 
     #[inline(always)]
-    fn begins(&mut self, _position: u64) -> Wish {
+    fn begins(&mut self, _position: u64, _opcode: u16) -> Wish {
         Wish::GoOn
     }
 }
@@ -182,7 +182,8 @@ impl<B: Block> Server<B> {
             };
             failpoints::hit(Point::AfterPop);
             let (position, slot) = (record.position, record.reply_slot);
-            if attendant.begins(position) == Wish::Stop {
+            let opcode = record.bytes.first_chunk().map_or(0, |bytes| u16::from_le_bytes(*bytes));
+            if attendant.begins(position, opcode) == Wish::Stop {
                 return Ok(End::Stopped);
             }
             if record.followed {

@@ -58,9 +58,49 @@ pub struct DaemonStatus {
     pub refused: u64,
     /// Workers that ended without being asked to, so far.
     pub workers_lost: u64,
+    /// Commands of processes that lasted for more than 10 s inside the driver, so far.
+    #[serde(default)]
+    pub stalls: Stalls,
     /// The VMs that it serves; their programs are among the clients.
     #[serde(default)]
     pub vms: Vec<VmStatus>,
+}
+
+/// Commands that lasted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stalls {
+    /// How many.
+    pub count: u64,
+    /// The one that lasted longest: its name and its seconds, as far as it was told.
+    pub longest: Option<(String, u64)>,
+}
+
+impl Stalls {
+    /// One that was told of; told of again when it is `over`.
+    pub fn tell(&mut self, command: String, seconds: u64, over: bool) {
+        self.count += u64::from(!over);
+        if self.longest.as_ref().is_none_or(|(_, longest)| seconds > *longest) {
+            self.longest = Some((command, seconds));
+        }
+    }
+
+    /// The same for all that `other` has.
+    pub fn add(&mut self, other: Self) {
+        self.count += other.count;
+        if let Some((command, seconds)) = other.longest {
+            self.tell(command, seconds, true);
+        }
+    }
+}
+
+impl std::fmt::Display for Stalls {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{} commands lasted over 10 s", self.count)?;
+        match &self.longest {
+            Some((command, seconds)) => write!(out, ", the longest {seconds} s ({command})"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A VM's device.
@@ -117,6 +157,9 @@ pub struct ClientStatus {
     pub generation: u32,
     /// The channel's state, or `waiting`.
     pub state: String,
+    /// The command that is inside the driver for more than 10 s, and for how many seconds.
+    #[serde(default)]
+    pub stalled: Option<(String, u64)>,
     /// Seconds since the session was opened.
     pub uptime_s: f64,
     /// How a sleeping side is noticed: `fence` or `asymmetric`.
@@ -263,6 +306,9 @@ impl Status {
             daemon.workers_lost,
             daemon.refused,
         );
+        if daemon.stalls.count > 0 {
+            text += &format!("{}\n", daemon.stalls);
+        }
         text.extend(daemon.vms.iter().map(VmStatus::line));
         if self.clients.is_empty() {
             return text + "no clients";
@@ -304,7 +350,10 @@ impl ClientStatus {
             self.client_pid.to_string(),
             self.worker_pid.map_or("-".into(), |pid| pid.to_string()),
             self.generation.to_string(),
-            self.state.clone(),
+            match &self.stalled {
+                Some((command, seconds)) => format!("{}, {seconds} s in {command}", self.state),
+                None => self.state.clone(),
+            },
             duration(self.uptime_s),
             counters.commands_submitted.to_string(),
             waiting.to_string(),
@@ -343,6 +392,7 @@ mod tests {
             worker_pid: Some(2),
             generation: 1,
             state: "running".into(),
+            stalled: None,
             uptime_s: 1.5,
             wake: "fence".into(),
             waiter: Some("poll".into()),
@@ -365,6 +415,7 @@ mod tests {
             sessions_resumed: 0,
             refused: 0,
             workers_lost: 0,
+            stalls: Stalls::default(),
             vms: Vec::new(),
         };
         let clients = (1..=5000).map(|session| ClientStatus { session, ..client.clone() });
@@ -372,6 +423,17 @@ mod tests {
         let (ours, theirs) = job::control_pair().unwrap();
         tell(&Connection::from_fd(ours).unwrap(), &status).unwrap();
         assert_eq!(listen(&Connection::from_fd(theirs).unwrap()).unwrap(), status);
+    }
+
+    #[test]
+    fn a_command_that_lasts_is_counted_once_and_the_longest_is_named() {
+        let mut stalls = Stalls::default();
+        stalls.tell("MemFree".into(), 10, false);
+        stalls.tell("MemFree".into(), 31, true);
+        let mut all = Stalls::default();
+        all.tell("ModuleLoad".into(), 11, false);
+        all.add(stalls);
+        assert_eq!(all.to_string(), "2 commands lasted over 10 s, the longest 31 s (MemFree)");
     }
 
     #[test]

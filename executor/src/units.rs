@@ -26,17 +26,30 @@ pub fn bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("found {text:?}, expected bytes, for instance 4096, 64MiB or 8GiB"))
 }
 
-/// A time: a number with a unit (`500ms`, `2s`, `1min`).
+/// A time: a number with a unit (`500ms`, `2s`, `1min`, `1h`).
 ///
 /// # Errors
 /// A text that says what is wrong.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let units = [("us", 1), ("ms", 1_000), ("min", 60_000_000), ("s", 1_000_000)];
+    let units =
+        [("us", 1), ("ms", 1_000), ("min", 60_000_000), ("s", 1_000_000), ("h", 3_600_000_000)];
     let micros = scaled(text, &units);
     micros.map(Duration::from_micros).ok_or_else(|| {
         format!("found {text:?}, expected a time, for instance 200us, 500ms, 2s or 1min")
     })
 }
+
+/// A time, or `never`.
+///
+/// # Errors
+/// A text that says what is wrong.
+pub fn bound(text: &str) -> Result<Bound, String> {
+    if text == "never" { Ok(Bound(None)) } else { duration(text).map(|time| Bound(Some(time))) }
+}
+
+/// How long something may take; `None` for as long as it likes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound(pub Option<Duration>);
 
 /// A whole number and the first unit that it ends with.
 fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
@@ -57,6 +70,9 @@ mod tests {
         assert_eq!(bytes("2 GB"), Ok(2_000_000_000));
         assert_eq!(bytes("256M"), Ok(256 << 20), "as QEMU writes it");
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(bound("never"), Ok(Bound(None)));
+        assert_eq!(bound("3s"), Ok(Bound(Some(Duration::from_secs(3)))));
         assert_eq!(duration("2min"), Ok(Duration::from_secs(120)));
     }
 

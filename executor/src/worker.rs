@@ -28,7 +28,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::Duration;
-use watchdog::Watchdog;
+use watchdog::{Bounds, Watchdog};
 
 /// The hidden subcommand that makes a process a worker.
 pub const SUBCOMMAND: &str = "worker";
@@ -96,11 +96,12 @@ fn start() -> Result<Started, Box<dyn Error>> {
         }
         (None, ClientKind::Process) => return Err("no socket to the client".into()),
     };
-    let watchdog = job
-        .options
-        .command_timeout_ms
-        .map(|ms| Watchdog::start(Duration::from_millis(ms)))
-        .transpose()?;
+    let limit = |ms: Option<u64>| ms.map(Duration::from_millis);
+    let bounds = Bounds {
+        command: limit(job.options.command_timeout_ms),
+        device: limit(job.options.device_timeout_ms),
+    };
+    let watchdog = Watchdog::start(bounds, control.clone())?;
     let arena = channel.arena().clone();
     let desk = Desk::new(client, control.clone(), arena, job.segment_bytes_max, stop, watchdog);
     Ok(Started { job, worker, desk, control })

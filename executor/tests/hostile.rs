@@ -408,7 +408,8 @@ fn launch(at: &Attachment) -> Result<u64, AttachError> {
 
 #[test]
 fn h15_a_kernel_that_never_ends_ends_its_worker_after_the_timeout_and_no_other() {
-    let scene = Scene::with("--mock hang_at_launch=1 --command-timeout 500ms");
+    let scene =
+        Scene::with("--mock hang_at_launch=1 --command-timeout 500ms --device-timeout 500ms");
     launch(&scene.attacker).unwrap();
     scene.attacker.post(Fence { stream: STREAM, index: 1, value: 1 }).unwrap();
     let error = scene.attacker.client.wait_fence(1, 1, None).unwrap_err();

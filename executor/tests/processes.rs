@@ -168,18 +168,30 @@ fn first_line(child: &mut Child) -> String {
     line
 }
 
-#[test]
-fn a_program_whose_worker_is_killed_gets_one_error_from_then_on() {
+/// What a program says after its worker was killed.
+fn says_after_the_loss(way: &str) -> Output {
     let (program, server) = (Program::new(), Server::start(""));
-    let mut command = program.on(&server, "lose");
+    let mut command = program.on(&server, way);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     assert_eq!(first_line(&mut child), "ready\n");
     let status = server.status();
     let client = status.clients.iter().find(|c| c.client_pid == child.id() as i32).unwrap();
     send_signal(client.worker_pid.unwrap(), "KILL");
-    let output = support::wait_with_patience(child);
+    support::wait_with_patience(child)
+}
+
+#[test]
+fn a_program_whose_worker_is_killed_gets_one_error_from_then_on() {
+    let output = says_after_the_loss("lose");
     // CUDA_ERROR_SYSTEM_NOT_READY
     assert_eq!(text(&output.stdout), "802 802 802 802\n", "{}", text(&output.stderr));
+    assert_eq!(text(&output.stderr).matches("the executor is lost").count(), 1);
+}
+
+#[test]
+fn a_program_that_asks_its_killed_worker_nothing_is_told_and_its_callbacks_too() {
+    let output = says_after_the_loss("told");
+    assert_eq!(text(&output.stdout), "802 802\n", "{}", text(&output.stderr));
     assert_eq!(text(&output.stderr).matches("the executor is lost").count(), 1);
 }
 

@@ -91,6 +91,13 @@ impl ClientPark for FdPark {
     fn peer_gone(&self) -> bool {
         self.gone.load(Ordering::Relaxed) || self.watch.is_dead().unwrap_or(true)
     }
+
+    fn watch(&self, limit: Duration) {
+        if self.watch.wait_dead(limit).is_err() {
+            // Never spin on a descriptor that cannot be waited for.
+            std::thread::sleep(limit.min(Duration::from_millis(250)));
+        }
+    }
 }
 
 /// Blocks a worker's thread, with io_uring where the kernel allows it.

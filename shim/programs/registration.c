@@ -1,7 +1,8 @@
 // What registering costs that the compiler's code does before `main`: as many fat binaries, kernels and variables as PyTorch
 // registers when it is imported. Nothing is loaded, so neither a driver nor an executor is needed.
 //
-//   registration LIBRARY      the path of a libcudart.so.13
+//   registration LIBRARY          the path of a libcudart.so.13
+//   registration LIBRARY only     looks no kernel up: NVIDIA's library would load the image for that
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,6 +75,11 @@ int main(int count, char **words) {
     }
     double registered = now();
     memory = resident_kib() - memory;
+    printf("figure registration %.3f ms\n", registered - start);
+    printf("figure registration_memory %ld KiB\n", memory);
+    fflush(stdout);
+    // Not by the runtime's own end: it would unregister what has no image.
+    if (count > 2) _exit(0);
     for (int i = 0; i < FUNCTIONS; i++) {
         void *found = NULL;
         int code = kernel(&found, &functions[i]);

@@ -156,6 +156,7 @@ api! {
         cuCtxSynchronize();
         cuCtxGetLimit(value: &mut usize, limit: u32);
         cuCtxSetLimit(limit: u32, value: usize);
+        cuCtxSetFlags(flags: u32);
         cuCtxResetPersistingL2Cache();
         cuCtxGetStreamPriorityRange(least: &mut c_int, greatest: &mut c_int);
         cuCtxEnablePeerAccess(peer: Raw, flags: u32);

@@ -129,8 +129,16 @@ pub fn blocking_markdown() -> String {
          commands of the other threads wait in the ring, and their synchronous calls wait for their answer. The worker never \
          waits for the device on behalf of a caller otherwise: synchronisation is a fence that the device writes and that the \
          client reads by itself, and host functions run in the client while their stream stalls alone. \
-         By default these waits end with the program's own work and nothing else; under `ringbar serve --command-timeout TIME` a \
-         worker whose command takes longer is ended, and its client told.\n\n\
+         A command that is inside the driver for 10 s is told of: in the log, by `ringbar status` and by `ringbar run --stats`, with \
+         its name. After `--command-timeout` of `ringbar serve` and `ringbar run`, an hour by default, its worker is ended, and \
+         every call of its client answers SYSTEM_NOT_READY. The bound is that long because these waits end with the program's own work: a \
+         free behind a kernel of ten minutes is in order, and NVIDIA's own library would wait as long. What the driver does by \
+         itself takes seconds, so an hour means that the device or the driver hangs, or that the program waits for itself: a \
+         free behind a stream that waits for a value which the program was to write after the free. Programs with single kernels \
+         of more than an hour say `--command-timeout never`. Device work has no bound of its own by default \
+         (`--device-timeout`): a kernel may run for days while its program sleeps.\n\n\
+         In the client a copy of pageable memory waits where the staging area stands still and the arena has no room: an \
+         hour at most, then it fails with OUT_OF_MEMORY.\n\n\
          | command | class | waits for | bounded by |\n|---|---|---|---|\n",
     );
     for cause in BLOCKING {

@@ -8,8 +8,13 @@ use std::ffi::c_char;
 
 /// Attributes up to this number are asked for; newer drivers have more than the table that this was built with.
 const ATTRIBUTES_MAX: u32 = 256;
+/// `CU_CTX_COREDUMP_ENABLE`, `CU_CTX_USER_COREDUMP_ENABLE`: files and pipes of the worker's own folder.
+const CORE_DUMPS: u32 = 0x60;
 /// In the facts under these numbers, which are no attributes: the least and the greatest priority of streams.
 const PRIORITIES: [u32; 2] = [0x1_0000, 0x1_0001];
+fn no_core_dumps(flags: u32) -> Result<(), Status> {
+    if flags & CORE_DUMPS == 0 { Ok(()) } else { Err(Status::NOT_SUPPORTED) }
+}
 
 impl Live {
     pub fn device_facts(
@@ -90,6 +95,7 @@ impl Live {
         c: PrimaryContextRetain,
     ) -> Result<PrimaryContextRetainReply, Status> {
         let device = self.device(c.device)?;
+        no_core_dumps(c.flags)?;
         if c.flags != 0 {
             self.api.cuDevicePrimaryCtxSetFlags_v2(device, c.flags)?;
         }
@@ -124,6 +130,7 @@ impl Live {
             return Err(Status::INVALID_VALUE);
         }
         self.contexts.check_new(c.context.0)?;
+        no_core_dumps(c.flags)?;
         let device = self.device(c.device)?;
         let mut raw = 0;
         // SAFETY: a place for a handle, and no parameters.
@@ -140,6 +147,21 @@ impl Live {
         self.current = raw;
         self.contexts.insert(c.context.0, raw);
         Ok(ContextCreateReply {})
+    }
+
+    pub fn context_set_flags(
+        &mut self,
+        _cx: &mut Context<'_>,
+        c: ContextSetFlags,
+    ) -> Result<ContextSetFlagsReply, Status> {
+        no_core_dumps(c.flags)?;
+        self.enter(c.context)?;
+        if c.context < ContextId::FIRST_CREATED {
+            self.api.cuDevicePrimaryCtxSetFlags_v2(self.device(c.context.0)?, c.flags)?;
+        } else {
+            self.api.cuCtxSetFlags(c.flags)?;
+        }
+        Ok(ContextSetFlagsReply {})
     }
 
     pub fn context_destroy(

@@ -85,6 +85,8 @@ impl Handler<Context<'_>> for CudaGpu {
         event_destroy: EventDestroy => ();
         module_load: ModuleLoad<'_> => ModuleLoadReply;
         module_load_known: ModuleLoadKnown => ModuleLoadKnownReply;
+        module_compile: ModuleCompile<'_> => ModuleCompileReply;
+        context_set_flags: ContextSetFlags => ContextSetFlagsReply;
         module_unload: ModuleUnload => ();
         function_lookup: FunctionLookup<'_> => FunctionLookupReply;
         fence: Fence => ();

@@ -34,6 +34,7 @@
 mod api;
 mod arena;
 mod blocking;
+mod compile;
 mod context;
 mod copy;
 mod gpu;

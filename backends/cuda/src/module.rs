@@ -1,20 +1,18 @@
 //! Modules, functions, variables, occupancy.
 
 use crate::api::Raw;
+use crate::compile::Compile;
 use crate::live::{Function, Live, Owned};
 use cudarc::driver::sys::CUlaunchConfig;
 use ringbar_backend::Context;
 use ringbar_images::{IMAGE_MAX_BYTES, Need, measure};
 use ringbar_vocabulary::*;
-use std::ffi::{CStr, CString, c_void};
+use std::ffi::{CStr, CString};
 
 /// Zeros behind an image: PTX text ends with one, and a parser that reads ahead finds no foreign bytes.
 const IMAGE_PADDING: usize = 64;
 /// The longest name of a function or variable, in bytes.
 const NAME_MAX_BYTES: usize = 64 << 10;
-/// `CU_JIT_ERROR_LOG_BUFFER` and `CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES`.
-const JIT_OPTIONS: [u32; 2] = [5, 6];
-const JIT_LOG_BYTES: usize = 4096;
 /// The most parameters of a function that are asked for.
 const PARAMS_MAX: usize = PARAM_BLOCK_MAX_BYTES / 4;
 
@@ -32,6 +30,17 @@ fn check_image(image: &[u8]) -> Result<(), Status> {
     }
 }
 
+/// An image in private memory, where the client cannot change it under the driver's parser, with zeros behind it.
+fn private(cx: &mut Context<'_>, image: Tail<'_>) -> Result<Vec<u8>, Status> {
+    let mut scratch = Vec::new();
+    let bytes = cx.tail(image, &mut scratch, IMAGE_MAX_BYTES as usize)?;
+    let mut image = Vec::with_capacity(bytes.len() + IMAGE_PADDING);
+    image.extend_from_slice(bytes);
+    image.resize(bytes.len() + IMAGE_PADDING, 0);
+    check_image(&image[..bytes.len() + 1])?;
+    Ok(image)
+}
+
 /// A name for the driver.
 fn name_of(bytes: &[u8]) -> Result<CString, Status> {
     CString::new(bytes).map_err(|_| Status::NOT_FOUND)
@@ -43,17 +52,22 @@ impl Live {
         cx: &mut Context<'_>,
         c: ModuleLoad<'_>,
     ) -> Result<ModuleLoadReply, Status> {
-        let mut scratch = Vec::new();
-        let bytes = cx.tail(c.image, &mut scratch, IMAGE_MAX_BYTES as usize)?;
-        // Private from here on: the client cannot change it under the driver's parser.
-        let mut image = Vec::with_capacity(bytes.len() + IMAGE_PADDING);
-        image.extend_from_slice(bytes);
-        image.resize(bytes.len() + IMAGE_PADDING, 0);
-        check_image(&image[..bytes.len() + 1])?;
-        self.load_as(c.context, c.module, &image)?;
-        let name = ringbar_images::hash(&image[..bytes.len()]);
+        let image = private(cx, c.image)?;
+        self.load_as(c.context, c.module, &image, &mut Compile::default())?;
+        let name = ringbar_images::hash(&image[..image.len() - IMAGE_PADDING]);
         self.images.keep(name, image.into());
         Ok(ModuleLoadReply {})
+    }
+
+    pub fn module_compile(
+        &mut self,
+        cx: &mut Context<'_>,
+        c: ModuleCompile<'_>,
+    ) -> Result<ModuleCompileReply, Status> {
+        let mut compile = Compile::of(cx, &c)?;
+        let image = private(cx, c.image)?;
+        let done = self.load_as(c.context, c.module, &image, &mut compile);
+        compile.answer(cx, &c, done)
     }
 
     pub fn module_load_known(
@@ -64,7 +78,7 @@ impl Live {
         let Some(image) = self.images.get(&c.hash) else {
             return Ok(ModuleLoadKnownReply { known: 0 });
         };
-        self.load_as(c.context, c.module, &image)?;
+        self.load_as(c.context, c.module, &image, &mut Compile::default())?;
         Ok(ModuleLoadKnownReply { known: 1 })
     }
 
@@ -73,32 +87,31 @@ impl Live {
         context: ContextId,
         module: ModuleId,
         image: &[u8],
+        compile: &mut Compile,
     ) -> Result<(), Status> {
         self.modules.check_new(module.0)?;
         self.enter(context)?;
-        let raw = self.load(image)?;
+        let raw = self.load(image, compile)?;
         self.modules.insert(module.0, Owned { raw, context });
         Ok(())
     }
 
-    fn load(&self, image: &[u8]) -> Result<Raw, Status> {
+    fn load(&self, image: &[u8], compile: &mut Compile) -> Result<Raw, Status> {
         let mut raw = 0;
-        let mut log = vec![0_u8; JIT_LOG_BYTES];
-        let mut options = JIT_OPTIONS;
-        let size = std::ptr::without_provenance_mut::<c_void>(log.len());
-        let mut values = [log.as_mut_ptr().cast::<c_void>(), size];
-        // SAFETY: a whole image with zeros behind it, and two options with the values that they take.
-        let loaded = unsafe {
-            self.api.cuModuleLoadDataEx(
-                &mut raw,
-                image.as_ptr().cast(),
-                options.len() as u32,
-                options.as_mut_ptr(),
-                values.as_mut_ptr(),
-            )
-        };
+        let loaded = compile.with(|options, values| {
+            // SAFETY: a whole image with zeros behind it, and options with the values that they take.
+            unsafe {
+                self.api.cuModuleLoadDataEx(
+                    &mut raw,
+                    image.as_ptr().cast(),
+                    options.len() as u32,
+                    options.as_mut_ptr(),
+                    values.as_mut_ptr(),
+                )
+            }
+        });
         loaded.inspect_err(|status| {
-            let text = CStr::from_bytes_until_nul(&log).unwrap_or_default().to_string_lossy();
+            let text = compile.errors();
             tracing::info!(%status, %text, "the driver refused an image");
         })?;
         Ok(raw)

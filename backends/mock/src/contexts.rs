@@ -9,7 +9,7 @@ use ringbar_vocabulary::*;
 use std::collections::BTreeSet;
 
 /// `CU_CTX_*` flags that exist.
-const FLAGS: u32 = 0x7f;
+const FLAGS: u32 = 0xff;
 /// `CUlimit`: stack, print buffer, heap, two of the device runtime, second-level fetch,
 /// persisting cache.
 const LIMITS: [u64; 7] = [1024, 1 << 20, 8 << 20, 2, 2048, 128, 0];
@@ -107,6 +107,19 @@ impl MockGpu {
         self.contexts.check_new(context)?;
         self.add_context(context, command.device);
         Ok(ContextCreateReply {})
+    }
+
+    pub(crate) fn context_set_flags(
+        &mut self,
+        _cx: &mut Context<'_>,
+        command: ContextSetFlags,
+    ) -> Result<ContextSetFlagsReply, Status> {
+        self.context(command.context)?;
+        // None of them changes what a mock does.
+        if command.flags & !FLAGS != 0 {
+            return Err(Status::INVALID_VALUE);
+        }
+        Ok(ContextSetFlagsReply {})
     }
 
     pub(crate) fn context_destroy(

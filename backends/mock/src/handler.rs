@@ -146,6 +146,8 @@ impl Handler<Context<'_>> for MockGpu {
         event_destroy(EventDestroy);
         module_load(ModuleLoad<'_>) -> ModuleLoadReply;
         module_load_known(ModuleLoadKnown) -> ModuleLoadKnownReply;
+        module_compile(ModuleCompile<'_>) -> ModuleCompileReply;
+        context_set_flags(ContextSetFlags) -> ContextSetFlagsReply;
         module_unload(ModuleUnload);
         function_lookup(FunctionLookup<'_>) -> FunctionLookupReply;
         launch_kernel(LaunchKernel<'_>);

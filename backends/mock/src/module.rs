@@ -27,9 +27,30 @@ pub fn image(names: &[&str]) -> Vec<u8> {
 }
 
 /// The names in a mock image; empty lines count for nothing.
-fn names(text: &[u8]) -> Result<BTreeSet<String>, Status> {
-    let text = std::str::from_utf8(text).map_err(|_| Status::INVALID_IMAGE)?;
+fn names(text: &[u8]) -> Result<BTreeSet<String>, Refusal> {
+    let text = std::str::from_utf8(text).map_err(|error| Refusal {
+        status: Status::INVALID_IMAGE,
+        why: format!("the names of its kernels are no text: {error}"),
+    })?;
     Ok(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
+}
+
+/// Why an image is not loaded, as the log of a compiler would say.
+struct Refusal {
+    status: Status,
+    why: String,
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        refusal.status
+    }
+}
+
+impl From<Status> for Refusal {
+    fn from(status: Status) -> Self {
+        Self { status, why: status.to_string() }
+    }
 }
 
 /// What kernels a module has.
@@ -94,22 +115,26 @@ impl Registry {
 
     /// Reads an image. Every kernel that a mock image names must be registered; of a real one
     /// only those that are looked up.
-    fn read(&self, image: &[u8]) -> Result<Code, Status> {
+    fn read(&self, image: &[u8]) -> Result<Code, Refusal> {
         if let Some(text) = image.strip_prefix(IMAGE_MAGIC) {
             let names = names(text)?;
             return match names.iter().find(|n| *n != MIX && !self.kernels.contains_key(*n)) {
                 None => Ok(Code::Mock(names)),
-                Some(unknown) => Err(refuse(unknown)),
+                Some(unknown) => {
+                    let why = format!("the mock has no kernel {unknown}");
+                    Err(Refusal { status: refuse(unknown), why })
+                }
             };
         }
         let image = Image::parse(image, facts::CAPABILITY);
         image.map(|image| Code::Real(Box::new(image))).map_err(|error| {
             tracing::warn!(%error, "a module image was refused");
-            if matches!(error, ImageError::NoCode { .. }) {
+            let status = if matches!(error, ImageError::NoCode { .. }) {
                 Status::NO_BINARY_FOR_GPU
             } else {
                 Status::INVALID_IMAGE
-            }
+            };
+            Refusal { status, why: error.to_string() }
         })
     }
 
@@ -231,12 +256,69 @@ impl MockGpu {
         Ok(ModuleLoadKnownReply { known: 1 })
     }
 
+    /// There is nothing to compile here, so the options change nothing; what is refused is told in the log of errors.
+    pub(crate) fn module_compile(
+        &mut self,
+        cx: &mut Context<'_>,
+        command: ModuleCompile<'_>,
+    ) -> Result<ModuleCompileReply, Status> {
+        let places = self.compile_places(cx, &command)?;
+        let mut long = Vec::new();
+        let image = cx.tail(command.image, &mut long, ringbar_images::IMAGE_MAX_BYTES as usize)?;
+        let done = self.load_as(command.context, command.module, image);
+        let refusal = done.err().unwrap_or(Refusal { status: Status::SUCCESS, why: String::new() });
+        let mut written = [0; 2];
+        for ((place, text), written) in places.into_iter().zip(["", &refusal.why]).zip(&mut written)
+        {
+            let Some(room) = place.len.checked_sub(1) else { continue };
+            let mut bytes = text.as_bytes().to_vec();
+            bytes.truncate(room as usize);
+            *written = bytes.len() as u32;
+            bytes.push(0);
+            let part = place.part(0, bytes.len() as u64).ok_or(Status::INVALID_VALUE)?;
+            cx.write_arena(part, &bytes)?;
+        }
+        Ok(ModuleCompileReply {
+            status: refusal.status.0,
+            info_bytes: written[0],
+            error_bytes: written[1],
+            wall_time_bits: 0,
+            block_threads: facts::BLOCK_THREADS_MAX,
+        })
+    }
+
+    /// Checks the options; answers where the logs go.
+    fn compile_places(
+        &self,
+        cx: &mut Context<'_>,
+        command: &ModuleCompile<'_>,
+    ) -> Result<[ArenaRef; 2], Status> {
+        const PAIR_BYTES: usize = 16;
+        self.ready()?;
+        let (count, info_bytes) = (command.count as usize, u64::from(command.info_bytes));
+        let longest = command.info_bytes.max(command.error_bytes);
+        if count > JIT_OPTIONS_MAX || longest > JIT_LOG_MAX_BYTES {
+            return Err(Status::INVALID_VALUE);
+        }
+        cx.check_arena(command.block)?;
+        let mut pairs = vec![0; PAIR_BYTES * count];
+        let end = pairs.len() as u64;
+        let part = |start, len| command.block.part(start, len).ok_or(Status::INVALID_VALUE);
+        cx.read_arena(part(0, end)?, &mut pairs)?;
+        let known =
+            |pair: &[u8]| JIT_OPTIONS.iter().any(|o| pair[..8] == u64::from(*o).to_le_bytes());
+        if !pairs.chunks_exact(PAIR_BYTES).all(known) {
+            return Err(Status::INVALID_VALUE);
+        }
+        Ok([part(end, info_bytes)?, part(end + info_bytes, command.error_bytes.into())?])
+    }
+
     fn load_as(
         &mut self,
         context: ContextId,
         module: ModuleId,
         image: &[u8],
-    ) -> Result<(), Status> {
+    ) -> Result<(), Refusal> {
         let device = self.context(context)?.device;
         self.modules.check_new(module.0)?;
         let code = self.registry.read(image)?;
@@ -248,7 +330,7 @@ impl MockGpu {
         };
         let (context, variables) = (context.0, Arc::new(variables));
         let made = Module { code, context, functions: Vec::new(), variables };
-        self.modules.insert(module.0, made)
+        Ok(self.modules.insert(module.0, made)?)
     }
 
     pub(crate) fn module_unload(

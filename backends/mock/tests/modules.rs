@@ -111,6 +111,29 @@ fn a_kernel_without_a_registered_body_is_refused_by_name() {
 }
 
 #[test]
+fn what_is_refused_is_told_in_the_log_of_errors() {
+    let mut client = Client::new(1);
+    let block = ArenaRef::new(0, 0, 96).expect("a block");
+    let compile = |image| ModuleCompile {
+        context: ContextId::FIRST,
+        module: MODULE,
+        count: 0,
+        info_bytes: 32,
+        error_bytes: 64,
+        block,
+        image: Tail::Inline(image),
+    };
+    let image = ringbar_mock::image(&["no_such_kernel"]);
+    let reply = client.call(compile(&image)).expect("an answer");
+    assert_eq!((Status(reply.status), reply.info_bytes), (Status::NOT_FOUND, 0));
+    let mut log = vec![0; 64];
+    client.worker.arena.read(block.part(32, 64).unwrap(), &mut log).unwrap();
+    let log = std::ffi::CStr::from_bytes_until_nul(&log).expect("text that ends");
+    assert_eq!(log.to_bytes().len(), reply.error_bytes as usize);
+    assert!(log.to_str().unwrap().contains("no_such_kernel"), "{log:?}");
+}
+
+#[test]
 fn unloading_gives_the_variables_back() {
     let mut client = Client::new(1);
     let context = ContextId::FIRST;

@@ -216,6 +216,19 @@ impl Direction {
     }
 }
 
+/// Options of the just-in-time compiler that travel: those that are numbers. `CUjit_option`; the logs have fields of their
+/// own, and what names symbols refers to the program's memory.
+pub const JIT_OPTIONS: [u32; 24] =
+    [0, 1, 2, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 20, 21, 22, 23, 24, 29, 30, 31, 32, 33, 34];
+/// The most options of one compilation.
+pub const JIT_OPTIONS_MAX: usize = 64;
+/// The longest log of the just-in-time compiler, in bytes.
+pub const JIT_LOG_MAX_BYTES: u32 = 1 << 20;
+/// `CU_JIT_THREADS_PER_BLOCK`: goes in and out.
+pub const JIT_THREADS_PER_BLOCK: u32 = 1;
+/// `CU_JIT_WALL_TIME`: goes out.
+pub const JIT_WALL_TIME: u32 = 2;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,7 +29,7 @@ mod session;
 use crate::device::Device;
 use crate::failpoints::{self, Failpoint, Point};
 use crate::job::WorkerOptions;
-use crate::status::{self, DaemonStatus, Status};
+use crate::status::{self, DaemonStatus, Stalls, Status};
 use crate::vm::VmConfig;
 use crate::vm::host::{Context, Vm, VmError};
 use guests::{ACCEPTS_A_LOOK, Guest, check_user};
@@ -162,6 +162,7 @@ struct Counts {
     resumed: u64,
     refused: u64,
     lost: u64,
+    stalls: Stalls,
 }
 
 impl Daemon {
@@ -317,7 +318,10 @@ impl Daemon {
     }
 
     fn take_reports(&mut self, number: u64) {
-        if !self.sessions.get_mut(&number).is_some_and(Session::take_reports) {
+        let Some(session) = self.sessions.get_mut(&number) else { return };
+        let goes_on = session.take_reports();
+        self.counts.stalls.add(session.take_stalls());
+        if !goes_on {
             self.waiter.remove(token(number, CONTROL));
         }
     }
@@ -326,6 +330,7 @@ impl Daemon {
     fn worker_ended(&mut self, number: u64) {
         let Some(session) = self.sessions.get_mut(&number) else { return };
         session.take_reports();
+        self.counts.stalls.add(session.take_stalls());
         let State::Serving(worker) = &mut session.state else { return };
         failpoints::hit(Point::DaemonEndSeen);
         let ending = match worker.reap() {
@@ -444,6 +449,7 @@ impl Daemon {
             sessions_resumed: self.counts.resumed,
             refused: self.counts.refused,
             workers_lost: self.counts.lost,
+            stalls: self.counts.stalls.clone(),
             vms: self.vms.iter().map(Vm::status).collect(),
         }
     }

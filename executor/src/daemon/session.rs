@@ -4,7 +4,7 @@ use super::limits::Limits;
 use super::process::{Ending, WorkerProcess};
 use super::region::Region;
 use crate::job::Report;
-use crate::status::{ClientStatus, CounterStatus};
+use crate::status::{ClientStatus, CounterStatus, Stalls};
 use ringbar::counters::Counters;
 use ringbar::handshake::SessionToken;
 use ringbar::layout::Sizes;
@@ -12,7 +12,7 @@ use ringbar::link::wake_mode;
 use ringbar::os::liveness;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A session.
 pub struct Session {
@@ -37,6 +37,9 @@ pub struct Session {
     segment_bytes: u64,
     waiter: Option<(String, Option<String>)>,
     last_end: Option<String>,
+    /// The command that lasts, and since when.
+    stalled: Option<(String, Instant)>,
+    stalls: Stalls,
 }
 
 /// What a session is doing.
@@ -82,6 +85,8 @@ impl Session {
             segment_bytes: 0,
             waiter: None,
             last_end: None,
+            stalled: None,
+            stalls: Stalls::default(),
         }
     }
 
@@ -118,6 +123,11 @@ impl Session {
                     self.waiter = Some((waiter, waiter_reason));
                 }
                 Ok(Some(Report::Grown { segment_bytes })) => self.segment_bytes = segment_bytes,
+                Ok(Some(Report::Stalled { command, seconds, over })) => {
+                    let since = Instant::now().checked_sub(Duration::from_secs(seconds));
+                    self.stalled = since.filter(|_| !over).map(|since| (command.clone(), since));
+                    self.stalls.tell(command, seconds, over);
+                }
                 Ok(Some(Report::Ended { reason })) => self.last_end = Some(reason),
                 Err(_) => return false,
             }
@@ -125,9 +135,15 @@ impl Session {
         true
     }
 
+    /// Commands that lasted, as far as they were told since the last question.
+    pub fn take_stalls(&mut self) -> Stalls {
+        std::mem::take(&mut self.stalls)
+    }
+
     /// The worker is reaped: the channel is marked, and the session waits for its client, or is over (`false`).
     pub fn worker_ended(&mut self, ending: &Ending, limits: &Limits, now: Instant) -> bool {
         self.region.channel().mark_lost();
+        self.stalled = None;
         if self.last_end.is_none() || ending.text.contains("signal") {
             self.last_end = Some(ending.text.clone());
         }
@@ -153,6 +169,10 @@ impl Session {
             worker_pid,
             generation: self.generation,
             state: state.to_lowercase(),
+            stalled: self
+                .stalled
+                .as_ref()
+                .map(|(command, since)| (command.clone(), now.duration_since(*since).as_secs())),
             uptime_s: now.duration_since(self.opened).as_secs_f64(),
             wake: format!("{:?}", wake_mode(self.features)).to_lowercase(),
             waiter,

@@ -1,6 +1,7 @@
 //! What keeps `ringbar run` and `ringbar env` from doing their work.
 
 use crate::embedded::EmbeddedError;
+use crate::status::QueryError;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,6 +38,9 @@ pub enum RunError {
     /// No executor.
     #[error("starting an executor: {0}")]
     Executor(#[from] EmbeddedError),
+    /// The executor does not say how it fared.
+    #[error(transparent)]
+    Status(#[from] QueryError),
     /// A backend that cannot work here.
     #[error("--backend {name}: {reason}; try: --backend mock, which needs no GPU")]
     Backend {

@@ -11,7 +11,7 @@ mod stats;
 
 pub use error::RunError;
 
-use crate::cli::SocketArgs;
+use crate::cli::{SocketArgs, TimeoutArgs};
 use crate::daemon::Config;
 use crate::device::{CudaSettings, Device, MockSettings};
 use crate::embedded::Embedded;
@@ -83,6 +83,8 @@ pub struct RunArgs {
     /// Record every call of the program, for `ringbar replay FILE`; further processes of it record to FILE.PID.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    #[command(flatten)]
+    timeouts: TimeoutArgs,
     /// The program and its arguments.
     #[arg(
         value_name = "PROGRAM",
@@ -133,7 +135,12 @@ fn run(args: &RunArgs) -> Result<ExitCode, RunError> {
     let folder = folder.map_err(system("creating a private folder"))?;
     libraries.stage(folder.path())?;
     // Ends, with its workers, when this function does.
-    let (socket, _executor) = match &args.connect {
+    let (socket, executor) = match &args.connect {
+        Some(_) if !args.timeouts.is_default() => {
+            let text = "--command-timeout and --device-timeout are for an executor that is started here; try: give them to \
+                        `ringbar serve`";
+            return Err(RunError::Options(text.into()));
+        }
         Some(path) => (Some(absolute(path)?), None),
         None if args.chooses_no_executor() && in_virtual_machine() => (None, None),
         None => {
@@ -146,6 +153,9 @@ fn run(args: &RunArgs) -> Result<ExitCode, RunError> {
     let status = program::run(command)?;
     if args.stats {
         eprintln!("{}", Stats::read(&stats)?);
+        if let Some(executor) = &executor {
+            eprintln!("{}", executor.status()?.daemon.stalls);
+        }
     }
     Ok(program::exit_code(status))
 }
@@ -209,6 +219,7 @@ fn start_executor(args: &RunArgs) -> Result<Embedded, RunError> {
         config.limits.client_memory_bytes = memory_bytes.max(config.limits.client_memory_bytes);
         config.limits.sessions_max = SESSIONS_MAX;
         config.limits.connections_per_s = SESSIONS_MAX as u32;
+        args.timeouts.apply(&mut config.worker);
     })?)
 }
 

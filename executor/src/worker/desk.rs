@@ -46,7 +46,7 @@ pub struct Desk {
     segment_bytes_max: u64,
     stop: Arc<AtomicBool>,
     said_bye: bool,
-    watchdog: Option<Watchdog>,
+    watchdog: Watchdog,
 }
 
 impl Desk {
@@ -56,7 +56,7 @@ impl Desk {
         arena: Arc<Arena>,
         segment_bytes_max: u64,
         stop: Arc<AtomicBool>,
-        watchdog: Option<Watchdog>,
+        watchdog: Watchdog,
     ) -> Self {
         Self {
             connection,
@@ -155,9 +155,7 @@ impl<B: WorkerBlock> Attendant<B> for Desk {
                 if block.client_asks() {
                     self.take_requests()?;
                 }
-                if let Some(watchdog) = &mut self.watchdog {
-                    watchdog.idle(device_is_idle);
-                }
+                self.watchdog.idle(device_is_idle);
             }
         }
         let left = self.said_bye && look != Look::Busy;
@@ -166,10 +164,8 @@ impl<B: WorkerBlock> Attendant<B> for Desk {
     }
 
     #[inline(always)]
-    fn begins(&mut self, position: u64) -> Wish {
-        if let Some(watchdog) = &mut self.watchdog {
-            watchdog.begins(position);
-        }
+    fn begins(&mut self, position: u64, opcode: u16) -> Wish {
+        self.watchdog.begins(position, opcode);
         if self.stop.load(Ordering::Relaxed) { Wish::Stop } else { Wish::GoOn }
     }
 }

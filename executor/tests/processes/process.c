@@ -27,6 +27,8 @@ static struct {
     int (*wait_value)(void *, address, unsigned, unsigned);
     int (*synchronise)(void *);
     int (*pointer)(void *, int, address);
+    int (*add_callback)(void *, void (*)(void *, int, void *), void *, unsigned);
+    int (*launch_host)(void *, void (*)(void *), void *);
 } cu;
 
 static void *library;
@@ -66,6 +68,8 @@ static void load(void) {
     cu.wait_value = find("cuStreamWaitValue32_v2");
     cu.synchronise = find("cuStreamSynchronize");
     cu.pointer = find("cuPointerGetAttribute");
+    cu.add_callback = find("cuStreamAddCallback");
+    cu.launch_host = find("cuLaunchHostFunc");
 }
 
 static void start(void) {
@@ -262,6 +266,44 @@ static int loses_its_executor(void) {
     return 0;
 }
 
+static volatile int called_back = -1;
+
+static void call_back(void *stream, int code, void *data) {
+    (void)stream;
+    (void)data;
+    called_back = code;
+}
+
+static void host_function(void *data) {
+    (void)data;
+    fail("a host function is called after an error", 0);
+}
+
+// Asks nothing that needs the executor until it is told that there is none. A callback of a stream that stands still is told,
+// too.
+static int is_told_without_asking(void) {
+    start();
+    void *stream = NULL, *current = NULL;
+    address flag = 0;
+    unsigned zero = 0;
+    CHECK(cu.alloc(&flag, 4));
+    CHECK(cu.to_device(flag, &zero, 4));
+    CHECK(cu.stream(&stream, 1));
+    CHECK(cu.wait_value(stream, flag, 1, 0));
+    CHECK(cu.launch_host(stream, host_function, NULL));
+    CHECK(cu.add_callback(stream, call_back, NULL, 0));
+    puts("ready");
+    fflush(stdout);
+    int code = 0;
+    while (!code) {
+        usleep(1000);
+        code = cu.get_current(&current);
+    }
+    while (called_back < 0) usleep(1000);
+    printf("%d %d\n", code, called_back);
+    return 0;
+}
+
 // Three calls of a function that has no behaviour.
 static int asks_for_what_is_not_there(void) {
     start();
@@ -281,6 +323,7 @@ int main(int count, char **words) {
     if (!strcmp(which, "fresh")) return children_start_afresh(words[0]);
     if (!strcmp(which, "devices")) return devices();
     if (!strcmp(which, "lose")) return loses_its_executor();
+    if (!strcmp(which, "told")) return is_told_without_asking();
     if (!strcmp(which, "unsupported")) return asks_for_what_is_not_there();
     fail("no such way", 0);
 }

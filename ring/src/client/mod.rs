@@ -36,6 +36,9 @@ use staging::ArenaOwner;
 use std::sync::OnceLock;
 use wait::Patience;
 
+/// Between two looks of a thread that watches a peer of which no descriptor tells.
+const WATCH_NAP: Duration = Duration::from_millis(250);
+
 /// How a client's leader thread blocks, and how the death of the peer is known.
 pub trait ClientPark: Park + Send + Sync {
     /// True once the peer's process is known to be gone. Cheap: called on every slow look.
@@ -44,6 +47,12 @@ pub trait ClientPark: Park + Send + Sync {
     /// What else ended the channel, if this knows of it: a device that is gone.
     fn ended(&self) -> Option<ChannelError> {
         None
+    }
+
+    /// Blocks for at most `limit` on what tells of the peer's end, and on nothing else: for a thread that only watches,
+    /// and for which no doorbell is to be rung.
+    fn watch(&self, limit: Duration) {
+        std::thread::sleep(limit.min(WATCH_NAP));
     }
 
     /// This side writes nothing any more: whatever it holds of the channel may be given back.
@@ -336,6 +345,15 @@ impl Client {
             Err(error) => Health::Ended(error),
             Ok(()) => self.inner.watchdog.health(&self.inner.channel),
         }
+    }
+
+    /// Waits until the channel is over, for at most `limit`, and answers why it is. For a thread that watches and does
+    /// nothing else: the worker does not take it for one that sleeps and wants to be rung.
+    pub fn wait_ended(&self, limit: Duration) -> Option<ChannelError> {
+        self.inner.hub.park().0.watch(limit);
+        let inner = &*self.inner;
+        let ended = inner.check().and_then(|()| inner.watchdog.check(&inner.channel));
+        ended.err()
     }
 
     /// Leaves in order: the worker stops after what was posted before.

@@ -14,6 +14,7 @@ use rustix::process::{Pid, PidfdFlags};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Who is at the other end of a unix socket, as the kernel noted it when the connection was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,6 +163,21 @@ impl PeerWatch {
         }
     }
 
+    /// Waits for at most `limit` until the peer is gone; answers whether it is.
+    pub fn wait_dead(&self, limit: Duration) -> io::Result<bool> {
+        let wanted = |interest| match interest {
+            super::Interest::HangUp => PollFlags::RDHUP,
+            _ => PollFlags::IN,
+        };
+        let fds = self.fds().map(|(fd, interest)| PollFd::new(fd, wanted(interest)));
+        let mut fds: Vec<_> = fds.collect();
+        let limit = Timespec::try_from(limit).map_err(io::Error::other)?;
+        match rustix::event::poll(&mut fds, Some(&limit)) {
+            Ok(_) | Err(Errno::INTR) => self.is_dead(),
+            Err(e) => Err(e.into()),
+        }
+    }
+
     /// The socket, to be waited for with [`Interest::HangUp`](super::Interest::HangUp).
     pub fn socket(&self) -> Option<&Arc<OwnedFd>> {
         self.socket.as_ref()
@@ -184,7 +200,7 @@ mod tests {
     use super::*;
     use std::os::unix::net::{UnixListener, UnixStream};
     use std::process::{Child, Command};
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     fn sleeper() -> Child {
         Command::new("sleep").arg("600").spawn().unwrap()
@@ -251,8 +267,22 @@ mod tests {
         let watch = PeerWatch::with_pidfd(Arc::new(server.into()), pidfd);
         child.kill().unwrap();
         assert!(eventually(|| watch.is_dead().unwrap()));
+        assert!(watch.wait_dead(Duration::from_secs(600)).unwrap(), "without waiting");
         child.wait().unwrap();
         drop(client);
+    }
+
+    #[test]
+    fn a_wait_for_death_ends_with_it_or_with_patience() {
+        let mut child = sleeper();
+        let watch = PeerWatch::of_process(pidfd_open(child.id() as i32).unwrap());
+        assert!(!watch.wait_dead(Duration::from_millis(1)).unwrap());
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| watch.wait_dead(Duration::from_secs(600)).unwrap());
+            child.kill().unwrap();
+            assert!(waiting.join().unwrap());
+        });
+        child.wait().unwrap();
     }
 
     #[test]

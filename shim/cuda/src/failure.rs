@@ -36,6 +36,7 @@ impl From<SessionError> for Failure {
             },
             SessionError::Channel(ChannelError::ArenaFull { .. })
             | SessionError::FenceWords { .. }
+            | SessionError::NoRoom { .. }
             | SessionError::Ids { .. } => {
                 tracing::warn!(%error, "out of memory");
                 Self(Status::OUT_OF_MEMORY)

@@ -24,6 +24,7 @@ pub(crate) fn closure(function: CUhostFn, data: *mut c_void) -> Outcome<HostFunc
     let function = function.ok_or(Failure(Status::INVALID_VALUE))?;
     let data = Passed(data.expose_provenance());
     Ok(Arc::new(move || {
+        let _alone = alone();
         let data = std::ptr::with_exposed_provenance_mut(data.0);
         // SAFETY: the program gave this function to be called with this data, on any thread.
         unsafe { function(data) }
@@ -57,6 +58,79 @@ pub fn program_of(token: u64) -> Option<(CUhostFn, *mut c_void)> {
     // SAFETY: the address of a function of this type, or null, which is none.
     let function = unsafe { std::mem::transmute::<*const (), CUhostFn>(function) };
     Some((function, std::ptr::with_exposed_provenance_mut(data)))
+}
+
+/// A callback of the program's that was not called yet.
+struct Callback {
+    function: unsafe extern "C" fn(types::CUstream, u32, *mut c_void),
+    stream: CUstream,
+    data: Passed,
+}
+
+impl Callback {
+    fn call(&self, status: Status) {
+        let data = std::ptr::with_exposed_provenance_mut(self.data.0);
+        // SAFETY: the program gave this function to be called with this data, on any thread.
+        unsafe { (self.function)(self.stream, status.0, data) }
+    }
+}
+
+/// Callbacks that wait for their streams, in the order in which they were added.
+struct Waiting {
+    callbacks: BTreeMap<u64, Callback>,
+    added: u64,
+    /// What ended the session: nothing waits any more.
+    ended: Option<Status>,
+}
+
+static WAITING: Mutex<Waiting> =
+    Mutex::new(Waiting { callbacks: BTreeMap::new(), added: 0, ended: None });
+/// Held by the thread that runs a function of the program: they run one at a time.
+static RUNNING: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn waiting() -> MutexGuard<'static, Waiting> {
+    WAITING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Remembers a callback under a number.
+fn add(callback: Callback) -> Outcome<u64> {
+    let mut waiting = waiting();
+    if let Some(status) = waiting.ended {
+        return Err(status.into());
+    }
+    waiting.added += 1;
+    let number = waiting.added;
+    waiting.callbacks.insert(number, callback);
+    Ok(number)
+}
+
+/// Calls a callback, unless it was called already.
+fn call_back(number: u64, status: Status) {
+    let _alone = alone();
+    let callback = waiting().callbacks.remove(&number);
+    if let Some(callback) = callback {
+        callback.call(status);
+    }
+}
+
+/// Whether a callback still waits; it does not any more.
+fn withdraw(number: u64) -> bool {
+    waiting().callbacks.remove(&number).is_some()
+}
+
+/// The session is over: streams call nobody any more. Callbacks are told so, as CUDA does; functions of `cuLaunchHostFunc`
+/// are not called after an error.
+pub(crate) fn end_callbacks(status: Status) {
+    waiting().ended = Some(status);
+    loop {
+        let next = waiting().callbacks.keys().next().copied();
+        let Some(number) = next else { return };
+        call_back(number, status);
+    }
 }
 
 /// No graph holds the function any more.
@@ -93,21 +167,26 @@ stream_entry! {
         launch(session::live()?, &stream, closure(function, data)?, Some((function, data)))
     }
 
-    /// The same with a function that is told the stream and how the work before it ended.
+    /// The same with a function that is told the stream and how the work before it ended: it is called after an error, too,
+    /// and when the executor is lost.
     post fn cuStreamAddCallback | cuStreamAddCallback_ptsz[flavour](stream: CUstream, callback: CUstreamCallback, data: Opaque, flags: u32) {
-        let callback = callback.ok_or(Failure(Status::INVALID_VALUE))?;
+        let function = callback.ok_or(Failure(Status::INVALID_VALUE))?;
         if flags != 0 {
             return Err(Status::INVALID_VALUE.into());
         }
         let handle = stream;
         let stream = working(stream, flavour)?;
         capturing::refuse(&stream)?;
+        let live = session::live()?;
         let data = Passed(data.expose_provenance());
-        let function = Arc::new(move || {
-            let data = std::ptr::with_exposed_provenance_mut(data.0);
-            // SAFETY: the program gave this function to be called with this data, on any thread.
-            unsafe { callback(handle, Status::SUCCESS.0, data) }
+        let number = add(Callback { function, stream: handle, data })?;
+        let run = Arc::new(move || {
+            call_back(number, session::device_failure().unwrap_or(Status::SUCCESS));
         });
-        launch(session::live()?, &stream, function, None)
+        match launch(live, &stream, run, None) {
+            // One that was called meanwhile was told the failure.
+            Err(failure) if withdraw(number) => Err(failure),
+            _ => Ok(()),
+        }
     }
 }

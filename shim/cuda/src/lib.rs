@@ -69,5 +69,6 @@ pub mod stream;
 pub mod tensor_map;
 pub mod tls;
 pub mod types;
+mod watch;
 
 pub use failure::{Failure, Outcome};

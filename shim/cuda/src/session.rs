@@ -1,7 +1,7 @@
 //! The one session of the process, its threads' synchronous calls, and how it ends.
 
-use crate::capturing;
 use crate::failure::{Failure, Outcome};
+use crate::{capturing, watch};
 use ringbar::error::ChannelError;
 use ringbar::sync::{AtomicU32, Ordering::*};
 use ringbar_session::{Session, SessionCaller};
@@ -60,6 +60,9 @@ pub fn install(session: Session, driver_version: u32, device_count: u32) -> bool
     let installed = LIVE.get().is_none() && LIVE.set(Box::leak(Box::new(live))).is_ok();
     if installed {
         GATE.store(0, Release);
+        if let Some(live) = LIVE.get() {
+            watch::start(live);
+        }
     }
     installed
 }

@@ -111,6 +111,7 @@ static void without_context(void) {
 }
 
 static void settings(void) {
+    CUdeviceptr block = 0;
     size_t value = 0;
     int low = 0, high = 0;
     CUfunc_cache cache = CU_FUNC_CACHE_PREFER_NONE;
@@ -154,6 +155,18 @@ static void settings(void) {
     unsigned flags = 0;
     CALL(cuCtxGetFlags, &flags);
     SHOW("%u", flags);
+    CALL(cuCtxSetFlags, CU_CTX_LMEM_RESIZE_TO_MAX | CU_CTX_SYNC_MEMOPS);
+    CALL(cuCtxGetFlags, &flags);
+    SHOW("%u", flags);
+    CALL(cuMemAlloc, &block, 64);
+    CALL(cuMemsetD8, block, 3, 64);
+    CALL(cuMemcpyDtoD, block, block + 32, 32);
+    CALL(cuStreamQuery, NULL);
+    CALL(cuMemFree, block);
+    CALL(cuCtxSetFlags, CU_CTX_SCHED_AUTO);
+    CALL(cuCtxGetFlags, &flags);
+    SHOW("%u", flags);
+    CALL(cuCtxSetFlags, 0xff00);
     CUcontext made = NULL;
     CALL(cuCtxCreate, &made, &parameters, 0, device);
     CALL(cuCtxDestroy, made);

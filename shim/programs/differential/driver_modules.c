@@ -46,6 +46,46 @@ static void modules(void) {
     CALL(cuModuleUnload, NULL);
 }
 
+#define PTX(instruction) \
+    ".version 8.0\n.target sm_90\n.address_size 64\n.visible .entry some_kernel()\n{\n" instruction "\nret;\n}\n"
+
+// What the compiler is told and what it says: that it says something, not what, which changes from release to release.
+static void compiler(void) {
+    CUmodule module = NULL;
+    CUlibrary library = NULL;
+    CUfunction function = NULL;
+    char errors[4096] = "", infos[4096] = "";
+    int registers = 0;
+    CUjit_option options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES, CU_JIT_INFO_LOG_BUFFER,
+                              CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES, CU_JIT_LOG_VERBOSE, CU_JIT_MAX_REGISTERS,
+                              CU_JIT_OPTIMIZATION_LEVEL, CU_JIT_TARGET};
+    void *values[] = {errors, (void *)sizeof errors, infos, (void *)sizeof infos, (void *)1, (void *)32, (void *)3,
+                      (void *)CU_TARGET_COMPUTE_90};
+    begin();
+    CALL(cuModuleLoadDataEx, &module, PTX(""), 8, options, values);
+    SHOW("%d %d %d", errors[0] != 0, (unsigned)(uintptr_t)values[1] != 0, infos[0] != 0);
+    CALL(cuModuleGetFunction, &function, module, "some_kernel");
+    CALL(cuFuncGetAttribute, &registers, CU_FUNC_ATTRIBUTE_NUM_REGS, function);
+    SHOW("%d", registers);
+    values[1] = (void *)sizeof errors;
+    values[3] = (void *)sizeof infos;
+    CALL(cuModuleLoadDataEx, &module, PTX("no_such_instruction;"), 8, options, values);
+    SHOW_ALWAYS("%d %d", strstr(errors, "no_such_instruction") != NULL, (unsigned)(uintptr_t)values[1] > 0);
+    memset(errors, 1, sizeof errors);
+    values[1] = (void *)16;
+    CALL(cuModuleLoadDataEx, &module, PTX("no_such_instruction;"), 2, options, values);
+    SHOW_ALWAYS("%d %d", (unsigned)(uintptr_t)values[1] <= 16, errors[16] == 1);
+    memset(errors, 0, sizeof errors);
+    values[1] = (void *)sizeof errors;
+    CALL(cuLibraryLoadData, &library, PTX("no_such_instruction;"), options, values, 2, NULL, NULL, 0);
+    SHOW_ALWAYS("%d", strstr(errors, "no_such_instruction") != NULL);
+    values[1] = (void *)sizeof errors;
+    CALL(cuLibraryLoadData, &library, PTX(""), options, values, 2, NULL, NULL, 0);
+    CALL(cuModuleLoadDataEx, &module, PTX(""), 1, NULL, NULL);
+    options[0] = CU_JIT_NUM_OPTIONS;
+    CALL(cuModuleLoadDataEx, &module, PTX(""), 1, options, values);
+}
+
 static void libraries(void) {
     CUlibrary library = NULL;
     CUkernel kernel = NULL, kernels[4];
@@ -284,7 +324,7 @@ static void tensor_maps(void) {
 
 int main(int count, char **arguments) {
     static const struct section sections[] = {
-        {"modules", modules}, {"libraries", libraries}, {"functions", functions}, {"launches", launches},
+        {"modules", modules}, {"compiler", compiler}, {"libraries", libraries}, {"functions", functions}, {"launches", launches},
         {"broken", broken}, {"occupancy", occupancy}, {"tensor_maps", tensor_maps},
     };
     return run_sections(sections, sizeof sections / sizeof *sections, count, arguments);

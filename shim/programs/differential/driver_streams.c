@@ -133,6 +133,32 @@ static void host_functions(void) {
     CALL(cuStreamDestroy, stream);
 }
 
+static volatile int told = -1;
+
+static void CUDA_CB note_status(CUstream stream, CUresult status, void *data) {
+    (void)stream;
+    (void)data;
+    told = (int)status;
+}
+
+// A callback behind work that fails is told of the failure; a host function is not called.
+static void callback_after_a_failure(void) {
+    CUdeviceptr nowhere = 0x10;
+    CUstream stream = NULL;
+    int value = 1, length = 1, before = called;
+    void *arguments[] = {&nowhere, &value, &length};
+    begin();
+    CUfunction fill = function_of(load(), "_Z9fill_withPiii");
+    CALL(cuStreamCreate, &stream, CU_STREAM_NON_BLOCKING);
+    CALL(cuLaunchKernel, fill, 1, 1, 1, 32, 1, 1, 0, stream, arguments, NULL);
+    // These may be told of the failure themselves: it may be known already.
+    cuLaunchHostFunc(stream, host_function, &value);
+    int added = cuStreamAddCallback(stream, note_status, NULL, 0) == CUDA_SUCCESS;
+    CALL(cuStreamSynchronize, stream);
+    for (int i = 0; i < 2000 && added && told < 0; i++) usleep(1000);
+    printf("\nthe callback was told %d, host functions called: %d", added ? told : code, called - before);
+}
+
 static void memory_operations(void) {
     CUdeviceptr block = 0;
     CUstream stream = NULL;
@@ -233,6 +259,7 @@ static void threads(void) {
 int main(int count, char **arguments) {
     static const struct section sections[] = {
         {"streams", streams}, {"events", events}, {"host_functions", host_functions},
+        {"callback_after_a_failure", callback_after_a_failure},
         {"memory_operations", memory_operations}, {"capture_state", capture_state}, {"threads", threads},
     };
     return run_sections(sections, sizeof sections / sizeof *sections, count, arguments);

@@ -29,6 +29,17 @@ impl AnswerBlock<'_> {
         self.place.len == 0
     }
 
+    /// Writes its first bytes, before the command: what is asked may be longer than a command, too.
+    ///
+    /// # Errors
+    /// If `from` is longer than the block.
+    pub fn write(&self, from: &[u8]) -> Result<(), SessionError> {
+        let len = from.len() as u64;
+        let part = self.place.part(0, len);
+        let part = part.ok_or(SessionError::OutsideBlock { at: 0, len, limit: self.place.len })?;
+        Ok(self.client.arena().write(part.addr, from)?)
+    }
+
     /// Reads its first bytes.
     ///
     /// # Errors

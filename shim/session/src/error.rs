@@ -71,6 +71,17 @@ pub enum SessionError {
         /// Fence words of the channel.
         limit: u32,
     },
+    /// The staging area stood still, and the arena had no room for anything else.
+    #[error(
+        "no room for {len} bytes in the staging area within {limit:?}, and none in the arena; likely cause: copies wait for a \
+         stream that does not move; try: a larger --client-memory, or pinned memory"
+    )]
+    NoRoom {
+        /// Bytes.
+        len: u64,
+        /// How long was waited.
+        limit: std::time::Duration,
+    },
     /// The session has given out every number of that kind.
     #[error("all 2,147,483,647 {kind} ids of this session were used; reattach to begin anew")]
     Ids {

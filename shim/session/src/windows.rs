@@ -10,7 +10,10 @@ use ringbar::client::{PinnedBlock, Staged};
 use ringbar::error::ChannelError;
 use ringbar_vocabulary::StreamId;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+/// The longest wait for room, as long as the executor bears a command of the driver's by default.
+const LAST_PATIENCE: Duration = Duration::from_secs(3600);
 /// Windows that are kept for the next copy.
 const KEPT_MAX: usize = 16;
 
@@ -101,7 +104,7 @@ impl Session {
         if let Some(block) = self.own_window()? {
             return Ok(Window::Own(block));
         }
-        Ok(Window::Staged(self.shared.client.stage(self.window_bytes() as u64)?))
+        Ok(Window::Staged(self.stage_at_last(self.window_bytes() as u64)?))
     }
 
     /// A block of at most a piece for one command to the device: staged, or a window where the staging area does not
@@ -115,7 +118,15 @@ impl Session {
         if let Some(block) = self.own_window()? {
             return Ok(Patient::Window(block));
         }
-        Ok(Patient::Staged(self.shared.client.stage(len)?))
+        Ok(Patient::Staged(self.stage_at_last(len)?))
+    }
+
+    /// A part of the staging area where nothing else is left: whoever holds it may be behind long work of the program's.
+    fn stage_at_last(&self, len: u64) -> Result<Staged<'_>, SessionError> {
+        match self.shared.client.stage_within(len, Some(LAST_PATIENCE)) {
+            Err(ChannelError::Deadline { limit }) => Err(SessionError::NoRoom { len, limit }),
+            other => Ok(other?),
+        }
     }
 
     /// Gives a window back that the worker uses until `until`.

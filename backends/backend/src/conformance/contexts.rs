@@ -61,6 +61,20 @@ pub(super) fn limits_are_read_and_set(rig: &mut Rig) {
     assert!(rig.call(unknown).is_err(), "no such limit");
 }
 
+pub(super) fn flags_of_a_live_context_are_set(rig: &mut Rig) {
+    create(rig);
+    const LMEM_RESIZE_TO_MAX: u32 = 0x10;
+    for context in [ContextId::FIRST, CREATED] {
+        for flags in [LMEM_RESIZE_TO_MAX, 0] {
+            rig.call(ContextSetFlags { context, flags }).expect("it can be set");
+        }
+        let unknown = ContextSetFlags { context, flags: 1 << 20 };
+        assert_eq!(rig.call(unknown), Err(Status::INVALID_VALUE));
+    }
+    let nowhere = ContextSetFlags { context: ContextId(900), flags: 0 };
+    assert!(rig.call(nowhere).is_err());
+}
+
 pub(super) fn the_cache_of_a_context_is_reset_and_textures_have_a_width(rig: &mut Rig) {
     rig.init();
     rig.call(ContextResetL2 { context: ContextId::FIRST }).expect("it is reset");

@@ -86,6 +86,39 @@ pub(super) fn an_image_that_was_sent_is_loaded_again_by_its_hash(rig: &mut Rig) 
     assert_eq!(other.map(|reply| reply.known), Ok(0));
 }
 
+pub(super) fn an_image_is_compiled_with_options_that_are_numbers(rig: &mut Rig) {
+    rig.init();
+    let (module, image) = (ModuleId(40), rig.image.clone());
+    // CU_JIT_MAX_REGISTERS and CU_JIT_LOG_VERBOSE, then one that would be an address.
+    let words = |options: [u64; 2]| {
+        let pairs = [options[0], 64, options[1], 1];
+        pairs.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>()
+    };
+    let block = ArenaRef::new(0, 0, 32 + 2 * 256).expect("a block");
+    let compile = |count, block| ModuleCompile {
+        context: ContextId::FIRST,
+        module,
+        count,
+        info_bytes: 256,
+        error_bytes: 256,
+        block,
+        image: Tail::Inline(&image),
+    };
+    rig.stage(0, &words([0, 17]));
+    assert_eq!(rig.call(compile(2, block)), Err(Status::INVALID_VALUE), "an address");
+    rig.stage(0, &words([0, 12]));
+    let small = ArenaRef::new(0, 0, 100).expect("a block");
+    assert_eq!(rig.call(compile(2, small)), Err(Status::INVALID_VALUE), "no room for the logs");
+    let many = JIT_OPTIONS_MAX as u32 + 1;
+    assert_eq!(rig.call(compile(many, block)), Err(Status::INVALID_VALUE), "too many");
+    assert_eq!(rig.lookup(module, "copy").err(), Some(Status::INVALID_HANDLE));
+    let reply = rig.call(compile(2, block)).expect("an answer");
+    assert_eq!(Status(reply.status), Status::SUCCESS);
+    rig.lookup(module, "copy").expect("its kernels");
+    let taken = rig.call(compile(2, block)).map(|reply| Status(reply.status));
+    assert_eq!(taken, Ok(Status::INVALID_HANDLE), "a number in use");
+}
+
 pub(super) fn an_image_that_is_none_is_refused(rig: &mut Rig) {
     rig.init();
     let module = ModuleId(7);

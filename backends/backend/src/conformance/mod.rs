@@ -140,6 +140,7 @@ checks! { $
     kernels::parameters_may_travel_in_the_arena
     kernels::an_unknown_kernel_is_not_found_by_name
     kernels::an_image_that_was_sent_is_loaded_again_by_its_hash
+    kernels::an_image_is_compiled_with_options_that_are_numbers
     kernels::an_image_that_is_none_is_refused
     kernels::a_parameter_block_of_the_wrong_length_is_refused
     kernels::an_empty_launch_is_refused
@@ -170,6 +171,7 @@ checks! { $
     contexts::a_context_that_does_not_exist_is_refused
     contexts::resetting_a_primary_context_ends_what_it_had_and_it_lives_on
     contexts::limits_are_read_and_set
+    contexts::flags_of_a_live_context_are_set
     contexts::the_cache_of_a_context_is_reset_and_textures_have_a_width
     contexts::what_devices_can_do_with_each_other_is_told
     contexts::a_context_reaches_another_devices_memory_once_it_may

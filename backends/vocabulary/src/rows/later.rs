@@ -390,6 +390,49 @@ macro_rules! later {
                 in device: u32,
             }
             reply DeviceGraphMemoryTrimReply {};
+
+            /// Loads a module as `module_load` does, with options of the just-in-time compiler and its logs.
+            148 sync ModuleCompile module_compile ["cuModuleLoadDataEx", "cuLibraryLoadData"] since 2010
+            {
+                /// The context it belongs to.
+                in context: ContextId,
+                /// A number not in use; it stays so if the compiler fails.
+                in module: ModuleId,
+                /// How many options there are, at most [`crate::JIT_OPTIONS_MAX`].
+                in count: u32,
+                /// Room for what the compiler says, in bytes, at most [`crate::JIT_LOG_MAX_BYTES`]; 0 for none.
+                in info_bytes: u32,
+                /// Room for its errors, in the same way.
+                in error_bytes: u32,
+                /// 16 bytes an option: `CUjit_option`, one of [`crate::JIT_OPTIONS`], and its value, two words. Behind them
+                /// the places for both logs, which are written as text with a terminating zero.
+                out block: ArenaRef,
+            }
+            tail
+                /// The whole image.
+                image
+            reply ModuleCompileReply {
+                /// How loading ended; what follows is told in any case.
+                status: u32,
+                /// Bytes of the first log that the compiler wrote, by its own count.
+                info_bytes: u32,
+                /// Bytes of the log of errors.
+                error_bytes: u32,
+                /// Milliseconds that it took, the bits of a float, if the option asks for them.
+                wall_time_bits: u32,
+                /// Threads of a block that it compiled for, if the option says how many are wanted.
+                block_threads: u32,
+            };
+
+            /// Sets the flags of a live context.
+            149 sync ContextSetFlags context_set_flags ["cuCtxSetFlags", "cuDevicePrimaryCtxSetFlags_v2"] since 12010
+            {
+                /// The context.
+                in context: ContextId,
+                /// `CU_CTX_*`.
+                in flags: u32,
+            }
+            reply ContextSetFlagsReply {};
         } $($more)* }
     };
 }

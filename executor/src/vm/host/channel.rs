@@ -30,6 +30,8 @@ pub(super) struct Slot {
     taken: Instant,
     waiter: Option<String>,
     last_end: Option<String>,
+    /// The command that lasts, and since when.
+    stalled: Option<(String, Instant)>,
 }
 
 impl Slot {
@@ -52,6 +54,7 @@ impl Slot {
             taken: now,
             waiter: None,
             last_end: None,
+            stalled: None,
         }
     }
 
@@ -95,6 +98,10 @@ impl Slot {
                 Ok(None) => return true,
                 Ok(Some(Report::Started { waiter, .. })) => self.waiter = Some(waiter),
                 Ok(Some(Report::Grown { .. })) => {}
+                Ok(Some(Report::Stalled { command, seconds, over })) => {
+                    let since = Instant::now().checked_sub(Duration::from_secs(seconds));
+                    self.stalled = since.filter(|_| !over).map(|since| (command, since));
+                }
                 Ok(Some(Report::Ended { reason })) => self.last_end = Some(reason),
                 Err(_) => return false,
             }
@@ -116,6 +123,10 @@ impl Slot {
             worker_pid: self.worker.as_ref().map(WorkerProcess::pid),
             generation: self.generation,
             state,
+            stalled: self
+                .stalled
+                .as_ref()
+                .map(|(command, since)| (command.clone(), now.duration_since(*since).as_secs())),
             uptime_s: now.duration_since(self.taken).as_secs_f64(),
             wake: "fence".into(),
             waiter: self.waiter.clone(),

@@ -110,12 +110,11 @@ entry! {
         flags.set(tls::current()?.flags.load(Relaxed))
     }
 
-    /// Sets the current context's flags.
-    local fn cuCtxSetFlags(flags: u32) {
+    /// Sets the current context's flags. Core dumps are not supported.
+    sync fn cuCtxSetFlags(flags: u32) {
         super::check_flags(flags)?;
         // Mapped host memory cannot be switched off any more.
-        tls::current()?.flags.store(flags | MAP_HOST, Relaxed);
-        Ok(())
+        tls::current()?.set_flags(flags | MAP_HOST)
     }
 
     /// A context's number, which no other context of the process ever has; null means the current context.

@@ -14,7 +14,7 @@ use crate::handles::{Handle, Kind, Table};
 use crate::session::live;
 use crate::tls;
 use ringbar::sync::{AtomicBool, AtomicU32, Ordering::*};
-use ringbar_vocabulary::{ContextCreate, ContextDestroy, ContextId, Status};
+use ringbar_vocabulary::{ContextCreate, ContextDestroy, ContextId, ContextSetFlags, Status};
 
 /// A context, primary or created. Never freed.
 #[derive(Debug)]
@@ -49,11 +49,34 @@ const CONTEXT_FLAGS: u32 = 0xff;
 
 /// `CU_CTX_SCHED_MASK`, `CU_CTX_SCHED_BLOCKING_SYNC`.
 const SCHED: (u32, u32) = (7, 4);
+/// `CU_CTX_COREDUMP_ENABLE`, `CU_CTX_USER_COREDUMP_ENABLE`.
+const CORE_DUMPS: u32 = 0x60;
+/// `CU_CTX_SYNC_MEMOPS`.
+const SYNC_MEMOPS: u32 = 0x80;
+/// `CU_CTX_LMEM_RESIZE_TO_MAX`: of the flags that can be set later the one that is the driver's business. How to wait, and
+/// for which operations, is decided here.
+const OF_DRIVER: u32 = 0x10;
 
 impl Context {
     /// Whether a thread that waits for its work is to sleep and not to poll.
     pub fn waits_asleep(&self) -> bool {
         self.flags.load(Relaxed) & SCHED.0 == SCHED.1
+    }
+
+    /// Whether copies and fills that do not say that they are asynchronous wait until they are done.
+    #[inline]
+    pub fn waits_for_memory(&self) -> bool {
+        self.flags.load(Relaxed) & SYNC_MEMOPS != 0
+    }
+
+    /// Replaces its flags; tells the executor's driver of those that it must know, if the context is live.
+    pub(crate) fn set_flags(&self, flags: u32) -> Outcome {
+        let before = self.flags.load(Relaxed);
+        if (before ^ flags) & OF_DRIVER != 0 && self.alive.load(Acquire) {
+            live()?.call(&ContextSetFlags { context: self.id, flags: flags & OF_DRIVER })?;
+        }
+        self.flags.store(flags, Relaxed);
+        Ok(())
     }
 
     fn new(handle: Handle, id: ContextId, device: &Device, flags: u32) -> Self {
@@ -125,6 +148,13 @@ fn check_flags(flags: u32) -> Outcome {
     // Of the ways to wait at most one.
     if flags & !CONTEXT_FLAGS != 0 || (flags & 7).count_ones() > 1 {
         return Err(Status::INVALID_VALUE.into());
+    }
+    if flags & CORE_DUMPS != 0 {
+        tracing::warn!(
+            "CU_CTX_COREDUMP_ENABLE and CU_CTX_USER_COREDUMP_ENABLE are not supported: the dump would be the executor's, in its \
+             folder; try: CUDA_ENABLE_COREDUMP_ON_EXCEPTION in the environment of `ringbar serve`"
+        );
+        return Err(Status::NOT_SUPPORTED.into());
     }
     Ok(())
 }

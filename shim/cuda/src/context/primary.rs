@@ -73,8 +73,7 @@ fn end(device: &'static Device, retained: &mut u32) -> Outcome {
 fn set_flags(device: CUdevice, flags: u32) -> Outcome {
     let device = resolve_device(device)?;
     check_flags(flags)?;
-    device.primary()?.flags.store(flags, Relaxed);
-    Ok(())
+    device.primary()?.set_flags(flags)
 }
 
 entry! {
@@ -104,8 +103,8 @@ entry! {
         reset(device)
     }
 
-    /// Sets the flags of a primary context.
-    local fn cuDevicePrimaryCtxSetFlags_v2(device: CUdevice, flags: u32) {
+    /// Sets the flags of a primary context. Core dumps are not supported.
+    sync fn cuDevicePrimaryCtxSetFlags_v2(device: CUdevice, flags: u32) {
         set_flags(device, flags)
     }
 

@@ -2,8 +2,10 @@
 
 use super::map::{Entry, What};
 use crate::arg::{In, Out};
+use crate::context::Context;
 use crate::failure::Outcome;
 use crate::types::CUdeviceptr;
+use ringbar::sync::{AtomicBool, Ordering::Relaxed};
 use ringbar_vocabulary::Status;
 use std::ffi::c_void;
 
@@ -17,6 +19,16 @@ const READ_WRITE: u64 = 3;
 const SYNC_MEMOPS: u32 = 6;
 /// `CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE`.
 const LEGACY_IPC: u32 = 10;
+
+/// Whether that was ever set for some memory.
+static ANY_SYNC: AtomicBool = AtomicBool::new(false);
+
+/// Whether an operation on memory there waits until it is done, unless it says that it is asynchronous: by the context's
+/// flags, or for the sake of the memory.
+pub(crate) fn waits_for(context: &Context, places: &[u64]) -> bool {
+    let of_memory = |at: &u64| super::find(*at).is_some_and(|entry| entry.sync_memops);
+    context.waits_for_memory() || ANY_SYNC.load(Relaxed) && places.iter().any(of_memory)
+}
 /// The last attribute of CUDA 13.
 const LAST: u32 = 21;
 
@@ -100,14 +112,15 @@ entry! {
         Ok(())
     }
 
-    /// Sets the one attribute that can be set: that copies of this memory always wait. Such copies wait here anyway where
-    /// CUDA lets a program see the difference.
+    /// Sets the one attribute that can be set: that copies and fills of this memory that do not say that they are
+    /// asynchronous wait until they are done.
     local fn cuPointerSetAttribute(new[attribute]: In<u32>, attribute: u32, at: CUdeviceptr) {
         let new = new.get()?;
         let start = super::find(at).map(|entry| entry.start);
         let start = start.filter(|_| attribute == SYNC_MEMOPS).ok_or(Status::INVALID_VALUE)?;
         if let Some(entry) = super::write().at_mut(start) {
             entry.sync_memops = new != 0;
+            ANY_SYNC.fetch_or(new != 0, Relaxed);
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Copies of bytes in a row.
 
+use super::attributes::waits_for;
 use super::host;
 use super::place::{Declared, Place, classify};
 use crate::arg::{InBytes, OutBytes};
@@ -86,11 +87,17 @@ pub(crate) fn run(
         }
     }
     live.settle_capture()?;
-    if when == Return::Done && (dst.is_host() || src.is_host()) {
+    if when == Return::Done && must_wait(dst, src, stream) {
         session.synchronise(id)?;
         output::flush(stream.context)?;
     }
     Ok(())
+}
+
+/// Whether a copy that does not say that it is asynchronous is done when its function returns.
+pub(crate) fn must_wait(dst: Place, src: Place, stream: &Working) -> bool {
+    let host = dst.is_host() || src.is_host();
+    host || waits_for(stream.context, &[dst.address(), src.address()])
 }
 
 /// Adds the copy to the recording of the call.

@@ -1,5 +1,6 @@
 //! Fills.
 
+use super::attributes::waits_for;
 use super::copy::Return;
 use super::{find, reachable};
 use crate::failure::Outcome;
@@ -72,9 +73,13 @@ fn rows(
     settle(at, stream, when)
 }
 
-/// A fill of host memory is done when the function returns; one of device memory need not be.
+/// A fill of host memory is done when the function returns; one of device memory need not be, unless the program wants it.
 fn settle(at: u64, stream: &Working, when: Return) -> Outcome {
-    if when == Return::Done && find(at).is_some_and(|entry| !entry.is_device()) {
+    let must = || {
+        let on_host = find(at).is_some_and(|entry| !entry.is_device());
+        on_host || waits_for(stream.context, &[at])
+    };
+    if when == Return::Done && must() {
         session::live()?.session.synchronise(stream.id)?;
         output::flush(stream.context)?;
     }

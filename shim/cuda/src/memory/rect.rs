@@ -74,7 +74,7 @@ fn rows(
         stream: stream.id,
         host: bit(dst, 1) | bit(src, 2),
     })?;
-    if when == Return::Done && (dst.is_host() || src.is_host()) {
+    if when == Return::Done && copy::must_wait(dst, src, stream) {
         session.synchronise(stream.id)?;
         output::flush(stream.context)?;
     }

@@ -1,6 +1,6 @@
 //! `cuModule*`.
 
-use super::{Module, accept, resolve};
+use super::{Module, Options, resolve};
 use crate::arg::{Image, Out, Text};
 use crate::failure::{Failure, Outcome};
 use crate::tls;
@@ -16,12 +16,12 @@ const LAZY: u32 = 2;
 const FILE_NOT_FOUND: Status = Status(301);
 
 /// Loads the image at an address into the current context.
-fn load(place: Out<CUmodule>, address: *const c_void) -> Outcome {
+fn load(place: Out<CUmodule>, address: *const c_void, options: &Options) -> Outcome {
     let place = place.required()?;
     let context = tls::current()?;
     // SAFETY: the caller of the C function vouches for a whole image.
     let image = unsafe { image::at(address) }?;
-    place.set(Module::load(context, image)?.handle)
+    place.set(Module::load(context, image, options)?.handle)
 }
 
 /// The bytes of an image file; text gets the zero byte that it ends with in memory.
@@ -40,23 +40,22 @@ entry! {
     sync fn cuModuleLoad(module: Out<CUmodule>, file: Text) {
         let module = module.required()?;
         let bytes = read(file)?;
-        load(module, bytes.as_ptr().cast())
+        load(module, bytes.as_ptr().cast(), &Options::default())
     }
 
     /// Loads a module from memory.
     sync fn cuModuleLoadData(module: Out<CUmodule>, image: Image) {
-        load(module, image)
+        load(module, image, &Options::default())
     }
 
-    /// Loads a module from memory; options of the compiler are left to the executor's driver.
+    /// Loads a module from memory, with options of the compiler; those that name symbols are not supported.
     sync fn cuModuleLoadDataEx(module: Out<CUmodule>, image: Image, count: u32, options[count]: Out<u32>, values[count]: Out<usize>) {
-        load(module, image)?;
-        accept(count, options, values)
+        load(module, image, &Options::read(count, options, values)?)
     }
 
     /// Loads a module from a fat binary in memory.
     sync fn cuModuleLoadFatBinary(module: Out<CUmodule>, image: Image) {
-        load(module, image)
+        load(module, image, &Options::default())
     }
 
     /// Unloads a module.

@@ -1,6 +1,6 @@
 //! Libraries and kernels: modules that belong to no context until one uses them.
 
-use super::Module;
+use super::{Module, Options};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::function::{FUNCTIONS, Function};
@@ -18,6 +18,8 @@ pub struct Library {
     /// Its handle.
     pub handle: Handle,
     image: Mutex<Option<Image>>,
+    /// How it is compiled in each context.
+    options: Options,
     /// Its module in each context that used it.
     modules: Mutex<Vec<(&'static Context, &'static Module)>>,
     kernels: Mutex<HashMap<Box<[u8]>, &'static Kernel>>,
@@ -71,30 +73,35 @@ impl Library {
     ///
     /// # Safety
     /// A whole image lies there.
-    pub unsafe fn new(address: *const c_void, preserved: bool) -> Outcome<&'static Library> {
+    pub unsafe fn new(
+        address: *const c_void,
+        preserved: bool,
+        options: Options,
+    ) -> Outcome<&'static Library> {
         // SAFETY: the caller promises it.
         let bytes = unsafe { image::at(address) }?;
         let image = match preserved {
             true => Image::AtAddress(address.expose_provenance()),
             false => Image::Copied(bytes.into()),
         };
-        Self::insert(image)
+        Self::insert(image, options)
     }
 
     /// A library of an image that is handed over.
-    pub fn of_bytes(bytes: Vec<u8>) -> Outcome<&'static Library> {
+    pub fn of_bytes(bytes: Vec<u8>, options: Options) -> Outcome<&'static Library> {
         // SAFETY: the bytes live through the look at them, and end with a zero byte as text does.
         let length = unsafe { image::at(bytes.as_ptr().cast()) }?.len();
         if length > bytes.len() {
             return Err(Status::INVALID_IMAGE.into());
         }
-        Self::insert(Image::Copied(bytes.into()))
+        Self::insert(Image::Copied(bytes.into()), options)
     }
 
-    fn insert(image: Image) -> Outcome<&'static Library> {
+    fn insert(image: Image, options: Options) -> Outcome<&'static Library> {
         let made = LIBRARIES.insert(|handle| Library {
             handle,
             image: Mutex::new(Some(image)),
+            options,
             modules: Mutex::default(),
             kernels: Mutex::default(),
             managed_in: Mutex::default(),
@@ -104,6 +111,15 @@ impl Library {
 
     /// Its module in a context: loaded there at first use.
     pub fn module_in(&'static self, context: &'static Context) -> Outcome<&'static Module> {
+        self.compile_in(context, &self.options)
+    }
+
+    /// The same with other options, if it is not loaded there yet.
+    pub(super) fn compile_in(
+        &'static self,
+        context: &'static Context,
+        options: &Options,
+    ) -> Outcome<&'static Module> {
         let mut modules = lock(&self.modules);
         if let Some((_, module)) = modules.iter().find(|(in_it, _)| std::ptr::eq(*in_it, context)) {
             return Ok(module);
@@ -111,7 +127,7 @@ impl Library {
         if lock(&self.managed_in).is_some() {
             return Err(managed_elsewhere());
         }
-        let module = self.with_image(|bytes| Module::load(context, bytes))?;
+        let module = self.with_image(|bytes| Module::load(context, bytes, options))?;
         modules.push((context, module));
         Ok(module)
     }

@@ -1,7 +1,7 @@
 //! `cuLibrary*` and the `cuKernel*` that are about libraries.
 
 use super::calls::read;
-use super::{Library, accept, resolve_kernel, resolve_library};
+use super::{Library, Options, resolve_kernel, resolve_library};
 use crate::arg::{Image, In, Out, Text};
 use crate::capturing;
 use crate::failure::Outcome;
@@ -28,23 +28,40 @@ fn is_preserved(count: u32, options: In<u32>, values: In<usize>) -> Outcome<bool
     Ok(preserved)
 }
 
+/// Gives the library out. If the compiler is to answer, it is loaded into the current context now: later the program's
+/// buffers may be gone. Without a context they stay as they are.
+fn give(place: Out<CUlibrary>, library: &'static Library, options: &Options) -> Outcome {
+    match tls::current() {
+        Ok(context) if options.wants_answers() => {
+            if let Err(failure) = library.compile_in(context, options) {
+                library.unload()?;
+                return Err(failure);
+            }
+        }
+        _ => {}
+    }
+    place.set(library.handle)
+}
+
 entry! {
-    /// Makes a library of an image in memory; nothing is sent before a context uses it.
-    local fn cuLibraryLoadData(library: Out<CUlibrary>, code: Image, jit_options[jit_count]: Out<u32>, jit_values[jit_count]: Out<usize>, jit_count: u32, options[count]: In<u32>, values[count]: In<usize>, count: u32) {
+    /// Makes a library of an image in memory; nothing is sent before a context uses it, or the compiler is asked for its
+    /// logs.
+    sync fn cuLibraryLoadData(library: Out<CUlibrary>, code: Image, jit_options[jit_count]: Out<u32>, jit_values[jit_count]: Out<usize>, jit_count: u32, options[count]: In<u32>, values[count]: In<usize>, count: u32) {
         let library = library.required()?;
         let preserved = is_preserved(count, options, values)?;
+        let options = Options::read(jit_count, jit_options, jit_values)?;
         // SAFETY: the caller of the C function vouches for a whole image.
-        let made = unsafe { Library::new(code, preserved) }?;
-        library.set(made.handle)?;
-        accept(jit_count, jit_options, jit_values)
+        let made = unsafe { Library::new(code, preserved, options.for_later()) }?;
+        give(library, made, &options)
     }
 
     /// Makes a library of a file.
-    local fn cuLibraryLoadFromFile(library: Out<CUlibrary>, file: Text, jit_options[jit_count]: Out<u32>, jit_values[jit_count]: Out<usize>, jit_count: u32, options[count]: In<u32>, values[count]: In<usize>, count: u32) {
+    sync fn cuLibraryLoadFromFile(library: Out<CUlibrary>, file: Text, jit_options[jit_count]: Out<u32>, jit_values[jit_count]: Out<usize>, jit_count: u32, options[count]: In<u32>, values[count]: In<usize>, count: u32) {
         let library = library.required()?;
         is_preserved(count, options, values)?;
-        library.set(Library::of_bytes(read(file)?)?.handle)?;
-        accept(jit_count, jit_options, jit_values)
+        let options = Options::read(jit_count, jit_options, jit_values)?;
+        let made = Library::of_bytes(read(file)?, options.for_later())?;
+        give(library, made, &options)
     }
 
     /// Unloads a library from all contexts.

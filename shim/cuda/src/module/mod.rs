@@ -62,11 +62,19 @@ pub fn forget_context(context: &Context) {
 }
 
 impl Module {
-    /// Loads an image into a context.
-    pub fn load(context: &'static Context, image: &[u8]) -> Outcome<&'static Module> {
+    /// Loads an image into a context, as the options want it.
+    pub fn load(
+        context: &'static Context,
+        image: &[u8],
+        options: &Options,
+    ) -> Outcome<&'static Module> {
         let live = live()?;
         let id = live.session.module_id()?;
-        sent::load(live, context.id, id, image)?;
+        if options.is_empty() {
+            sent::load(live, context.id, id, image)?;
+        } else {
+            options.load(live, context.id, id, image)?;
+        }
         output::image_loaded(image);
         let functions = Mutex::default();
         let made = MODULES.insert(|handle| Module { handle, id, context, functions })?;
