@@ -66,6 +66,7 @@ fn open(place: Out<CUdeviceptr>, handle: &CUipcHandle, flags: u32) -> Outcome {
     let known = opened.values().any(|opened| opened.base == base);
     opened.entry(at).or_insert(Opened { base, times: 0 }).times += 1;
     if !known {
+        memory::claim_where_it_is(base, reply.bytes, "memory of another process")?;
         memory::remember(base, reply.bytes, What::Imported, context);
     }
     place.set(at)

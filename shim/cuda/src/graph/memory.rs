@@ -64,6 +64,7 @@ impl CUDA_MEM_ALLOC_NODE_PARAMS {
         let device = self.pool.device()?;
         let added = spot.mem_alloc(device.ordinal, self.bytes as u64, self.reached_by()?)?;
         self.at = added.at.0;
+        memory::claim_where_it_is(self.at, self.bytes as u64, "memory of a graph")?;
         memory::remember_as(self.at, self.bytes as u64, What::Graph, Handle::NULL, device.visible);
         Ok(added.node)
     }

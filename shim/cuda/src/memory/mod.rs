@@ -23,6 +23,7 @@ use crate::failure::Outcome;
 use crate::handles::Handle;
 use crate::{ipc, session};
 use map::{Entry, Map, What};
+pub(crate) use reserve::claim_where_it_is;
 use ringbar_vocabulary::Status;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -55,26 +56,22 @@ pub(crate) fn remember(start: u64, len: u64, what: What, context: &Context) -> u
 /// Remembers an allocation; the handle is null if it belongs to no context.
 pub(crate) fn remember_as(start: u64, len: u64, what: What, context: Handle, device: i32) -> u64 {
     let entry = Entry { start, len, what, context, device, id: 0, sync_memops: false };
-    if entry.is_device() && reserve::claim(start, len) == reserve::Claim::Taken {
-        tracing::warn!(
-            at = format_args!("{start:#x}"),
-            bytes = len,
-            "device memory lies where this process has memory of its own: addresses in it are taken for device memory"
-        );
-    }
     if entry.is_managed() {
         range::forget(start, len);
     }
     write().insert(entry)
 }
 
-/// A variable of a module lies there.
-pub fn remember_global(start: u64, len: u64, module: Handle, context: &Context) {
+/// A variable of a module lies there. NOT_SUPPORTED if this process has memory of its own there: nobody could tell the two
+/// apart.
+pub fn remember_global(start: u64, len: u64, module: Handle, context: &Context) -> Outcome {
     let kinds = [What::Global(module), What::ManagedVariable(module)];
     let known = |entry: &Entry| entry.len == len && kinds.contains(&entry.what);
     if len > 0 && !read().at(start).is_some_and(known) {
+        reserve::claim_where_it_is(start, len, "a variable of a module")?;
         remember(start, len, What::Global(module), context);
     }
+    Ok(())
 }
 
 /// A module is unloaded with its variables.

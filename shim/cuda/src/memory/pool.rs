@@ -1,6 +1,7 @@
 //! Memory pools, and allocation in stream order.
 
 use super::map::{Entry, What};
+use super::reserve;
 use crate::arg::{In, Out};
 use crate::capturing;
 use crate::device::{self, Device};
@@ -165,15 +166,24 @@ fn alloc(
         None => of_device(device::resolve(device)?)?.current,
     };
     let owner = get(handle)?.device;
-    let captured = capturing::is_capturing(stream)?;
-    if !captured {
+    let (live, bytes) = (session::live()?, bytes as u64);
+    let command = MemAllocAsync { pool, bytes, stream: stream.id };
+    let (at, what) = if capturing::is_capturing(stream)? {
+        // A node is what the capture has now; another try would be another node.
+        let at = live.call(&command)?.at.0;
+        reserve::claim_where_it_is(at, bytes, "memory of a graph")?;
+        (at, What::Graph)
+    } else {
         capturing::unsafe_call()?;
-    }
-    let bytes = bytes as u64;
-    let reply = session::live()?.call(&MemAllocAsync { pool, bytes, stream: stream.id })?;
-    let what = if captured { What::Graph } else { What::Pool(handle) };
-    super::remember_as(reply.at.0, bytes, what, Handle::NULL, owner);
-    place.set(reply.at.0)
+        let give_back = |at, _| {
+            live.post(&MemFreeAsync { at: DevicePtr(at), stream: stream.id })?;
+            Ok(())
+        };
+        let (at, ()) = reserve::apart(|| Ok((live.call(&command)?.at.0, bytes, ())), give_back)?;
+        (at, What::Pool(handle))
+    };
+    super::remember_as(at, bytes, what, Handle::NULL, owner);
+    place.set(at)
 }
 
 /// Whether an attribute is an `int`, and not 64 bits; INVALID_VALUE for what is none.

@@ -116,6 +116,20 @@ pub(super) fn open(at: u64, bytes: u64) -> bool {
     unsafe { libc::mprotect(place, (end - start) as usize, access) == 0 }
 }
 
+/// Reserves the pages of what cannot be anywhere else. NOT_SUPPORTED if something else of this process has some of them.
+pub(crate) fn claim_where_it_is(at: u64, bytes: u64, what: &str) -> Outcome {
+    if claim(at, bytes) != Claim::Taken {
+        return Ok(());
+    }
+    tracing::error!(
+        at = format_args!("{at:#x}"),
+        bytes,
+        "{what} lies where this process has memory of its own, so an address would mean both; likely cause: chance; try: start \
+         the program again"
+    );
+    Err(Status::NOT_SUPPORTED.into())
+}
+
 /// Allocates until the addresses are nothing else's here; what else is got meanwhile is given back.
 ///
 /// OUT_OF_MEMORY if that does not come about.
@@ -189,6 +203,15 @@ mod tests {
         );
         assert_eq!(got, Ok((free, ())));
         assert_eq!(back.into_inner().expect("no panic"), [own, own]);
+    }
+
+    #[test]
+    fn what_cannot_be_elsewhere_is_refused_where_the_program_has_memory() {
+        let own = vec![0_u8; 3 * PAGE_BYTES as usize];
+        let own = own.as_ptr().addr() as u64 + PAGE_BYTES;
+        let refused = claim_where_it_is(own, 64, "a variable");
+        assert_eq!(refused, Err(Status::NOT_SUPPORTED.into()));
+        assert_eq!(claim_where_it_is(0x6a20_0000_0000, 64, "a variable"), Ok(()));
     }
 
     #[test]

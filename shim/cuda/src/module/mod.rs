@@ -127,7 +127,7 @@ impl Module {
     /// A variable's first byte and size; NOT_FOUND if there is none of that name.
     pub fn global(&self, name: &[u8]) -> Outcome<(u64, u64)> {
         let reply = live()?.call(&ModuleGlobal { module: self.id, name: Tail::Inline(name) })?;
-        crate::memory::remember_global(reply.at.0, reply.bytes, self.handle, self.context);
+        crate::memory::remember_global(reply.at.0, reply.bytes, self.handle, self.context)?;
         Ok((reply.at.0, reply.bytes))
     }
 
