@@ -64,9 +64,13 @@ fn open(place: Out<CUdeviceptr>, handle: &CUipcHandle, flags: u32) -> Outcome {
     let reply = session::live()?.call(&command)?;
     let (at, base) = (reply.at.0, reply.base.0);
     let known = opened.values().any(|opened| opened.base == base);
+    if !known && let Err(failure) = memory::claim_where_it_is(base, reply.bytes, "another's memory")
+    {
+        session::live()?.call(&IpcMemoryClose { at: reply.at })?;
+        return Err(failure);
+    }
     opened.entry(at).or_insert(Opened { base, times: 0 }).times += 1;
     if !known {
-        memory::claim_where_it_is(base, reply.bytes, "memory of another process")?;
         memory::remember(base, reply.bytes, What::Imported, context);
     }
     place.set(at)

@@ -9,10 +9,16 @@ use ringbar_shim_cuda::event::{cuEventCreate, cuEventQuery, cuEventRecord, cuEve
 use ringbar_shim_cuda::graph::capture::{
     cuStreamBeginCapture_v2, cuStreamEndCapture, cuStreamIsCapturing,
 };
+use ringbar_shim_cuda::graph::edit::cuGraphDestroy;
+use ringbar_shim_cuda::graph::exec::{
+    cuGraphExecDestroy, cuGraphInstantiateWithFlags, cuGraphLaunch,
+};
+use ringbar_shim_cuda::graph::user_object::OBJECTS;
 use ringbar_shim_cuda::handles::Handle;
 use ringbar_shim_cuda::memory::alloc::cuMemAlloc_v2;
+use ringbar_shim_cuda::memory::copy::{cuMemcpyDtoHAsync_v2, cuMemcpyHtoDAsync_v2};
 use ringbar_shim_cuda::memory::memset::cuMemsetD8Async;
-use ringbar_shim_cuda::stream::{cuStreamCreate, cuStreamQuery};
+use ringbar_shim_cuda::stream::{cuStreamCreate, cuStreamQuery, cuStreamSynchronize};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const NULL: Handle = Handle::NULL;
@@ -182,4 +188,43 @@ fn only_the_thread_that_began_it_ends_a_capture_that_is_not_relaxed() {
         assert_eq!(rig.elsewhere(|| rig.end()), answer, "mode {mode}");
         rig.end();
     }
+}
+
+#[test]
+fn a_captured_copy_of_the_programs_own_memory_uses_what_is_there_when_the_graph_runs() {
+    let rig = Rig::new(0);
+    // Longer than what is pinned at once for nothing.
+    let (mut from, mut to) = (vec![0_u8; 200], vec![0_u8; 200]);
+    let (source, target) =
+        (from.as_mut_ptr().expose_provenance(), to.as_mut_ptr().expose_provenance());
+    rig.begin(GLOBAL);
+    assert_eq!(code!(cuMemcpyHtoDAsync_v2(rig.at, source, 200, rig.stream)), 0);
+    assert_eq!(code!(cuMemcpyDtoHAsync_v2(target, rig.at, 200, rig.stream)), 0);
+    let (mut graph, mut exec) = (NULL, NULL);
+    assert_eq!(code!(cuStreamEndCapture(rig.stream, Out::to(&mut graph))), 0);
+    assert_eq!(code!(cuGraphInstantiateWithFlags(Out::to(&mut exec), graph, 0)), 0);
+    // The executable graph keeps what the copies go through.
+    assert_eq!(code!(cuGraphDestroy(graph)), 0);
+    for value in [3, 4] {
+        from.fill(value);
+        assert_eq!(code!(cuGraphLaunch(exec, rig.stream)), 0);
+        assert_eq!(code!(cuStreamSynchronize(rig.stream)), 0);
+        assert_eq!(to, [value; 200]);
+    }
+    assert_eq!(OBJECTS.alive().count(), 2);
+    assert_eq!(code!(cuGraphExecDestroy(exec)), 0);
+    assert_eq!(OBJECTS.alive().count(), 0, "its launches are done");
+}
+
+#[test]
+fn a_capture_that_fails_gives_up_what_its_copies_go_through() {
+    let rig = Rig::new(0);
+    let mut from = vec![0_u8; 200];
+    rig.begin(GLOBAL);
+    let source = from.as_mut_ptr().expose_provenance();
+    assert_eq!(code!(cuMemcpyHtoDAsync_v2(rig.at, source, 200, rig.stream)), 0);
+    assert_eq!(OBJECTS.alive().count(), 1);
+    assert_eq!(code!(cuStreamSynchronize(rig.stream)), UNSUPPORTED);
+    assert_eq!(rig.end(), INVALIDATED);
+    assert_eq!(OBJECTS.alive().count(), 0);
 }

@@ -12,7 +12,9 @@ use ringbar_shim_cuda::function::{
 };
 use ringbar_shim_cuda::handles::Kind;
 use ringbar_shim_cuda::init::cuDriverGetVersion;
-use ringbar_shim_cuda::module::{cuModuleGetFunction, cuModuleLoadData, cuModuleUnload};
+use ringbar_shim_cuda::module::{
+    cuLibraryLoadData, cuModuleGetFunction, cuModuleLoadData, cuModuleLoadDataEx, cuModuleUnload,
+};
 use ringbar_shim_cuda::session::live;
 use ringbar_shim_cuda::types::{CUcontext, CUfunction, CUmodule, CUstream};
 use ringbar_vocabulary::{ContextId, DevicePtr, MemAlloc, StreamId};
@@ -182,6 +184,50 @@ fn a_name_that_a_module_has_not_is_not_found_and_one_it_has_is_the_same_each_tim
     assert_eq!(function(module, c"no_such_kernel"), Err(500));
     assert_eq!(function(module, c"copy"), function(module, c"copy"));
     assert!(function(module, c"copy").is_ok());
+}
+
+/// Text that even the mock refuses.
+const BROKEN: &CStr = c".version 8.0
+.target sm_90
+.address_size 64
+.visible .entry broken(.param .f99 x)
+{
+    ret;
+}
+";
+
+#[test]
+fn the_compiler_gets_its_options_and_says_why_it_refuses_a_text() {
+    module();
+    let mut log = [1_u8; 256];
+    // CU_JIT_ERROR_LOG_BUFFER, its size, CU_JIT_MAX_REGISTERS, CU_JIT_WALL_TIME.
+    let mut options = [5_u32, 6, 0, 2];
+    let values = |log: &mut [u8]| [log.as_mut_ptr().expose_provenance(), log.len(), 32, 77];
+    let mut given = values(&mut log);
+    let mut loaded = CUmodule::NULL;
+    let load =
+        |loaded: &mut CUmodule, text: &CStr, options: &mut [u32; 4], given: &mut [usize; 4]| {
+            let (options, values) =
+                (Out::at_address(options.as_mut_ptr()), Out::at_address(given.as_mut_ptr()));
+            c!(cuModuleLoadDataEx(Out::to(loaded), text.as_ptr().cast(), 4, options, values))
+        };
+    assert_eq!(load(&mut loaded, PTX, &mut options, &mut given), 0);
+    assert_eq!((log[0], given[1], given[3]), (0, 0, 0), "nothing to say, and no time");
+    function(loaded, c"copy").expect("its kernels");
+    given = values(&mut log);
+    let code = load(&mut loaded, BROKEN, &mut options, &mut given);
+    let text = CStr::from_bytes_until_nul(&log).expect("it ends").to_bytes();
+    assert!(code != 0 && !text.is_empty() && text.len() == given[1], "{code} {text:?}");
+    let mut library = ringbar_shim_cuda::types::CUlibrary::NULL;
+    log.fill(1);
+    given = values(&mut log);
+    let (jit, jit_values) =
+        (Out::at_address(options.as_mut_ptr()), Out::at_address(given.as_mut_ptr()));
+    let (no, none) = (In::null(), In::null());
+    let image = BROKEN.as_ptr().cast();
+    let again =
+        c!(cuLibraryLoadData(Out::to(&mut library), image, jit, jit_values, 4, no, none, 0));
+    assert_eq!((again, log[0] > 1), (code, true), "a library that wants a log is compiled now");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::arg::{In, Out};
 use crate::capturing;
 use crate::failure::Outcome;
 use crate::handles::Handle;
+use crate::memory::captured;
 use crate::session::live;
 use crate::stream;
 use crate::types::{CUgraph, CUgraphNode, CUstream, DefaultStream};
@@ -44,9 +45,8 @@ fn begin(stream: CUstream, default: DefaultStream, mode: u32) -> Outcome {
 /// Ends a capture. Without a place for it, and for a thread that may not end it, the graph is destroyed.
 fn end(stream: CUstream, default: DefaultStream, place: Out<CUgraph>) -> Outcome {
     let stream = stream::working(stream, default)?.id;
-    if !capturing::any() || capturing::info(stream)?.status == 0 {
-        return Err(ILLEGAL_STATE.into());
-    }
+    let capture = if capturing::any() { Some(capturing::info(stream)?) } else { None };
+    let capture = capture.filter(|info| info.status != 0).ok_or(ILLEGAL_STATE)?.id;
     let anothers = capturing::is_anothers(stream);
     let live = live()?;
     let target = capturing::target(stream);
@@ -61,8 +61,17 @@ fn end(stream: CUstream, default: DefaultStream, place: Out<CUgraph>) -> Outcome
         capturing::ended(stream);
     }
     place.set_if_wanted(Handle::NULL);
+    let mut held = if goes_on { Vec::new() } else { captured::take(capture) };
+    if let Some(graph) = target {
+        // It stays, with what was captured into it.
+        held.drain(..).for_each(|object| graph.held.note(object, 1));
+    }
+    let is_over = ended.is_err() || anothers || place.is_null();
+    if is_over {
+        held.iter().try_for_each(|object| object.release(1))?;
+    }
     ended?;
-    if anothers || place.is_null() {
+    if is_over {
         if target.is_none() {
             live.post(&GraphDestroy { graph: id })?;
         }
@@ -75,6 +84,7 @@ fn end(stream: CUstream, default: DefaultStream, place: Out<CUgraph>) -> Outcome
         }
         None => made(id)?,
     };
+    held.into_iter().for_each(|object| graph.held.note(object, 1));
     place.set(graph.handle)
 }
 

@@ -40,12 +40,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl UserObject {
+    /// One of this library's own: the graph that takes it has the only reference.
+    pub(crate) fn of_graph(destroy: HostFunction) -> Outcome<&'static Self> {
+        let references = Mutex::new(1);
+        Ok(OBJECTS.insert(|handle| UserObject { handle, references, destroy })?.1)
+    }
+
     fn retain(&self, count: u64) {
         *lock(&self.references) += count;
     }
 
     /// INVALID_VALUE if there are fewer references.
-    fn release(&self, count: u64) -> Outcome {
+    pub(super) fn release(&self, count: u64) -> Outcome {
         let mut references = lock(&self.references);
         *references = references.checked_sub(count).ok_or(Failure(Status::INVALID_VALUE))?;
         let is_last = *references == 0;
@@ -78,7 +84,7 @@ impl Held {
     }
 
     /// Notes references that were retained for it.
-    fn note(&self, object: &'static UserObject, count: u64) {
+    pub(super) fn note(&self, object: &'static UserObject, count: u64) {
         let mut objects = lock(&self.objects);
         match objects.iter_mut().find(|(held, _)| std::ptr::eq(*held, object)) {
             Some((_, held)) => *held += count,

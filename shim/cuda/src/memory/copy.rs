@@ -1,6 +1,7 @@
 //! Copies of bytes in a row.
 
 use super::attributes::waits_for;
+use super::captured;
 use super::host;
 use super::place::{Declared, Place, classify};
 use crate::arg::{InBytes, OutBytes};
@@ -44,7 +45,7 @@ impl Copy {
 
 /// Copies between classified ends.
 pub(crate) fn run(
-    live: &Live,
+    live: &'static Live,
     dst: Place,
     src: Place,
     bytes: u64,
@@ -54,8 +55,16 @@ pub(crate) fn run(
     let session = &live.session;
     let id = stream.id;
     recorded(dst, src, bytes);
-    if dst.is_pageable() || src.is_pageable() {
-        refuse_captured(stream)?;
+    if (dst.is_pageable() || src.is_pageable()) && capturing::is_capturing(stream)? {
+        return match (dst, src, when) {
+            (Place::Device(dst), Place::Pageable(src), Return::Early) => {
+                captured::to_device(live, dst, src, bytes, stream)
+            }
+            (Place::Pageable(dst), Place::Device(src), Return::Early) => {
+                captured::to_host(live, dst, src, bytes, stream)
+            }
+            _ => refuse_captured(stream),
+        };
     }
     match (dst, src) {
         (Place::Device(dst), Place::Pageable(src)) => {
@@ -110,11 +119,12 @@ pub(crate) fn recorded(dst: Place, src: Place, bytes: u64) {
     record::bulk(direction, bytes);
 }
 
-/// A capture would have to read or write the program's own memory each time its graph runs.
+/// Boxes of the program's own memory, and copies between two places of the host, are not captured.
 pub(crate) fn refuse_captured(stream: &Working) -> Outcome {
     if capturing::is_capturing(stream)? {
         tracing::warn!(
-            "a copy of pageable memory cannot be captured; try pinned memory (cuMemHostAlloc)"
+            "a copy of pageable memory that is a box, or goes to the host, cannot be captured; try pinned memory \
+             (cuMemHostAlloc)"
         );
         return Err(capturing::UNSUPPORTED.into());
     }

@@ -1,0 +1,112 @@
+//! Copies of the program's own memory in a capture. The graph gets a pinned block in between, and a function of this library
+//! that moves the bytes between the two each time the graph runs: so such a copy is two nodes of it, of which one is a host
+//! function. Block and function live as long as the graph and all that is made of it.
+
+use super::host;
+use crate::capturing;
+use crate::failure::Outcome;
+use crate::graph::user_object::UserObject;
+use crate::session::Live;
+use crate::stream::Working;
+use ringbar::client::PinnedBlock;
+use ringbar_session::{HostFunction, HostFunctionToken};
+use ringbar_vocabulary::{DevicePtr, LaunchHostFunction};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What captures that go on will hold, by their numbers.
+static PENDING: Mutex<Vec<(u64, &'static UserObject)>> = Mutex::new(Vec::new());
+
+fn pending() -> MutexGuard<'static, Vec<(u64, &'static UserObject)>> {
+    PENDING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the capture of that number holds, handed to its graph.
+pub(crate) fn take(capture: u64) -> Vec<&'static UserObject> {
+    let mut pending = pending();
+    let (taken, left) = pending.drain(..).partition(|(number, _)| *number == capture);
+    *pending = left;
+    taken.into_iter().map(|(_, object)| object).collect()
+}
+
+/// A block that a copy goes through, and the function that moves its bytes.
+struct Between {
+    live: &'static Live,
+    block: PinnedBlock,
+    token: HostFunctionToken,
+}
+
+impl Between {
+    /// Makes both, and has the capture hold them.
+    fn new(
+        live: &'static Live,
+        stream: &Working,
+        bytes: u64,
+        run: impl FnOnce(&PinnedBlock) -> HostFunction,
+    ) -> Outcome<Self> {
+        let capture = capturing::id_of(stream.id)?;
+        let block = live.session.pin(bytes)?;
+        let token = live.session.register_host_function(run(&block), false)?;
+        let destroy = Arc::new(move || {
+            live.session.forget_host_function(token);
+            // Fails only if the channel is over, and the block with it.
+            let _ = live.session.unpin(&block);
+        });
+        pending().push((capture, UserObject::of_graph(destroy)?));
+        Ok(Self { live, block, token })
+    }
+
+    /// Captures the move.
+    fn moves(&self, stream: &Working) -> Outcome {
+        self.live.post(&LaunchHostFunction { stream: stream.id, token: self.token.0 })?;
+        Ok(())
+    }
+}
+
+/// Captures a copy of the program's bytes, as they are when the graph runs.
+pub(super) fn to_device(
+    live: &'static Live,
+    dst: u64,
+    src: u64,
+    bytes: u64,
+    stream: &Working,
+) -> Outcome {
+    let between = Between::new(live, stream, bytes, |block| {
+        let block = *block;
+        Arc::new(move || {
+            let moved = live.session.write_pinned(&block, 0, host::bytes(src, bytes));
+            said(moved.err());
+        })
+    })?;
+    between.moves(stream)?;
+    let part = (&between.block, 0, bytes);
+    live.session.memcpy_htod_pinned(DevicePtr(dst), part, stream.id)?;
+    live.settle_capture()
+}
+
+/// Captures a copy into the program's memory.
+pub(super) fn to_host(
+    live: &'static Live,
+    dst: u64,
+    src: u64,
+    bytes: u64,
+    stream: &Working,
+) -> Outcome {
+    let between = Between::new(live, stream, bytes, |block| {
+        let block = *block;
+        Arc::new(move || {
+            let moved = live.session.read_pinned(&block, 0, host::bytes_mut(dst, bytes));
+            said(moved.err());
+        })
+    })?;
+    let part = (&between.block, 0, bytes);
+    live.session.memcpy_dtoh_pinned(part, DevicePtr(src), stream.id)?;
+    live.settle_capture()?;
+    between.moves(stream)
+}
+
+/// The channel is over then, which every call of the program is told.
+fn said(error: Option<ringbar_session::SessionError>) {
+    if let Some(error) = error {
+        tracing::warn!(%error, "a graph's copy of the program's own memory did not take place");
+    }
+}
