@@ -12,6 +12,7 @@ const ATTRIBUTES_MAX: u32 = 256;
 const CORE_DUMPS: u32 = 0x60;
 /// In the facts under these numbers, which are no attributes: the least and the greatest priority of streams.
 const PRIORITIES: [u32; 2] = [0x1_0000, 0x1_0001];
+
 fn no_core_dumps(flags: u32) -> Result<(), Status> {
     if flags & CORE_DUMPS == 0 { Ok(()) } else { Err(Status::NOT_SUPPORTED) }
 }
