@@ -150,6 +150,7 @@ streamed! {
 
 passed_streamed! {
     fn cudaMemcpyBatchAsync | cudaMemcpyBatchAsync_ptsz [stream](dsts: usize, srcs: usize, sizes: usize, count: usize, attributes: usize, indices: usize, attribute_count: usize, stream: usize) = cuMemcpyBatchAsync_v2;
+    fn cudaMemcpy3DBatchAsync | cudaMemcpy3DBatchAsync_ptsz [stream](count: usize, list: usize, flags: u64, stream: usize) = cuMemcpy3DBatchAsync_v2;
 }
 
 entries! {

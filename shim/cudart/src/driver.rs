@@ -125,6 +125,7 @@ functions! {
     cuMemcpy3DPeer(copy: In<'_, Copy3D>);
     cuMemcpy3DPeerAsync(copy: In<'_, Copy3D>, stream: usize);
     cuMemcpyBatchAsync_v2(dsts: usize, srcs: usize, sizes: usize, count: usize, attributes: usize, indices: usize, attribute_count: usize, stream: usize);
+    cuMemcpy3DBatchAsync_v2(count: usize, list: usize, flags: u64, stream: usize);
     cuMemsetD8_v2(dst: u64, value: u8, bytes: usize);
     cuMemsetD8Async(dst: u64, value: u8, bytes: usize, stream: usize);
     cuMemsetD2D8_v2(dst: u64, pitch: usize, value: u8, width: usize, height: usize);

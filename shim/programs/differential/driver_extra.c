@@ -143,13 +143,49 @@ static void batches(void) {
     CALL(cuMemcpyBatchAsync, down, from, sizes, 1, attributes, firsts, 2, stream);
     CALL(cuMemcpyBatchAsync, down, from, sizes, 2, attributes, none, 1, stream);
     CALL(cuMemcpyBatchAsync, down, from, sizes, 2, attributes, same, 2, stream);
+    CALL(cuMemcpyBatchAsync, down, from, sizes, 2, attributes, firsts, 2, CU_STREAM_LEGACY);
+    attributes[0].srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_INVALID;
+    CALL(cuMemcpyBatchAsync, down, from, sizes, 2, attributes, firsts, 1, stream);
+    attributes[0].srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_STREAM;
     CALL(cuMemcpyBatchAsync, NULL, from, sizes, 2, attributes, firsts, 1, stream);
     CALL(cuMemcpyBatchAsync, down, NULL, sizes, 2, attributes, firsts, 1, stream);
     CALL(cuMemcpyBatchAsync, down, from, NULL, 2, attributes, firsts, 1, stream);
     CALL(cuMemcpyBatchAsync, down, from, sizes, 2, NULL, firsts, 1, stream);
-    CALL(cuMemcpyBatchAsync, down, from, sizes, 2, attributes, firsts, 2, CU_STREAM_LEGACY);
-    attributes[0].srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_INVALID;
-    CALL(cuMemcpyBatchAsync, down, from, sizes, 2, attributes, firsts, 1, stream);
+    cuMemFreeHost(pinned);
+}
+
+static void box_batches(void) {
+    CUDA_MEMCPY3D_BATCH_OP list[2];
+    unsigned *pinned = NULL;
+    prepare();
+    cuMemHostAlloc((void **)&pinned, 4096, 0);
+    for (unsigned i = 0; i < 1024; i++) pinned[i] = i;
+    memset(list, 0, sizeof list);
+    for (int i = 0; i < 2; i++) {
+        list[i].srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_STREAM;
+        list[i].src.type = list[i].dst.type = CU_MEMCPY_OPERAND_TYPE_POINTER;
+        list[i].src.op.ptr.ptr = (CUdeviceptr)(uintptr_t)(pinned + 256 * i);
+        list[i].dst.op.ptr.ptr = block + 2048 * i;
+        list[i].extent.width = 16;
+        list[i].extent.height = 4;
+        list[i].extent.depth = 2;
+    }
+    list[1].src.op.ptr.rowLength = 64;
+    list[1].src.op.ptr.layerHeight = 8;
+    CALL(cuMemcpy3DBatchAsync, 2, list, 0, stream);
+    CALL(cuStreamSynchronize, stream);
+    SHOW("%d %d %d", value_at(31), value_at(512 + 4), value_at(512 + 16));
+    CALL(cuMemcpy3DBatchAsync, 0, list, 0, stream);
+    CALL(cuMemcpy3DBatchAsync, 2, list, 1, stream);
+    list[1].src.op.ptr.rowLength = 8;
+    CALL(cuMemcpy3DBatchAsync, 2, list, 0, stream);
+    list[1].src.op.ptr.rowLength = 64;
+    list[1].extent.height = 0;
+    CALL(cuMemcpy3DBatchAsync, 2, list, 0, stream);
+    list[1].extent.height = 4;
+    list[1].srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_INVALID;
+    CALL(cuMemcpy3DBatchAsync, 2, list, 0, stream);
+    CALL(cuMemcpy3DBatchAsync, 2, NULL, 0, stream);
     cuMemFreeHost(pinned);
 }
 
@@ -259,7 +295,7 @@ static void captured_memory(void) {
 
 int main(int count, char **arguments) {
     static const struct section sections[] = {
-        {"capture_to_graph", capture_to_graph}, {"ranges", ranges}, {"batches", batches},
+        {"capture_to_graph", capture_to_graph}, {"ranges", ranges}, {"batches", batches}, {"box_batches", box_batches},
         {"graph_memory", graph_memory}, {"captured_memory", captured_memory},
     };
     return run_sections(sections, sizeof sections / sizeof *sections, count, arguments);

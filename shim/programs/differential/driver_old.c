@@ -220,6 +220,43 @@ static void entry_points(void) {
     CALL(cuGetProcAddress, "cuMemAlloc", &found, 13000, 64);
 }
 
+static void batches(void) {
+    CUmemcpyAttributes attributes;
+    CUDA_MEMCPY3D_BATCH_OP box;
+    CUipcMemHandle handle;
+    CUstream stream = NULL;
+    CUdeviceptr block = 0, source, opened = 0;
+    unsigned *pinned = NULL, back = 0;
+    size_t first = 0, bytes = 64, failed = 7;
+    begin();
+    cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING);
+    cuMemAlloc_v2(&block, 4096);
+    cuMemHostAlloc((void **)&pinned, 4096, 0);
+    for (unsigned i = 0; i < 1024; i++) pinned[i] = i;
+    source = (CUdeviceptr)(uintptr_t)pinned;
+    memset(&attributes, 0, sizeof attributes);
+    attributes.srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_STREAM;
+    CALL(cuMemcpyBatchAsync, &block, &source, &bytes, 1, &attributes, &first, 1, &failed, stream);
+    CALL(cuMemcpyBatchAsync_ptsz, &block, &source, &bytes, 1, &attributes, &first, 1, &failed, stream);
+    CALL(cuMemcpyBatchAsync, &block, &source, &bytes, 0, &attributes, &first, 1, &failed, stream);
+    memset(&box, 0, sizeof box);
+    box.srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_STREAM;
+    box.src.type = box.dst.type = CU_MEMCPY_OPERAND_TYPE_POINTER;
+    box.src.op.ptr.ptr = source;
+    box.dst.op.ptr.ptr = block + 1024;
+    box.extent.width = 16;
+    box.extent.height = box.extent.depth = 2;
+    CALL(cuMemcpy3DBatchAsync, 1, &box, &failed, 0, stream);
+    CALL(cuMemcpy3DBatchAsync_ptsz, 1, &box, &failed, 0, stream);
+    CALL(cuMemcpy3DBatchAsync, 1, &box, &failed, 1, stream);
+    CALL(cuStreamSynchronize, stream);
+    cuMemcpyDtoH_v2(&back, block + 1024 + 60, sizeof back);
+    SHOW("%u", back);
+    memset(&handle, 0, sizeof handle);
+    CALL(cuIpcOpenMemHandle, &opened, handle, CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS);
+    cuMemFreeHost(pinned);
+}
+
 static void several(void) {
     CUsharedconfig config = (CUsharedconfig)9;
     CUlibrary library = NULL;
@@ -269,7 +306,7 @@ static void several(void) {
 int main(int count, char **arguments) {
     static const struct section sections[] = {
         {"contexts", contexts}, {"streams", streams}, {"graphs", graphs}, {"entry_points", entry_points},
-        {"several", several}, {"own_captures", own_captures}, {"managed", managed}, {"old_nodes", old_nodes},
+        {"several", several}, {"own_captures", own_captures}, {"managed", managed}, {"old_nodes", old_nodes}, {"batches", batches},
     };
     return run_sections(sections, sizeof sections / sizeof *sections, count, arguments);
 }

@@ -4,6 +4,7 @@ use super::copy::{self, Return};
 use super::place::{Declared, Place, classify};
 use super::pool::CUmemLocation;
 use crate::arg::{In, Out};
+use crate::capturing;
 use crate::failure::Outcome;
 use crate::session;
 use crate::stream::{Working, working};
@@ -24,10 +25,10 @@ pub struct CUmemcpyAttributes {
 const _: () = assert!(size_of::<CUmemcpyAttributes>() == 24);
 
 /// `CU_MEMCPY_SRC_ACCESS_ORDER_STREAM`, `_DURING_API_CALL` and `_ANY`.
-const ORDERS: [u32; 3] = [1, 2, 3];
-const DURING_CALL: u32 = 2;
+pub(super) const ORDERS: [u32; 3] = [1, 2, 3];
+pub(super) const DURING_CALL: u32 = 2;
 /// `CU_MEMCPY_FLAG_PREFER_OVERLAP_WITH_COMPUTE`: a hint.
-const FLAGS: u32 = 1;
+pub(super) const FLAGS: u32 = 1;
 
 /// The arguments of a batch.
 #[derive(Clone, Copy)]
@@ -101,12 +102,17 @@ impl Batch {
                 copied.inspect_err(|_| *failed = at)?;
             }
         }
-        // Pageable sources were read already.
-        if planned.iter().any(|copy| copy.during_call && copy.src.is_pinned()) {
-            live.session.synchronise(stream.id)?;
-        }
-        Ok(())
+        let ephemeral = planned.iter().any(|copy| copy.during_call && copy.src.is_pinned());
+        if ephemeral { read_sources(stream) } else { Ok(()) }
     }
+}
+
+/// Waits until pinned sources that may be gone after the call were read; others were read already. A capture reads nothing.
+pub(super) fn read_sources(stream: &Working) -> Outcome {
+    if !capturing::is_capturing(stream)? {
+        session::live()?.session.synchronise(stream.id)?;
+    }
+    Ok(())
 }
 
 /// The same for a function that wants to know which copy failed: the largest number if none of them did.

@@ -4,6 +4,7 @@ pub mod advice;
 pub mod alloc;
 pub mod attributes;
 pub mod batch;
+pub mod batch3d;
 pub(crate) mod captured;
 pub mod copy;
 pub mod host;

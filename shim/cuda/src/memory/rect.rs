@@ -15,12 +15,27 @@ use ringbar_vocabulary::{Corner, MemcpyRect};
 /// No stream handle: the default stream.
 const NONE: CUstream = CUstream::NULL;
 
-fn run(copy: &CUDA_MEMCPY3D, stream: &Working, when: Return) -> Outcome {
-    let Some(plan) = copy.plan()? else { return Ok(()) };
+/// A copy that was checked: what it means in addresses, its destination and its source.
+pub(super) type Checked = (Plan, Place, Place);
+
+/// Checks a copy; none if it copies nothing.
+pub(super) fn check(copy: &CUDA_MEMCPY3D) -> Outcome<Option<Checked>> {
+    let Some(plan) = copy.plan()? else { return Ok(None) };
     let map = super::read();
     let place = |side: &Side| classify(&map, side.at, plan.span(side), side.declared);
     let (dst, src) = (place(&plan.dst)?, place(&plan.src)?);
-    drop(map);
+    Ok(Some((plan, dst, src)))
+}
+
+fn run(copy: &CUDA_MEMCPY3D, stream: &Working, when: Return) -> Outcome {
+    match check(copy)? {
+        Some(checked) => run_checked(checked, stream, when),
+        None => Ok(()),
+    }
+}
+
+/// Makes a copy that was checked.
+pub(super) fn run_checked((plan, dst, src): Checked, stream: &Working, when: Return) -> Outcome {
     let live = session::live()?;
     match plan.in_a_row() {
         Some(bytes) => copy::run(live, dst, src, bytes, stream, when),
