@@ -4,7 +4,7 @@ use crate::input::Input;
 use crate::memory::{AnyLines, FreshLines, Peer, Plain};
 use ringbar::layout::{HEADER_LINES, line};
 use ringbar::spsc::{Direction, Producer, ReserveError};
-use ringbar::tag::TagSpace;
+use ringbar::tag::{Seen, TagSpace};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -70,7 +70,6 @@ impl Peer for Heads {
 struct Ring {
     memory: Plain,
     model: Shared,
-    stores: usize,
 }
 
 impl Peer for Ring {
@@ -90,7 +89,6 @@ impl Peer for Ring {
         let free = model.capacity - (model.written - model.accepted);
         let first_again = word == 0 && model.first == Some(at as u64 & mask);
         assert!(ahead < free || first_again, "line {at} is {ahead} lines ahead, {free} are free");
-        self.stores += 1;
         *self.memory.word(at, word) = value;
     }
 }
@@ -136,7 +134,7 @@ impl Harness {
         let model = Model { capacity: capacity as u64, heads, ..Model::default() };
         let model: Shared = Rc::new(RefCell::new(model));
         let memory = Plain::new(capacity);
-        let ring = FreshLines::new(capacity, Ring { memory, model: Rc::clone(&model), stores: 0 });
+        let ring = FreshLines::new(capacity, Ring { memory, model: Rc::clone(&model) });
         let header = FreshLines::new(HEADER_LINES, Heads(Rc::clone(&model)));
         let lines = (AnyLines::of(&ring), AnyLines::of(&header));
         let producer = Producer::new(lines.0, lines.1, Direction::Commands, generation);
@@ -149,7 +147,7 @@ impl Harness {
     fn step(&mut self, input: &mut Input<'_>) -> Result<usize, ()> {
         match input.byte() % 8 {
             0 => self.refresh(),
-            1 => self.drop_reservation(length(input)),
+            1 => self.drop_reservation(input),
             2 | 3 => self.batch(input),
             _ => self.push(input),
         }
@@ -162,17 +160,37 @@ impl Harness {
         found.map(|head| assert_eq!(head, model.accepted)).map(|()| 0).map_err(|_| ())
     }
 
-    fn drop_reservation(&mut self, bytes: usize) -> Result<usize, ()> {
-        let stores = self.ring.with(|ring| ring.stores);
-        let tail = self.producer.tail();
-        let refused = self.producer.reserve(bytes, None).err();
-        assert_eq!(
-            self.ring.with(|ring| ring.stores),
-            stores,
-            "nothing is written before it is put"
-        );
+    /// Puts some of a record, perhaps within a batch, and drops it: the lines are then as if nothing had been put.
+    fn drop_reservation(&mut self, input: &mut Input<'_>) -> Result<usize, ()> {
+        let bytes = length(input);
+        let put = bytes.min(usize::from(input.byte()) * 100);
+        let (tail, before) = (self.producer.tail(), self.line_tags());
+        let filling = &self.filling[..put];
+        let refused = if input.byte() & 1 == 1 {
+            let mut batch = self.producer.batch();
+            let room = batch.reserve(bytes, None);
+            room.map(|mut room| put_in_pieces(room.record(), filling)).err()
+        } else {
+            let room = self.producer.reserve(bytes, None);
+            room.map(|mut room| put_in_pieces(&mut room, filling)).err()
+        };
         assert_eq!(self.producer.tail(), tail);
-        refused.map_or(Ok(0), |error| self.explain(&error, bytes))
+        if let Some(error) = refused {
+            return self.explain(&error, bytes);
+        }
+        for (ahead, (before, after)) in before.into_iter().zip(self.line_tags()).enumerate() {
+            let seen = self.tags.judge(tail + ahead as u64, after);
+            let withdrawn = before == after || seen == Seen::Nothing;
+            assert!(withdrawn, "{ahead} lines ahead of a record that was dropped: {seen:?}");
+        }
+        Ok(0)
+    }
+
+    /// The tag of every line, from the tail on.
+    fn line_tags(&self) -> Vec<u64> {
+        let (tail, lines) = (self.producer.tail(), self.producer.capacity());
+        let tag = |ring: &mut Ring, position| *ring.memory.word(position as usize, 0);
+        self.ring.with(|ring| (tail..tail + lines).map(|position| tag(ring, position)).collect())
     }
 
     fn push(&mut self, input: &mut Input<'_>) -> Result<usize, ()> {

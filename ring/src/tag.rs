@@ -82,6 +82,14 @@ impl TagSpace {
             | KIND_BODY << KIND_SHIFT
     }
 
+    /// A tag that an honest producer may leave at `position` until it writes there in this lap.
+    pub const fn unpublished(&self, position: u64) -> u64 {
+        match position >> self.capacity_shift {
+            0 => 0,
+            _ => self.body(position - (1 << self.capacity_shift), 1),
+        }
+    }
+
     /// Judges `tag`, found where the next record's head belongs.
     #[inline(always)]
     pub const fn judge(&self, position: u64, tag: u64) -> Seen {
@@ -182,6 +190,14 @@ mod tests {
         }
         for foreign in [0, TAGS.head(1, 56, None), TAGS.head(25, 56, None), TAGS.body(17, 1)] {
             assert_eq!(TAGS.judge(17, foreign), Seen::Foreign);
+        }
+    }
+
+    #[test]
+    fn what_is_withdrawn_is_unpublished_in_every_lap() {
+        for position in (0..40).chain((0xffff << 3)..(0x1_0002 << 3)) {
+            assert_eq!(TAGS.judge(position, TAGS.unpublished(position)), Seen::Nothing);
+            assert!(!TAGS.is_written(position, TAGS.unpublished(position)));
         }
     }
 

@@ -107,6 +107,25 @@ fn a_record_of_two_lines_is_whole() {
     });
 }
 
+/// Its tags are withdrawn before the next record is published: the consumer never meets one of them.
+#[test]
+fn a_record_that_is_dropped_is_never_seen() {
+    explore(None, || {
+        let header = header();
+        let (mut tx, mut rx) = ring(4, &header);
+        let producer = thread::spawn(move || {
+            push(&mut tx, &[1; 8]);
+            tx.reserve(168, None).expect("room").put(&[2; 168]);
+            push(&mut tx, &[3; 8]);
+            push(&mut tx, &[4; 8]);
+        });
+        for expected in [1, 3, 4] {
+            assert_eq!(pop(&mut rx), (8, 0x0101_0101_0101_0101 * expected));
+        }
+        producer.join().expect("the producer ends");
+    });
+}
+
 #[test]
 fn a_batch_is_seen_whole_or_not_at_all() {
     explore(None, || {

@@ -96,7 +96,8 @@ impl<L: Lines> Producer<L> {
 
     /// Takes room for a record of `bytes` payload bytes; `reply_slot` asks for a reply there.
     ///
-    /// Nothing is visible to the consumer before [`Reservation::commit`]; dropping the reservation gives the room back.
+    /// Nothing is visible to the consumer before [`Reservation::commit`]; dropping the reservation gives the room back
+    /// (forgetting it, as `core::mem::forget` does, breaks the protocol).
     #[inline(always)]
     pub fn reserve(
         &mut self,
@@ -162,6 +163,18 @@ impl<L: Lines> Producer<L> {
         self.ring.set_payload(at, 7, words[6].to_le());
         self.tail = position + 1;
         self.tags.head(position, LINE_PAYLOAD_BYTES, reply_slot)
+    }
+
+    /// Takes back the tags of the body lines before line `line` of a record at the tail that is not published after all:
+    /// they become what an honest producer leaves there until it publishes.
+    #[cold]
+    #[inline(never)]
+    fn withdraw(&self, line: u64) {
+        for number in 1..line {
+            let position = self.tail + number;
+            let tag = self.tags.unpublished(position);
+            self.ring.store(position as usize, 0, tag, Ordering::Relaxed);
+        }
     }
 
     /// Starts a batch: its records become visible together, in one publication.
@@ -352,7 +365,7 @@ impl<'p, L: Lines> Reservation<'p, L> {
         position
     }
 
-    /// Zeroes what was reserved but never put, so that every line has its tag and words.
+    /// Zeroes what was reserved but never put, so that every line has its tag and words. Nothing is withdrawn any more.
     #[inline(always)]
     fn finish(&mut self) {
         if self.partial_bytes != 0 {
@@ -362,6 +375,17 @@ impl<'p, L: Lines> Reservation<'p, L> {
             self.store(0);
         }
         self.end_line();
+        self.line = 0;
+    }
+}
+
+impl<L: Lines> Drop for Reservation<'_, L> {
+    /// Costs a finished record nothing: its line number is a constant here.
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.line > 1 {
+            self.producer.withdraw(self.line);
+        }
     }
 }
 

@@ -86,13 +86,67 @@ fn what_was_reserved_but_not_put_is_zero_and_what_exceeds_it_is_dropped() {
     assert_eq!(pair.rx.pop().expect("honest").expect("there").bytes, [5]);
 }
 
+/// Records of one line after one of `lines` lines that was put as a whole and dropped, at position `base`.
+fn after_a_dropped_record(base: u64, lines: usize, drop: impl Fn(&mut Producer<SharedLines>)) {
+    let mut pair = pair(8);
+    for _ in 0..base {
+        pair.tx.push(&[1]).expect("room");
+        pair.rx.pop().expect("honest").expect("there");
+        pair.rx.release();
+    }
+    drop(&mut pair.tx);
+    assert_eq!((pair.rx.pop(), pair.tx.tail()), (Ok(None), base));
+    for turn in 0..16_u8 {
+        pair.tx.push(&[turn]).expect("the room is free again");
+        let got = pair.rx.pop().expect("an honest producer").expect("there");
+        assert_eq!(got.bytes, [turn], "{lines} lines dropped at {base}");
+        assert_eq!(pair.rx.pop(), Ok(None), "{lines} lines dropped at {base}");
+        pair.rx.release();
+    }
+}
+
 #[test]
 fn a_reservation_that_is_dropped_publishes_nothing() {
+    for (base, lines) in (0..20).flat_map(|base| (1..=8).map(move |lines| (base, lines))) {
+        let bytes = vec![1; lines * LINE_PAYLOAD_BYTES];
+        after_a_dropped_record(base, lines, |tx| {
+            tx.reserve(bytes.len(), None).expect("room").put(&bytes);
+        });
+    }
+}
+
+#[test]
+fn a_record_of_a_batch_that_is_dropped_is_not_in_it() {
+    for (base, lines) in (0..20).flat_map(|base| (1..=7).map(move |lines| (base, lines))) {
+        let bytes = vec![1; lines * LINE_PAYLOAD_BYTES];
+        after_a_dropped_record(base, lines, |tx| {
+            let mut batch = tx.batch();
+            batch.reserve(bytes.len(), None).expect("room").record().put(&bytes);
+            assert!(batch.is_empty());
+        });
+    }
     let mut pair = pair(8);
-    pair.tx.reserve(100, None).expect("room").put(&[1; 100]);
+    let mut batch = pair.tx.batch();
+    batch.push(&[7]).expect("room");
+    batch.reserve(300, None).expect("room").record().put(&[1; 300]);
+    batch.push(&[8]).expect("room");
+    assert_eq!(batch.commit(), 2);
+    for expected in [7, 8] {
+        assert_eq!(pair.rx.pop().expect("honest").expect("published").bytes, [expected]);
+    }
     assert_eq!(pair.rx.pop(), Ok(None));
-    pair.tx.push(&[2]).expect("the room is free again");
-    assert_eq!(pair.rx.pop().expect("honest").expect("there").bytes, [2]);
+}
+
+#[test]
+fn a_writer_that_panics_publishes_nothing() {
+    after_a_dropped_record(3, 5, |tx| {
+        let writes = std::panic::AssertUnwindSafe(|| {
+            let mut room = tx.reserve(280, None).expect("room");
+            room.put(&[1; 250]);
+            panic!("a writer that fails half way");
+        });
+        std::panic::catch_unwind(writes).expect_err("it panicked");
+    });
 }
 
 #[test]
