@@ -197,10 +197,13 @@ impl Harness {
         let bytes = length(input);
         let put = bytes.min(usize::from(input.byte()) * 100);
         let slot = (input.byte() & 1 == 1).then(|| input.u16());
-        match self.producer.reserve(bytes, slot) {
-            Ok(mut room) => {
-                put_in_pieces(&mut room, &self.filling[..put]);
-                let position = room.commit();
+        let filling = &self.filling[..put];
+        let pushed = self.producer.reserve(bytes, slot).map(|mut room| {
+            put_in_pieces(&mut room, filling);
+            room.commit()
+        });
+        match pushed {
+            Ok(position) => {
                 self.check_record(position, bytes, put, slot);
                 self.advance(bytes);
                 Ok(1)

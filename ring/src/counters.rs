@@ -1,7 +1,8 @@
 //! Counters of a channel, published in its header where a third process can read them.
 //!
 //! Each side writes its own line, with plain stores, once a batch. What can be derived from positions is: lines waiting
-//! are `tail - released`, doorbells suppressed are `batches - bells rung`.
+//! are `tail - released`, doorbells suppressed are `batches - bells rung`. What several threads count (waits, replies,
+//! failed posts) may be published in another order than it was counted, so such a word can lag for a moment.
 
 use crate::layout::line;
 use crate::lines::Lines;

@@ -6,7 +6,9 @@
 //! not used.
 
 use crate::layout::{CHANNELS_MAX, directory_line};
-use crate::lines::{Lines, SharedLines};
+use crate::lines::Lines;
+#[cfg(not(ringbar_loom))]
+use crate::lines::SharedLines;
 use crate::sync::{Ordering, order};
 
 const ASSIGNMENT: usize = 2;
@@ -30,36 +32,36 @@ fn claim_line(channel: usize) -> usize {
 /// Guest: asks for `channel`. Somebody else may ask at the same time: only [`is_assigned`] tells.
 ///
 /// The number of a channel wraps at [`CHANNELS_MAX`].
-pub fn claim(directory: &SharedLines, channel: usize, nonce: Nonce) {
-    directory.store(claim_line(channel % CHANNELS_MAX), 0, nonce.get(), order!(G1, Release));
+pub fn claim<L: Lines>(directory: &L, channel: usize, nonce: Nonce) {
+    directory.store(claim_line(channel % CHANNELS_MAX), 0, nonce.get(), order!(D1, Release));
 }
 
 /// Guest: gives `channel` back, or withdraws the request for it. Does nothing where the channel is neither assigned to
 /// `nonce` nor asked for by it: somebody else may have it by now.
-pub fn give_back(directory: &SharedLines, channel: usize, nonce: Nonce) {
+pub fn give_back<L: Lines>(directory: &L, channel: usize, nonce: Nonce) {
     let asks = claimant(directory, channel) == Some(nonce);
     if asks || is_assigned(directory, channel, nonce) {
-        directory.store(claim_line(channel % CHANNELS_MAX), 0, 0, order!(G1, Release));
+        directory.store(claim_line(channel % CHANNELS_MAX), 0, 0, order!(D1, Release));
     }
 }
 
 /// Guest: who asked for `channel` last, as its claim word says.
-pub fn claimant(directory: &SharedLines, channel: usize) -> Option<Nonce> {
-    Nonce::new(directory.load(claim_line(channel % CHANNELS_MAX), 0, order!(G2, Acquire)))
+pub fn claimant<L: Lines>(directory: &L, channel: usize) -> Option<Nonce> {
+    Nonce::new(directory.load(claim_line(channel % CHANNELS_MAX), 0, order!(D2, Acquire)))
 }
 
 /// Guest: who has `channel`, as its assignment word says.
-pub fn assigned(directory: &SharedLines, channel: usize) -> Option<Nonce> {
-    Nonce::new(directory.load(entry(channel % CHANNELS_MAX), ASSIGNMENT, order!(G2, Acquire)))
+pub fn assigned<L: Lines>(directory: &L, channel: usize) -> Option<Nonce> {
+    Nonce::new(directory.load(entry(channel % CHANNELS_MAX), ASSIGNMENT, order!(D2, Acquire)))
 }
 
 /// Guest: whether the host has given `channel` to the claimant that calls itself `nonce`.
-pub fn is_assigned(directory: &SharedLines, channel: usize, nonce: Nonce) -> bool {
+pub fn is_assigned<L: Lines>(directory: &L, channel: usize, nonce: Nonce) -> bool {
     assigned(directory, channel) == Some(nonce)
 }
 
 /// Guest: the first channel that seems free, if any. It may be taken before it is claimed.
-pub fn seems_free(directory: &SharedLines, channels: usize) -> Option<usize> {
+pub fn seems_free<L: Lines>(directory: &L, channels: usize) -> Option<usize> {
     (0..channels.min(CHANNELS_MAX)).find(|&channel| {
         assigned(directory, channel).is_none() && claimant(directory, channel).is_none()
     })
@@ -110,31 +112,44 @@ impl core::fmt::Display for Refused {
 }
 
 /// Guest: whether the host refused the claim of `nonce` for `channel`, and why.
-pub fn refusal(directory: &SharedLines, channel: usize, nonce: Nonce) -> Option<Refused> {
+pub fn refusal<L: Lines>(directory: &L, channel: usize, nonce: Nonce) -> Option<Refused> {
     let line = entry(channel % CHANNELS_MAX);
-    let refused = directory.load(line, REFUSED_NONCE, order!(G2, Acquire)) == nonce.get();
+    let refused = directory.load(line, REFUSED_NONCE, order!(D2, Acquire)) == nonce.get();
     let reason = || directory.load(line, REFUSED_REASON, Ordering::Relaxed);
     refused.then(|| Refused::from_number(reason()))
 }
 
+/// Host: says who has `channel`, after its generation was offered. [`Assignments`] decides that.
+pub fn publish_assignment<L: Lines>(directory: &L, channel: usize, holder: Option<Nonce>) {
+    let nonce = holder.map_or(0, Nonce::get);
+    directory.store(entry(channel % CHANNELS_MAX), ASSIGNMENT, nonce, order!(D1, Release));
+}
+
+/// Host: says why the claim of `nonce` is refused. [`Assignments::refuse`] decides that.
+pub fn publish_refusal<L: Lines>(directory: &L, channel: usize, nonce: Nonce, why: Refused) {
+    let line = entry(channel % CHANNELS_MAX);
+    directory.store(line, REFUSED_REASON, why.number(), Ordering::Relaxed);
+    directory.store(line, REFUSED_NONCE, nonce.get(), order!(D1, Release));
+}
+
 /// The host daemon's heartbeat: counts up at least every 100 ms while a daemon answers claims.
-pub fn heartbeat(directory: &SharedLines) -> u64 {
+pub fn heartbeat<L: Lines>(directory: &L) -> u64 {
     directory.load(0, HEARTBEAT, Ordering::Relaxed)
 }
 
 /// Host: one beat more. A daemon that was restarted goes on counting where the one before stopped.
-pub fn beat(directory: &SharedLines) {
+pub fn beat<L: Lines>(directory: &L) {
     directory.store(0, HEARTBEAT, heartbeat(directory).wrapping_add(1), Ordering::Relaxed);
 }
 
 /// Doorbell vectors of the region's device in each direction; 0 where there are no doorbells and both sides poll.
-pub fn doorbells(directory: &SharedLines) -> u16 {
-    directory.load(0, DOORBELLS, order!(G2, Acquire)) as u16
+pub fn doorbells<L: Lines>(directory: &L) -> u16 {
+    directory.load(0, DOORBELLS, order!(D2, Acquire)) as u16
 }
 
 /// Host: says how many doorbell vectors there are.
-pub fn set_doorbells(directory: &SharedLines, vectors: u16) {
-    directory.store(0, DOORBELLS, vectors.into(), order!(G1, Release));
+pub fn set_doorbells<L: Lines>(directory: &L, vectors: u16) {
+    directory.store(0, DOORBELLS, vectors.into(), order!(D1, Release));
 }
 
 /// The doorbell vector that tells the host of claims.
@@ -160,12 +175,14 @@ pub enum Request {
 }
 
 /// The host's own table of assignments: private, so that no guest can change who has what.
+#[cfg(not(ringbar_loom))]
 #[derive(Debug)]
 pub struct Assignments {
     directory: SharedLines,
     given: Vec<Option<Nonce>>,
 }
 
+#[cfg(not(ringbar_loom))]
 impl Assignments {
     /// All of `channels` free.
     pub fn new(directory: SharedLines, channels: usize) -> Self {
@@ -177,8 +194,7 @@ impl Assignments {
     /// between that and telling the claimants, so they are told anew.
     pub fn resume(directory: SharedLines, given: Vec<Option<Nonce>>) -> Self {
         for (channel, holder) in given.iter().enumerate() {
-            let nonce = holder.map_or(0, Nonce::get);
-            directory.store(entry(channel), ASSIGNMENT, nonce, order!(G1, Release));
+            publish_assignment(&directory, channel, *holder);
         }
         Self { directory, given }
     }
@@ -191,7 +207,7 @@ impl Assignments {
     /// Looks at the claim of each channel once; changes nothing.
     pub fn requests(&self) -> impl Iterator<Item = (usize, Request)> + '_ {
         self.given.iter().enumerate().filter_map(|(channel, holder)| {
-            let claim = self.directory.load(claim_line(channel), 0, order!(G2, Acquire));
+            let claim = self.directory.load(claim_line(channel), 0, order!(D2, Acquire));
             let request = match (holder, Nonce::new(claim)) {
                 (None, Some(nonce)) => Request::Asked(nonce),
                 (Some(_), None) => Request::GivenBack,
@@ -206,7 +222,7 @@ impl Assignments {
     pub fn assign(&mut self, channel: usize, nonce: Nonce) -> bool {
         let Some(place @ None) = self.given.get_mut(channel) else { return false };
         *place = Some(nonce);
-        self.directory.store(entry(channel), ASSIGNMENT, nonce.get(), order!(G1, Release));
+        publish_assignment(&self.directory, channel, Some(nonce));
         true
     }
 
@@ -215,10 +231,9 @@ impl Assignments {
         if self.given.get(channel).is_none_or(Option::is_some) {
             return;
         }
-        self.directory.store(entry(channel), REFUSED_REASON, why.number(), Ordering::Relaxed);
-        self.directory.store(entry(channel), REFUSED_NONCE, nonce.get(), order!(G1, Release));
+        publish_refusal(&self.directory, channel, nonce, why);
         if claimant(&self.directory, channel) == Some(nonce) {
-            self.directory.store(claim_line(channel), 0, 0, order!(G1, Release));
+            self.directory.store(claim_line(channel), 0, 0, order!(D1, Release));
         }
     }
 
@@ -226,13 +241,13 @@ impl Assignments {
     pub fn free(&mut self, channel: usize) {
         if let Some(place) = self.given.get_mut(channel) {
             *place = None;
-            self.directory.store(claim_line(channel), 0, 0, order!(G1, Release));
-            self.directory.store(entry(channel), ASSIGNMENT, 0, order!(G1, Release));
+            self.directory.store(claim_line(channel), 0, 0, order!(D1, Release));
+            publish_assignment(&self.directory, channel, None);
         }
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(ringbar_loom)))]
 mod tests {
     use super::*;
     use crate::layout::HEADER_LINES;

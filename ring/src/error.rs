@@ -1,5 +1,6 @@
 //! Why a channel no longer works.
 
+use crate::arena::alloc::AllocError;
 use crate::region::RegionError;
 use crate::spsc::Violation;
 use core::time::Duration;
@@ -81,6 +82,9 @@ pub enum ChannelError {
         /// Bytes in all.
         capacity: u64,
     },
+    /// The arena's allocator refused a block for another reason than lack of room.
+    #[error("no block of the arena: {0}")]
+    Arena(#[from] AllocError),
     /// Something else lies where both sides are to map the arena.
     #[error(
         "the arena of {bytes} bytes cannot be mapped at {address:#x}, where both sides must have it: the address is \
@@ -116,7 +120,11 @@ impl ChannelError {
     pub fn is_final(&self) -> bool {
         !matches!(
             self,
-            Self::Deadline { .. } | Self::TooLong { .. } | Self::ArenaFull { .. } | Self::Io { .. }
+            Self::Deadline { .. }
+                | Self::TooLong { .. }
+                | Self::ArenaFull { .. }
+                | Self::Arena(_)
+                | Self::Io { .. }
         )
     }
 }

@@ -123,7 +123,6 @@ pub mod arena;
 pub mod client;
 #[cfg(not(ringbar_loom))]
 pub mod counters;
-#[cfg(not(ringbar_loom))]
 pub mod directory;
 #[cfg(not(ringbar_loom))]
 pub mod error;

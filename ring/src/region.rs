@@ -7,7 +7,7 @@ use crate::layout::{
 use crate::lines::{LINE_BYTES, LINE_WORDS, Lines, SharedLines};
 use crate::os::mapping::Mapping;
 use crate::progress;
-use crate::sync::{Arc, Ordering, order};
+use crate::sync::{Arc, Ordering};
 use bytemuck::Zeroable;
 use thiserror::Error;
 
@@ -155,13 +155,14 @@ fn read_lines<T: bytemuck::Pod + Zeroable>(lines: &SharedLines, first: usize) ->
     copy
 }
 
-/// Writes all words of `value`, whose numbers are little-endian, but the first, then the first one with release.
+/// Writes all words of `value`, whose numbers are little-endian, the first one last. Before the region is handed out, so no
+/// model knows of it: whoever attaches was told of the region by other means.
 fn publish_lines<T: bytemuck::Pod>(lines: &SharedLines, first: usize, value: &T) {
     let words = bytemuck::bytes_of(value).chunks_exact(8);
     for (index, word) in words.enumerate().rev() {
         let raw = u64::from_ne_bytes(word.try_into().unwrap_or_default());
         let at = (first + index / LINE_WORDS, index % LINE_WORDS);
-        lines.store(at.0, at.1, u64::from_le(raw), order!(G1, Release));
+        lines.store(at.0, at.1, u64::from_le(raw), Ordering::Release);
     }
 }
 

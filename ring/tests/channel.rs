@@ -11,6 +11,7 @@ use ringbar::region::Terms;
 use ringbar::reply::Ticket;
 use ringbar::spsc::Violation;
 use ringbar::worker::{Next, Worker};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -78,6 +79,84 @@ fn many_threads_call_at_once_and_each_gets_its_own_reply() {
         client.close();
         assert_eq!(worker.join().expect("the worker ends"), 12 * 400);
     }
+}
+
+#[test]
+fn posts_of_threads_that_synchronise_are_consumed_in_that_order() {
+    const POSTS: u64 = 3000;
+    let (client, mut worker) = pair(0);
+    let consumer = thread::spawn(move || {
+        for expected in 0..POSTS {
+            let number = loop {
+                match worker.next().expect("an honest client") {
+                    Next::Command(record) => break record.bytes.to_vec(),
+                    Next::Idle => {}
+                    Next::ClientGone => panic!("{expected} of {POSTS} posts came"),
+                }
+            };
+            assert_eq!(number, expected.to_le_bytes());
+        }
+    });
+    // Three threads hand the next number on: whoever has it posts it.
+    let (mut hands, mut takes): (Vec<_>, Vec<_>) = (0..3).map(|_| mpsc::channel()).unzip();
+    hands.rotate_left(1);
+    hands[2].send(0).expect("the first one listens");
+    let posters: Vec<_> = hands
+        .into_iter()
+        .zip(takes.drain(..))
+        .map(|(hand, take)| {
+            let client = client.clone();
+            thread::spawn(move || {
+                for number in take {
+                    client.post(&u64::to_le_bytes(number)).expect("room");
+                    if number + 1 == POSTS || hand.send(number + 1).is_err() {
+                        break;
+                    }
+                }
+            })
+        })
+        .collect();
+    consumer.join().expect("in order");
+    posters.into_iter().for_each(|poster| poster.join().expect("no thread fails"));
+}
+
+#[test]
+fn a_writer_that_panics_leaves_the_channel_whole() {
+    let (client, worker) = pair(0);
+    let worker = echo(worker);
+    for turn in 0..40_usize {
+        let fails = std::panic::AssertUnwindSafe(|| {
+            client.post_with(2000, |room| {
+                room.put(&[0xaa; 1900][..turn * 40]);
+                panic!("a writer that fails half way");
+            })
+        });
+        std::panic::catch_unwind(fails).expect_err("it panicked");
+        let mut caller = client.caller().expect("a slot");
+        assert_eq!(caller.call(&[turn as u8]).expect("a reply"), [turn as u8]);
+    }
+    client.close();
+    assert_eq!(worker.join().expect("ends"), 40);
+}
+
+#[test]
+fn a_wait_for_longer_than_a_clock_can_say_ends_like_one_without_limit() {
+    let (client, worker) = pair(0);
+    let waiter = {
+        let client = client.clone();
+        thread::spawn(move || client.wait_fence(0, 1, Some(Duration::MAX)))
+    };
+    thread::sleep(Duration::from_millis(20));
+    worker.completions().fence(0, 1).expect("a fence");
+    waiter.join().expect("no panic").expect("reached");
+}
+
+#[test]
+fn a_block_that_is_refused_for_its_alignment_says_so() {
+    let (client, _worker) = pair(0);
+    let error = client.pin(4096, 96).expect_err("no power of two");
+    assert!(matches!(error, ChannelError::Arena(_)) && !error.is_final(), "{error}");
+    assert!(error.to_string().contains("alignment 96"), "{error}");
 }
 
 #[test]
@@ -213,9 +292,11 @@ fn fences_and_errors_and_events_reach_the_client() {
     client.wait_fence(64, 1, None).expect_err("nor for the client");
 
     assert_eq!(client.first_post_error(), None);
-    completions.post_failed(9, 719);
-    completions.post_failed(10, 1);
-    assert_eq!(client.first_post_error(), Some((9, 719)), "the first one stays");
+    client.post(b"fails").expect("room");
+    client.post(b"fails too").expect("room");
+    completions.post_failed(0, 719);
+    completions.post_failed(1, 1);
+    assert_eq!(client.first_post_error(), Some((0, 719)), "the first one stays");
 
     assert!(completions.event(b"hello").expect("room"));
     client.wait_event(None).expect("there");

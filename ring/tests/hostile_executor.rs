@@ -3,15 +3,16 @@
 
 mod hostile_rig;
 
-use hostile_rig::{GENERATION, Rig, SIZES, returns, rig};
-use ringbar::client::Client;
+use hostile_rig::{GENERATION, Rig, SIZES, returns, rig, rig_with_bell};
+use ringbar::client::{Client, Health};
 use ringbar::error::ChannelError;
 use ringbar::layout::line;
 use ringbar::lines::Lines;
+use ringbar::os::doorbell::{Doorbell, DoorbellKind};
 use ringbar::region::State;
 use ringbar::reply::{self, Ticket};
 use ringbar::spsc::Violation;
-use ringbar::sync::Ordering;
+use ringbar::sync::{Arc, Condvar, Mutex, Ordering};
 use ringbar::tag::{self, TagSpace};
 use ringbar::worker::Next;
 use std::thread;
@@ -236,6 +237,103 @@ fn fences_that_jump_and_go_back_end_no_wait_early() {
     attacker.fences.store(1, 1, u64::MAX, Ordering::Release);
     attacker.client_bell.signal().expect("a doorbell");
     returns(move || waiter.join().expect("no panic")).expect("reached");
+}
+
+#[test]
+fn nothing_is_read_after_a_violation() {
+    let Rig { client, worker, attacker } = rig();
+    let completions = worker.completions().clone();
+    assert!(completions.event(b"one").expect("room"));
+    completions.fence(0, 1).expect("a fence");
+    attacker.set_header(line::PROGRESS, 0, 5);
+    let found = violation(client.executed());
+    assert!(matches!(found, Violation::Position { found: 5, .. }), "{found}");
+    let limit = Some(std::time::Duration::from_secs(60));
+    for result in [
+        client.poll_event(|_| ()).map(drop),
+        client.wait_event(limit),
+        client.wait_fence(0, 1, limit),
+        client.wait_device_fence(0, 1, limit),
+        client.wait_executed(0, limit),
+        client.post(b"more").map(drop),
+    ] {
+        assert_eq!(violation(result), found);
+    }
+}
+
+#[test]
+fn a_failure_of_a_command_that_was_never_posted_is_poisoned() {
+    let Rig { client, worker, attacker } = rig();
+    client.post(b"the only one").expect("room");
+    worker.completions().post_failed(1, 719);
+    assert_eq!(client.first_post_error(), None);
+    assert_eq!(attacker.state(line::CLIENT_STATUS), State::Poisoned);
+}
+
+/// A worker that says it sleeps, and whose doorbell would make whoever rings it wait for ever.
+#[test]
+fn a_doorbell_that_would_block_stops_no_post() {
+    let Rig { client, worker: _worker, attacker } = rig();
+    let bell = &attacker.worker_bell;
+    bell.drain().expect("no ring is lost by that");
+    rustix::io::write(bell, &(u64::MAX - 1).to_ne_bytes()).expect("an empty counter");
+    let block = || rustix::fs::fcntl_setfl(bell, rustix::fs::OFlags::empty()).expect("flags");
+    for epoch in 0..10 {
+        attacker.set_header(line::WORKER_SLEEP, 0, 2 * epoch + 1);
+        block();
+        let posts = client.clone();
+        returns(move || posts.post(b"ring").map(drop)).expect("room");
+    }
+    assert_eq!(client.counters().client_bells, 10, "each sleep was rung for");
+    block();
+    returns(move || client.close());
+}
+
+/// A doorbell that holds whoever rings it, as a race lost to a hostile worker does, until the worker is gone.
+#[derive(Default)]
+struct StuckBell {
+    held: Mutex<(bool, bool)>,
+    changed: Condvar,
+}
+
+impl Doorbell for StuckBell {
+    fn ring(&self) -> std::io::Result<()> {
+        let mut held = self.held.lock().expect("no panic");
+        held.0 = true;
+        self.changed.notify_all();
+        drop(self.changed.wait_while(held, |held| !held.1).expect("no panic"));
+        Ok(())
+    }
+
+    fn relieve(&self) {
+        self.held.lock().expect("no panic").1 = true;
+        self.changed.notify_all();
+    }
+
+    fn kind(&self) -> DoorbellKind {
+        DoorbellKind::EventFd
+    }
+}
+
+#[test]
+fn a_thread_that_rings_for_ever_holds_up_no_other_and_ends_with_the_worker() {
+    let bell = Arc::new(StuckBell::default());
+    let Rig { client, worker, attacker } = rig_with_bell(bell.clone());
+    attacker.set_header(line::WORKER_SLEEP, 0, 1);
+    let posts = client.clone();
+    let stuck = thread::spawn(move || posts.post(b"ring"));
+    drop(bell.changed.wait_while(bell.held.lock().expect("no panic"), |held| !held.0));
+    let others = client.clone();
+    returns(move || {
+        others.post(b"more").expect("room");
+        others.stage(4096).expect("room");
+        assert!(matches!(others.health(), Health::Running | Health::Stalled { .. }));
+    });
+    assert!(!stuck.is_finished());
+    drop(worker);
+    let error = returns(move || client.wait_fence(0, 1, None)).expect_err("the worker died");
+    assert!(matches!(error, ChannelError::PeerDied { in_flight: 2 }), "{error}");
+    returns(move || stuck.join().expect("no panic")).expect("it was posted");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use core::time::Duration;
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 use ringbar::hub::{Hub, Park};
-use ringbar::layout::line;
+use ringbar::layout::{directory_line, line};
 use ringbar::lines::{Lines, ModelLines};
 use ringbar::reply::{self, ReplyBytes, Slot, Ticket};
 use ringbar::spin::SpinBudget;
@@ -28,6 +28,7 @@ fn header() -> ModelLines {
         (line::WORKER_SLEEP, 0),
         (line::CLIENT_SLEEP, 0),
         (line::PROGRESS, 0),
+        (line::PROGRESS, 1),
         (line::PROGRESS, 2),
         (line::PROGRESS, 3),
     ])
@@ -327,10 +328,11 @@ fn the_first_error_is_read_with_its_status() {
     });
 }
 
-/// Arena bytes are modelled by a loom cell: progress and fences must order access to them.
+/// Arena bytes are modelled by a loom cell: each of the words by which they may be reused must order access to them.
 #[test]
 fn progress_and_fences_order_the_arena() {
-    for by_fence in [false, true] {
+    use ringbar::progress;
+    for by in ["executed", "retired", "fence"] {
         explore(None, move || {
             let header = header();
             let fences = ModelLines::ring(1, 0);
@@ -339,20 +341,18 @@ fn progress_and_fences_order_the_arena() {
                 (header.clone(), fences.clone(), arena.clone());
             let worker = thread::spawn(move || {
                 their_arena.set_payload(0, 1, 5);
-                if by_fence {
-                    ringbar::progress::raise_fence(&their_fences, 0, 1);
-                } else {
-                    ringbar::progress::publish(&their_header, 1, 1);
+                match by {
+                    "executed" => progress::publish(&their_header, 1, 0),
+                    "retired" => progress::publish_retired(&their_header, 1),
+                    _ => progress::raise_fence(&their_fences, 0, 1),
                 }
             });
-            let reached = || {
-                if by_fence {
-                    ringbar::progress::fence(&fences, 0) >= 1
-                } else {
-                    ringbar::progress::executed(&header).seems_to_reach(1)
-                }
+            let reached = match by {
+                "executed" => progress::executed(&header).seems_to_reach(1),
+                "retired" => progress::retired(&header).seems_to_reach(1),
+                _ => progress::fence(&fences, 0) >= 1,
             };
-            if reached() {
+            if reached {
                 assert_eq!(arena.payload(0, 1), 5);
                 arena.set_payload(0, 1, 6);
             }
@@ -379,8 +379,58 @@ fn what_was_posted_before_close_is_seen_after_it() {
     });
 }
 
+/// The host gives a channel to one claimant, and later to another one. The first looks at the assignment, reads the
+/// generation, and looks once more.
+#[test]
+fn a_claimant_attaches_to_no_generation_but_its_own() {
+    use ringbar::directory::{self, Nonce};
+    explore(None, || {
+        let [mine, next] = [7, 8].map(|nonce| Nonce::new(nonce).expect("not zero"));
+        let words = directory_line::ENTRIES;
+        let directory = ModelLines::header(&[(words, 2), (words, 3), (words, 4)]);
+        let header = header();
+        let channel = ModelLines::ring(1, 1);
+        let theirs = (directory.clone(), header.clone(), channel.clone());
+        let host = thread::spawn(move || {
+            let (directory, header, channel) = theirs;
+            channel.set_payload(0, 1, 5);
+            ringbar::progress::publish_state(&header, line::HOST_STATUS, 1);
+            directory::publish_assignment(&directory, 0, Some(mine));
+            directory::publish_assignment(&directory, 0, None);
+            ringbar::progress::publish_state(&header, line::HOST_STATUS, 2);
+            directory::publish_assignment(&directory, 0, Some(next));
+        });
+        if directory::is_assigned(&directory, 0, mine) {
+            assert_eq!(channel.payload(0, 1), 5, "the channel is ready");
+            let generation = ringbar::progress::state(&header, line::HOST_STATUS);
+            if directory::is_assigned(&directory, 0, mine) {
+                assert_eq!(generation, 1, "its successor's");
+            }
+        }
+        host.join().expect("the host ends");
+    });
+}
+
+#[test]
+fn a_refused_claimant_reads_why() {
+    use ringbar::directory::{self, Nonce, Refused};
+    explore(None, || {
+        let nonce = Nonce::MIN;
+        let words = directory_line::ENTRIES;
+        let directory = ModelLines::header(&[(words, 3), (words, 4)]);
+        let theirs = directory.clone();
+        let host = thread::spawn(move || {
+            directory::publish_refusal(&theirs, 0, nonce, Refused::TooMany);
+        });
+        if let Some(why) = directory::refusal(&directory, 0, nonce) {
+            assert_eq!(why, Refused::TooMany);
+        }
+        host.join().expect("the host ends");
+    });
+}
+
 /// Sites that can be weakened, and the model that must then fail. PROTOCOL.md shows the same table.
-const MUTANTS: [(&str, &str); 22] = [
+const MUTANTS: [(&str, &str); 24] = [
     ("T1", "push_and_pop_with_wrap"),
     ("T2", "push_and_pop_with_wrap"),
     ("H1", "push_and_pop_with_wrap"),
@@ -399,6 +449,8 @@ const MUTANTS: [(&str, &str); 22] = [
     ("E2", "the_first_error_is_read_with_its_status"),
     ("G1", "what_was_posted_before_close_is_seen_after_it"),
     ("G2", "what_was_posted_before_close_is_seen_after_it"),
+    ("D1", "a_claimant_attaches_to_no_generation_but_its_own"),
+    ("D2", "a_claimant_attaches_to_no_generation_but_its_own"),
     ("C1", "crash::of_the_client_at_any_step_leaves_whole_publications"),
     ("C2", "crash::of_the_worker_at_any_step_ends_every_wait"),
     ("C3", "crash::of_the_worker_at_any_step_ends_every_wait"),

@@ -8,13 +8,18 @@ use crate::sync::{Mutex, Ordering};
 use core::time::Duration;
 use std::time::Instant;
 
-/// How long silence is borne.
+/// How long silence is borne: at least [`Limits::LEAST`], two beats of a heart; less is taken for that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Silence that is reported as [`Health::Stalled`].
     pub stalled_after: Duration,
     /// Silence that becomes an error of every waiter.
     pub error_after: Duration,
+}
+
+impl Limits {
+    /// The shortest silence that says anything.
+    pub const LEAST: Duration = Duration::from_millis(200);
 }
 
 impl Default for Limits {
@@ -57,6 +62,10 @@ const LOOK_GAP_MAX: Duration = Duration::from_millis(200);
 
 impl Watchdog {
     pub(super) fn new(limits: Limits) -> Self {
+        let limits = Limits {
+            stalled_after: limits.stalled_after.max(Limits::LEAST),
+            error_after: limits.error_after.max(Limits::LEAST),
+        };
         let seen =
             Seen { beat: 0, looked: Instant::now(), silent: Duration::ZERO, reported: false };
         Self { limits, seen: Mutex::new(seen) }

@@ -260,6 +260,7 @@ impl Client {
         value: u64,
         deadline: Option<Duration>,
     ) -> Result<(), ChannelError> {
+        self.inner.unviolated()?;
         let reached = self.inner.reached(index, value)?;
         self.inner.wait(reached, &mut Patience::of(deadline))
     }
@@ -273,6 +274,7 @@ impl Client {
         value: u64,
         deadline: Option<Duration>,
     ) -> Result<(), ChannelError> {
+        self.inner.unviolated()?;
         let reached = self.inner.reached(index, value)?;
         match self.inner.hub.poll_device(&reached) {
             Some(found) => found,
@@ -292,6 +294,7 @@ impl Client {
         deadline: Option<Duration>,
     ) -> Result<(), ChannelError> {
         let inner = &*self.inner;
+        inner.unviolated()?;
         let reached = || match inner.checked(progress::executed(&inner.channel.header)) {
             Ok(executed) => (executed >= position).then_some(Ok(())),
             Err(error) => Some(Err(error)),
@@ -311,12 +314,17 @@ impl Client {
     }
 
     /// The first posted command that failed: its position and the status that the worker latched.
+    ///
+    /// `None` also for the position of a command that was never posted, which poisons the channel.
     pub fn first_post_error(&self) -> Option<(u64, u32)> {
-        progress::first_error(&self.inner.channel.header)
+        let (position, status) = progress::first_error(&self.inner.channel.header)?;
+        let end = Untrusted::new(position.wrapping_add(1));
+        self.inner.checked(end).ok().map(|_| (position, status))
     }
 
     /// Takes the next event that the executor sent, if there is one: `take` sees its bytes.
     pub fn poll_event<T>(&self, take: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, ChannelError> {
+        self.inner.unviolated()?;
         let mut events = lock(&self.inner.events);
         match events.pop() {
             Ok(Some(record)) => {
@@ -335,6 +343,7 @@ impl Client {
     /// Waits until an event is there to be polled.
     pub fn wait_event(&self, deadline: Option<Duration>) -> Result<(), ChannelError> {
         let inner = &*self.inner;
+        inner.unviolated()?;
         let ready = || lock(&inner.events).is_ready().then_some(Ok(()));
         inner.wait(ready, &mut Patience::of(deadline))
     }
@@ -386,21 +395,25 @@ impl Inner {
         &self,
         bytes: usize,
         reply_slot: Option<u16>,
-        write: impl FnOnce(&mut Reservation<'_, SharedLines>),
+        mut write: impl FnOnce(&mut Reservation<'_, SharedLines>),
         patience: &mut Patience,
     ) -> Result<u64, ChannelError> {
         loop {
             self.check_fast()?;
             let mut tx = lock(&self.tx);
-            let error = match tx.producer.reserve(bytes, reply_slot) {
-                Ok(mut room) => {
-                    write(&mut room);
-                    let position = room.commit();
-                    self.published(&mut tx, 1, bytes);
+            let error = match attempt(&mut tx.producer, bytes, reply_slot, write) {
+                Ok(position) => {
+                    let sleeps = self.published(&mut tx, 1, bytes);
                     drop(tx);
+                    if sleeps {
+                        self.ring();
+                    }
                     return Ok(position);
                 }
-                Err(error) => error,
+                Err((error, again)) => {
+                    write = again;
+                    error
+                }
             };
             drop(tx);
             self.wait_for_room(error, patience)?;
@@ -425,18 +438,21 @@ impl Inner {
             }
         }
         let sent = batch.commit();
-        if sent > 0 {
-            self.published(&mut tx, sent as u64, bytes);
-        }
+        let sleeps = sent > 0 && self.published(&mut tx, sent as u64, bytes);
         drop(tx);
+        if sleeps {
+            self.ring();
+        }
         let mut patience = Patience::of(None);
         stopped.map_or(Ok(()), |error| self.wait_for_room(error, &mut patience))?;
         Ok(&records[sent..])
     }
 
-    /// Counts one publication and rings the worker if it sleeps. Called under the lock, so that counters never go back.
+    /// Counts one publication, under the lock, so that counters never go back. Whether the worker sleeps and is to be rung,
+    /// which the caller does without the lock: a system call on what a hostile worker shares must not stop all threads.
     #[inline(always)]
-    fn published(&self, tx: &mut Tx, commands: u64, bytes: usize) {
+    #[must_use]
+    fn published(&self, tx: &mut Tx, commands: u64, bytes: usize) -> bool {
         tx.commands += commands;
         tx.batches += 1;
         tx.bytes += bytes as u64;
@@ -445,18 +461,20 @@ impl Inner {
         set_client(header, ClientWord::Commands, tx.commands);
         set_client(header, ClientWord::Batches, tx.batches);
         set_client(header, ClientWord::Bytes, tx.bytes);
-        if self.waker.must_ring() {
-            self.ring_counted();
+        let sleeps = self.waker.must_ring();
+        if sleeps {
+            self.count_ring();
         }
+        sleeps
     }
 
     #[cold]
-    fn ring_counted(&self) {
+    fn count_ring(&self) {
         set_client(&self.channel.header, ClientWord::Bells, self.waker.rung());
-        self.ring();
     }
 
     /// A doorbell that cannot be rung costs the worker one re-look, so it is reported and not an error.
+    #[cold]
     fn ring(&self) {
         if let Err(error) = self.doorbell.ring() {
             tracing::warn!(%error, "the worker's doorbell cannot be rung");
@@ -515,7 +533,25 @@ impl Inner {
     }
 }
 
-/// No code panics while it holds one of these locks except a caller's closure, and that only between whole states.
+/// Writes and publishes one record; gives `write` back if there is no room.
+#[inline(always)]
+fn attempt<W: FnOnce(&mut Reservation<'_, SharedLines>)>(
+    producer: &mut Producer<SharedLines>,
+    bytes: usize,
+    reply_slot: Option<u16>,
+    write: W,
+) -> Result<u64, (ReserveError, W)> {
+    match producer.reserve(bytes, reply_slot) {
+        Ok(mut room) => {
+            write(&mut room);
+            Ok(room.commit())
+        }
+        Err(error) => Err((error, write)),
+    }
+}
+
+/// No code panics while it holds one of these locks except a caller's closure, and that only between whole states: a record
+/// that it was writing is taken back.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

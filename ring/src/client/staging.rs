@@ -184,16 +184,24 @@ impl Client {
     }
 
     /// Takes a long-lived block of `len` bytes. A full arena is [`ChannelError::ArenaFull`]: add a segment, or give blocks
-    /// back.
+    /// back. Whatever else an allocator refuses is [`ChannelError::Arena`].
     pub fn pin(&self, len: u64, align: u64) -> Result<PinnedBlock, ChannelError> {
         let inner = &*self.inner;
         let mut area = inner.pinned_area()?;
+        let mut refused = None;
         for (number, blocks) in &mut area.segments {
-            if let Ok(offset) = blocks.alloc(len, align.max(STAGING_ALIGN)) {
-                let address = address(*number, offset);
-                let pointer = inner.arena.arena.block(address, len)?.as_ptr() as usize;
-                return Ok(PinnedBlock { address, len, pointer });
+            match blocks.alloc(len, align.max(STAGING_ALIGN)) {
+                Ok(offset) => {
+                    let address = address(*number, offset);
+                    let pointer = inner.arena.arena.block(address, len)?.as_ptr() as usize;
+                    return Ok(PinnedBlock { address, len, pointer });
+                }
+                Err(AllocError::Full { .. } | AllocError::TooLarge { .. }) => {}
+                Err(other) => refused = Some(other),
             }
+        }
+        if let Some(error) = refused {
+            return Err(error.into());
         }
         let free = area.segments.iter().map(|(_, blocks)| blocks.free_bytes()).max().unwrap_or(0);
         let capacity = area.segments.iter().map(|(_, blocks)| blocks.capacity()).sum();

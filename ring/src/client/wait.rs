@@ -21,7 +21,8 @@ const ROOM_NAPS_MAX: u32 = 200;
 /// while, so that an operation that need not wait asks no clock.
 pub(super) struct Patience {
     limit: Option<Duration>,
-    end: Option<Instant>,
+    /// Once there was something to wait for: when patience ends, never if that is beyond what a clock can say.
+    end: Option<Option<Instant>>,
 }
 
 impl Patience {
@@ -32,8 +33,9 @@ impl Patience {
 
     pub(super) fn is_over(&mut self) -> Option<ChannelError> {
         let limit = self.limit?;
-        let end = *self.end.get_or_insert_with(|| Instant::now() + limit);
-        (Instant::now() >= end).then_some(ChannelError::Deadline { limit })
+        let now = Instant::now();
+        let end = *self.end.get_or_insert_with(|| now.checked_add(limit));
+        end.is_some_and(|end| now >= end).then_some(ChannelError::Deadline { limit })
     }
 }
 
@@ -107,7 +109,16 @@ impl Inner {
         Err(self.failed.get_or_init(|| found).clone())
     }
 
+    /// What a violation of the worker's left behind is not read again: no event, no fence, no progress.
+    pub(super) fn unviolated(&self) -> Result<(), ChannelError> {
+        match self.failed.get() {
+            Some(error @ ChannelError::Violation(_)) => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
     fn peer_died(&self) -> ChannelError {
+        self.doorbell.relieve();
         let counters = Counters::read(&self.channel.header);
         let sent = lock(&self.tx).commands;
         ChannelError::PeerDied { in_flight: sent.saturating_sub(counters.commands_executed) }

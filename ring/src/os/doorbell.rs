@@ -7,13 +7,16 @@
 //!
 //! Both sides hold the same open file description, so the peer can clear its `O_NONBLOCK` flag, drain it and saturate
 //! it. [`EventFd::drain`] reads with `RWF_NOWAIT`, which no flag of the description overrides, so it never blocks. Writing
-//! has no such form: a peer that clears the flag *and* keeps the counter saturated can block [`EventFd::signal`]. That
-//! ends with a signal or a read, and it can only be done to the one worker that serves this peer, which is why a worker
-//! serves one client and why the daemon, not the worker, decides when a worker whose client is gone is killed.
+//! has no such form, so [`EventFd::signal`] looks at the flag first, and where it was cleared sets it again and asks
+//! whether a write would block. What is left is a race: a peer that saturates the counter and clears the flag just
+//! between that look and the write makes the write block, until somebody reads the counter or the flag is set again.
+//! A client rings with no lock held, so it blocks that one post; another thread that learns of the worker's death ends it
+//! ([`Doorbell::relieve`]). A worker serves one client, and the daemon, not the worker, decides when a worker whose client
+//! is gone is killed.
 
 use super::map_error::MapError;
 use super::mapping::Mapping;
-use rustix::event::EventfdFlags;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 use rustix::fs::OFlags;
 use rustix::io::{Errno, ReadWriteFlags};
 use std::io;
@@ -37,6 +40,9 @@ pub trait Doorbell: Send + Sync {
     /// Wakes the peer, or makes its next sleep end at once. Ringing twice is the same as ringing once.
     fn ring(&self) -> io::Result<()>;
 
+    /// The peer is gone: a thread that a system call of [`ring`](Self::ring) holds is let go.
+    fn relieve(&self) {}
+
     /// How.
     fn kind(&self) -> DoorbellKind;
 }
@@ -58,17 +64,18 @@ impl EventFd {
 
     /// Takes one that a peer or another process passed, and makes it non-blocking.
     pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
-        let flags = rustix::fs::fcntl_getfl(&fd)?;
-        if !flags.contains(OFlags::NONBLOCK) {
-            rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
-        }
+        set_nonblocking(fd.as_fd())?;
         Ok(Self { fd: Arc::new(fd) })
     }
 
     /// Makes the waiting side's wait end.
     ///
-    /// A saturated counter is success: whoever waits has a wake pending already.
+    /// A saturated counter is success: whoever waits has a wake pending already. Does not block, but for the race that the
+    /// module's documentation tells of.
     pub fn signal(&self) -> io::Result<()> {
+        if set_nonblocking(self.as_fd())? && !has_room(self.as_fd())? {
+            return Ok(());
+        }
         loop {
             match rustix::io::write(&*self.fd, &1u64.to_ne_bytes()) {
                 Ok(_) | Err(Errno::AGAIN) => return Ok(()),
@@ -93,6 +100,23 @@ impl AsFd for EventFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Sets `O_NONBLOCK`; whether that had to be done.
+fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let flags = rustix::fs::fcntl_getfl(fd)?;
+    let blocks = !flags.contains(OFlags::NONBLOCK);
+    if blocks {
+        rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)?;
+    }
+    Ok(blocks)
+}
+
+/// Whether a write would not block now.
+fn has_room(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut asked = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
+    rustix::event::poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    Ok(asked[0].revents().contains(PollFlags::OUT))
 }
 
 /// [`EventFd::drain`] for a descriptor that is only borrowed.
@@ -123,6 +147,11 @@ pub struct EventFdDoorbell(pub EventFd);
 impl Doorbell for EventFdDoorbell {
     fn ring(&self) -> io::Result<()> {
         self.0.signal()
+    }
+
+    fn relieve(&self) {
+        // A counter that cannot be read holds nobody.
+        let _ = self.0.drain();
     }
 
     fn kind(&self) -> DoorbellKind {
@@ -244,6 +273,33 @@ mod tests {
             let theirs = event.as_fd().try_clone_to_owned().unwrap();
             rustix::fs::fcntl_setfl(&theirs, OFlags::empty()).unwrap();
             assert_eq!(event.drain().unwrap(), 0);
+        }
+
+        #[test]
+        fn ringing_does_not_block_when_the_peer_cleared_the_non_blocking_flag_and_saturated_it() {
+            let event = EventFd::new().unwrap();
+            rustix::io::write(&event, &(u64::MAX - 1).to_ne_bytes()).unwrap();
+            rustix::fs::fcntl_setfl(&event, OFlags::empty()).unwrap();
+            event.signal().unwrap();
+            rustix::fs::fcntl_setfl(&event, OFlags::empty()).unwrap();
+            assert_eq!(event.drain().unwrap(), u64::MAX - 1);
+            event.signal().unwrap();
+            assert_eq!(event.drain().unwrap(), 1, "one that has room is rung");
+        }
+
+        #[test]
+        fn a_ring_that_blocks_is_let_go_when_the_peer_is_gone() {
+            let event = EventFd::new().unwrap();
+            rustix::io::write(&event, &(u64::MAX - 1).to_ne_bytes()).unwrap();
+            let bell = EventFdDoorbell(event.clone());
+            // As if the race was lost: behind the look, before the write.
+            rustix::fs::fcntl_setfl(&event, OFlags::empty()).unwrap();
+            let blocked =
+                std::thread::spawn(move || rustix::io::write(&event, &1u64.to_ne_bytes()));
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            assert!(!blocked.is_finished());
+            bell.relieve();
+            assert_eq!(blocked.join().unwrap().unwrap(), 8);
         }
 
         #[test]

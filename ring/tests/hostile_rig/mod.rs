@@ -2,14 +2,17 @@
 //! either and writes into it at will.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-use ringbar::client::Client;
+use ringbar::client::{ArenaPlan, Client, ClientConfig, Limits};
 use ringbar::layout::{HEADER_LINES, Sizes};
 use ringbar::lines::{Lines, SharedLines};
 use ringbar::link::{MemfdChannel, Options};
+use ringbar::os::doorbell::Doorbell;
 use ringbar::os::{EventFd, Mapping, PeerWatch};
-use ringbar::park::FdBlock;
+use ringbar::park::{FdBlock, FdPark};
 use ringbar::region::{Expect, State, Terms};
+use ringbar::spin::SpinBudget;
 use ringbar::sync::{Arc, AtomicBool, AtomicU64, Ordering};
+use ringbar::wake::WakeMode;
 use ringbar::worker::Worker;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc;
@@ -58,6 +61,15 @@ pub fn rig() -> Rig {
 
 /// The same with these feature bits.
 pub fn rig_with(features: u64) -> Rig {
+    assemble(features, None)
+}
+
+/// The same with a client that wakes the worker by `bell`.
+pub fn rig_with_bell(bell: Arc<dyn Doorbell>) -> Rig {
+    assemble(0, Some(bell))
+}
+
+fn assemble(features: u64, doorbell: Option<Arc<dyn Doorbell>>) -> Rig {
     let terms = Terms { vocabulary_hash: 7, features };
     let host = MemfdChannel::create("hostile", SIZES, terms).expect("a region");
     host.channel().offer(GENERATION);
@@ -75,7 +87,22 @@ pub fn rig_with(features: u64) -> Rig {
     let watch = PeerWatch::of_connection(Arc::new(one));
     let worker = host.worker(GENERATION, &watch, Options::default()).expect("a worker");
     let watch = PeerWatch::of_connection(Arc::new(other));
-    let client = theirs.client(GENERATION, watch, Options::default()).expect("a client");
+    let client = match doorbell {
+        None => theirs.client(GENERATION, watch, Options::default()),
+        Some(doorbell) => Client::attach(ClientConfig {
+            channel: theirs.channel().clone(),
+            generation: GENERATION,
+            arena: Arc::clone(theirs.arena()),
+            plan: ArenaPlan::default(),
+            doorbell,
+            park: Box::new(FdPark::new(bell(2), watch).expect("a wait")),
+            wake: WakeMode::Fence,
+            spin: SpinBudget::default(),
+            limits: Limits::default(),
+            heartbeat: false,
+        }),
+    };
+    let client = client.expect("a client");
     let attacker = Attacker::new(dup(0), bell(1), bell(2), &host);
     Rig { client, worker, attacker }
 }

@@ -210,8 +210,8 @@ fn work(worker: &Mortal, commands: &ModelLines, replies: &ModelLines, memory: [&
 
 #[test]
 fn of_the_worker_at_any_step_ends_every_wait() {
-    // Release. Reply: payload, tag. Release. Error: status, position. Arena, fence. Executed.
-    for_every_step(9, Some(2), |life| {
+    // Release. Reply: payload, tag. Release. Error: status, position. Arena, fence. Retired, executed.
+    for_every_step(10, Some(2), |life| {
         let header = header();
         let bell = Bell::new();
         let worker = Mortal { life: life.clone(), bell: bell.clone(), header: header.clone() };

@@ -283,7 +283,8 @@ impl Session {
             return Ok(());
         }
         let mut wait = first;
-        let end = limit.map(|limit| (Instant::now() + limit, limit));
+        // A limit beyond what a clock can say is none.
+        let end = limit.and_then(|limit| Some((Instant::now().checked_add(limit)?, limit)));
         let mut looks = 0_u32;
         loop {
             let left = end.map(|(end, _)| end.saturating_duration_since(Instant::now()));
