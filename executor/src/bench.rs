@@ -10,7 +10,7 @@ use ringbar_benches::candidate::{Candidate, Identity, Measure, Sides};
 use ringbar_benches::cores::Cores;
 use ringbar_benches::machine::Machine;
 use ringbar_benches::process;
-use ringbar_benches::rotation::{self, Canary, Outcome, Results, Settings};
+use ringbar_benches::rotation::{self, Canary, Outcome, Results, Row, Settings};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -83,7 +83,8 @@ pub fn serve_if_asked() -> Option<ExitCode> {
 /// Runs `ringbar bench`.
 ///
 /// # Errors
-/// If nothing can be measured here: fewer than two cores, or no shared memory.
+/// If nothing can be measured here: fewer than two cores, or no shared memory. Also, behind the report, if a measurement
+/// went wrong or its payload was not what was sent.
 pub fn run(args: &BenchArgs) -> Result<(), Box<dyn Error>> {
     let cores = args.cores.map_or_else(Cores::first_two, Ok)?;
     let settings = if args.quick {
@@ -100,13 +101,26 @@ pub fn run(args: &BenchArgs) -> Result<(), Box<dyn Error>> {
         bar.set_message(format!("{identity}"));
     })?;
     bar.finish_and_clear();
+    let failures = failures(&results.rows);
     let report = report(results);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         print_table(&report);
     }
-    Ok(())
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("; ").into()) }
+}
+
+/// Measurements that went wrong, each with its reason. What this machine cannot run is none of them.
+fn failures(rows: &[Row]) -> Vec<String> {
+    let failed = |row: &Row| match &row.outcome {
+        Outcome::Failed { reason } => {
+            let (name, _) = figure_of(&row.identity)?;
+            Some(format!("{name} between {} failed: {reason}", row.identity.sides))
+        }
+        _ => None,
+    };
+    rows.iter().filter_map(failed).collect()
 }
 
 fn report(results: Results) -> Report {
@@ -187,6 +201,27 @@ fn print_table(report: &Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_measurement_that_went_wrong_fails_the_command_and_one_that_cannot_run_does_not() {
+        let candidates = ringbar_benches::candidates();
+        let rows = |outcome: Outcome| -> Vec<Row> {
+            let wanted = candidates.iter().filter(|c| figure_of(&c.identity).is_some());
+            let row = |c: &Candidate| Row {
+                identity: c.identity.clone(),
+                outcome: outcome.clone(),
+                samples: 0,
+                dropped: 0,
+            };
+            wanted.map(row).collect()
+        };
+        let found = failures(&rows(Outcome::Failed { reason: "word 3 is wrong".into() }));
+        assert_eq!(found.len(), 2 * FIGURES.len());
+        assert!(found.iter().all(|text| text.ends_with("failed: word 3 is wrong")), "{found:?}");
+        let fine = Outcome::Unavailable { reason: "no io_uring here".into() };
+        assert_eq!(failures(&rows(fine)), [""; 0]);
+        assert_eq!(failures(&rows(Outcome::AllDropped)), [""; 0]);
+    }
 
     #[test]
     fn every_figure_has_a_candidate_between_threads_and_between_processes() {

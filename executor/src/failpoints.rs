@@ -10,6 +10,7 @@
 
 use ringbar::sync::{AtomicU32, Ordering};
 use rustix::process::Signal;
+use std::env::VarError;
 use std::fmt;
 use std::io::Write;
 use std::str::FromStr;
@@ -226,12 +227,17 @@ static ACTION: AtomicU32 = AtomicU32::new(0);
 pub const VARIABLE: &str = "RINGBAR_FAILPOINT";
 
 /// Arms the failpoint that the environment names, if it names one.
-pub fn arm_from_environment() {
-    if let Ok(text) = std::env::var(VARIABLE)
-        && let Ok(failpoint) = text.parse()
-    {
-        arm(failpoint);
-    }
+///
+/// # Errors
+/// [`FailpointError`] for a text that names none: whoever wrote it expects this process to end at some step.
+pub fn arm_from_environment() -> Result<(), FailpointError> {
+    let text = match std::env::var(VARIABLE) {
+        Ok(text) => text,
+        Err(VarError::NotPresent) => return Ok(()),
+        Err(VarError::NotUnicode(text)) => text.to_string_lossy().into_owned(),
+    };
+    arm(text.parse()?);
+    Ok(())
 }
 
 /// Takes `failpoint` if it is one of `side`: what the environment of a process of that side is to say.

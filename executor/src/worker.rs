@@ -46,7 +46,10 @@ pub fn run_if_asked() -> Option<ExitCode> {
 
 /// Runs this process as a worker.
 pub fn run() -> ExitCode {
-    failpoints::arm_from_environment();
+    if let Err(error) = failpoints::arm_from_environment() {
+        eprintln!("ringbar worker: {error}");
+        return ExitCode::from(Exit::Failed as u8);
+    }
     failpoints::hit(Point::WorkerBegun);
     let exit = match start() {
         Ok(started) => started.serve(),

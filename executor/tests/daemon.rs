@@ -16,8 +16,10 @@ use ringbar_executor::status;
 use ringbar_vocabulary::{Init, Ping};
 use rustix::net::SendFlags;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
+use support::lacking::not_run;
 use support::{
     PATIENCE, RINGBAR, Server, children, descriptors, eventually, is_running, named, send_signal,
 };
@@ -35,6 +37,32 @@ fn refusal_of(error: AttachError) -> Refusal {
 
 fn refused(server: &Server, wish: &Wish) -> Refusal {
     refusal_of(server.attach(wish).err().expect("a refusal"))
+}
+
+/// Even one that gets at the socket: the copy of the program and the socket are within its reach.
+#[test]
+fn a_program_of_another_user_is_refused() {
+    const NOBODY: u32 = 65534;
+    if !rustix::process::geteuid().is_root() {
+        return not_run(
+            "a_program_of_another_user_is_refused",
+            "only root can start a program as another user",
+        );
+    }
+    let server = Server::start("");
+    let folder = server.socket().parent().unwrap().to_owned();
+    let program = folder.join("ringbar");
+    std::fs::copy(RINGBAR, &program).unwrap();
+    for (path, mode) in [(&folder, 0o711), (&program, 0o755), (&server.socket(), 0o666)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let mut command = Command::new(&program);
+    command.arg("probe").arg("--socket").arg(server.socket()).current_dir("/");
+    let ended = command.uid(NOBODY).gid(NOBODY).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(!ended.status.success() && said.contains("found user 65534, expected 0"), "{said}");
+    assert_eq!(server.status().daemon.refused, 1);
+    server.client_named("of the daemon's own user").call(Ping { token: 1 }).unwrap();
 }
 
 /// The answer to a hello.

@@ -303,7 +303,9 @@ fn h9_a_flood_of_requests_on_the_socket_costs_bounded_processor_time() {
     let connection = scene.attacker.connection.clone();
     let spent = cpu_ns(scene.attacker.worker_pid);
     let (start, mut answers) = (Instant::now(), 0);
-    while start.elapsed() < Duration::from_secs(1) {
+    while start.elapsed() < Duration::from_secs(1)
+        || answers < 100 && start.elapsed() < support::PATIENCE
+    {
         let soon = Deadline::after(Duration::from_millis(1));
         let _ = connection.send(&Message::Grow(Grow { bytes: 1 << 40 }), &[], soon);
         while let Ok(Some(answer)) = connection.receive_now() {
@@ -446,6 +448,7 @@ fn h15_d11_a_kernel_that_fails_is_a_sticky_error_and_the_next_worker_works() {
     expect_next_generation_works(&scene);
 }
 
+/// Each client has a worker process, and so a software GPU, of its own: this fails only if that is no longer so.
 #[test]
 fn h16_nobody_reads_what_another_client_left_in_device_memory() {
     let scene = Scene::new();

@@ -128,6 +128,18 @@ fn time_of_death(pid: u32) -> thread::JoinHandle<Instant> {
     })
 }
 
+/// When `text` was in the daemon's log, looked for from now on.
+fn time_of_log(server: &Server, text: String) -> thread::JoinHandle<Instant> {
+    let (log, end) = (server.log_path(), Instant::now() + PATIENCE);
+    thread::spawn(move || {
+        let told = || std::fs::read_to_string(&log).is_ok_and(|log| log.contains(&text));
+        while !told() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(1));
+        }
+        Instant::now()
+    })
+}
+
 /// Another client that works all the time; ends with the number of its calls.
 fn bystander(server: &Server, over: mpsc::Receiver<()>) -> thread::JoinHandle<u64> {
     let at = server.client_named("bystander");
@@ -145,8 +157,12 @@ fn bystander(server: &Server, over: mpsc::Receiver<()>) -> thread::JoinHandle<u6
 /// One death: `Ok` with how late the last waiter was.
 fn die_once(point: Point, at: u32, options: &str, busy: bool) -> Duration {
     let server = Server::start(&format!("--failpoint {}:{at} {options}", point.name()));
-    let (mut lateness, mut resume) = (Duration::ZERO, None);
+    let reached = format!("failpoint {} reached", point.name());
+    let dying = time_of_log(&server, reached.clone());
+    let mut resume = None;
+    let lateness;
     let attached = server.attach(&named("victim"));
+    let returned = Instant::now();
     let (over, is_over) = mpsc::channel();
     let other = bystander(&server, is_over);
     match attached {
@@ -155,11 +171,12 @@ fn die_once(point: Point, at: u32, options: &str, busy: bool) -> Duration {
             resume = Some(victim.token);
             lateness = wait_for_death(&victim, point, death, busy);
         }
-        // The worker may die before its client has attached.
-        Err(AttachError::Channel(ChannelError::Region(_) | ChannelError::PeerDied { .. })) => {}
+        // The worker may die before its client has attached, which then fails as soon.
+        Err(AttachError::Channel(ChannelError::Region(_) | ChannelError::PeerDied { .. })) => {
+            lateness = returned.saturating_duration_since(dying.join().unwrap());
+        }
         Err(error) => panic!("a typed error of a dead worker, not {error}"),
     }
-    let reached = format!("failpoint {} reached", point.name());
     assert!(eventually(|| server.log().contains(&reached)), "{}", server.log());
     works_again(&server, resume);
     over.send(()).unwrap();

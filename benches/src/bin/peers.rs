@@ -1,4 +1,4 @@
-//! Measures the peers, the limits and (once it is there) ringbar on this machine, in one rotation.
+//! Measures the peers, the limits and ringbar on this machine, in one rotation.
 
 #![forbid(unsafe_code)]
 

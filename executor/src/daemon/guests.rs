@@ -12,6 +12,7 @@ use ringbar::handshake::{
 };
 use ringbar::layout::Sizes;
 use ringbar::link::arena_address;
+use ringbar::os::liveness::PeerCredentials;
 use ringbar::os::{Interest, Waiter};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -293,6 +294,10 @@ impl Daemon {
 
 pub(super) fn check_user(connection: &Connection) -> Result<(), Refusal> {
     let peer = connection.peer_credentials().map_err(|e| internal(&e))?;
+    check_credentials(peer)
+}
+
+fn check_credentials(peer: PeerCredentials) -> Result<(), Refusal> {
     if peer.is_same_user() {
         return Ok(());
     }
@@ -308,4 +313,19 @@ fn busy(text: &str, wait: Duration) -> Refusal {
 
 fn internal(error: &dyn std::fmt::Display) -> Refusal {
     Refusal::new(RefusalCode::Internal, &error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_user_is_refused_by_name_and_the_daemons_own_is_not() {
+        let uid = rustix::process::geteuid().as_raw();
+        let own = PeerCredentials { pid: 1, uid, gid: 0 };
+        assert!(check_credentials(own).is_ok());
+        let refusal = check_credentials(PeerCredentials { uid: uid + 1, ..own }).unwrap_err();
+        assert_eq!(refusal.code, RefusalCode::Credentials);
+        assert!(refusal.to_string().contains(&format!("found user {}", uid + 1)), "{refusal}");
+    }
 }

@@ -93,6 +93,15 @@ pub enum ReplayError {
         /// Digest expected.
         expected: u64,
     },
+    /// A worker of this program's own gave no digest.
+    #[error(
+        "the worker over {transport} gave no digest, so nothing is known of what reached it; likely cause: --worker-program \
+         names another version"
+    )]
+    NoDigest {
+        /// The transport.
+        transport: &'static str,
+    },
     /// A recording cannot be executed on a real GPU.
     #[error(
         "a recording cannot be replayed on a real GPU: it holds each call's name, size and time, and no kernels, no data and no \

@@ -187,6 +187,9 @@ pub fn replay_command(args: &ReplayArgs) -> Result<(), ReplayError> {
     let outcome = over(args.transport, source, &workload, rounds, &mut tick)?;
     if checked {
         bar.set_message("checking");
+        if !args.vm {
+            check_digests(&[(args.transport, outcome.digest)])?;
+        }
         let expected = expected_memory(&workload, &[rounds.total()], &mut tick)?;
         check_memory(args.transport, &outcome, &expected[0])?;
     }
@@ -262,13 +265,25 @@ fn check_all(
     rounds.sort_unstable();
     rounds.dedup();
     let expected = expected_memory(workload, &rounds, progress)?;
-    let first = outcomes.first().and_then(|(_, outcome)| outcome.digest);
+    let digests: Vec<_> = outcomes.iter().map(|(by, outcome)| (*by, outcome.digest)).collect();
+    check_digests(&digests)?;
     for (transport, outcome) in outcomes {
-        if let Some((found, expected)) = outcome.digest.zip(first).filter(|(a, b)| a != b) {
-            return Err(ReplayError::Digest { transport: transport.name(), found, expected });
-        }
         let at = rounds.binary_search(&outcome.rounds.total()).unwrap_or(0);
         check_memory(*transport, outcome, &expected[at])?;
+    }
+    Ok(())
+}
+
+/// Each transport's worker was started by this program, so each has a digest, and all have the same one.
+pub(super) fn check_digests(digests: &[(Transport, Option<u64>)]) -> Result<(), ReplayError> {
+    let mut expected = None;
+    for &(transport, digest) in digests {
+        let transport = transport.name();
+        let found = digest.ok_or(ReplayError::NoDigest { transport })?;
+        let expected = *expected.get_or_insert(found);
+        if found != expected {
+            return Err(ReplayError::Digest { transport, found, expected });
+        }
     }
     Ok(())
 }

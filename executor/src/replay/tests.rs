@@ -1,6 +1,8 @@
 //! The transports that need no other process, beside each other.
 
 use super::direct::DirectRoad;
+use super::error::ReplayError;
+use super::job::check_digests;
 use super::link::Road;
 use super::probe::Probe;
 use super::ring::RingRoad;
@@ -13,6 +15,22 @@ use ringbar::region::Terms;
 use ringbar_mock::{MockConfig, MockGpu};
 use ringbar_session::Session;
 use ringbar_vocabulary::VOCABULARY_HASH;
+
+#[test]
+fn a_digest_that_is_missing_or_another_is_an_error() {
+    use super::args::Transport::{Direct, Ring, Socket};
+    check_digests(&[(Ring, Some(1)), (Socket, Some(1)), (Direct, Some(1))]).unwrap();
+    for wrong in [
+        [(Ring, None), (Socket, Some(1))],
+        [(Ring, Some(1)), (Socket, None)],
+        [(Ring, None), (Socket, None)],
+    ] {
+        let error = check_digests(&wrong).unwrap_err();
+        assert!(matches!(error, ReplayError::NoDigest { .. }), "{error}");
+    }
+    let error = check_digests(&[(Ring, Some(1)), (Socket, Some(2))]).unwrap_err();
+    assert!(matches!(error, ReplayError::Digest { transport: "socket", .. }), "{error}");
+}
 
 const DEVICE_MEMORY_BYTES: u64 = 1 << 30;
 const ROUNDS: Rounds = Rounds { timed: 2, stepwise: 1 };

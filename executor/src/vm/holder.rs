@@ -49,7 +49,10 @@ pub struct HolderArgs {
 /// Runs this process as a holder.
 pub fn run(args: &HolderArgs) -> ExitCode {
     logging::start(None);
-    failpoints::arm_from_environment();
+    if let Err(error) = failpoints::arm_from_environment() {
+        eprintln!("ringbar vm-holder: {error}");
+        return ExitCode::FAILURE;
+    }
     failpoints::hit(Point::HolderBegun);
     // Fails only for the leader of a process group, which has nothing to leave.
     let _ = rustix::process::setsid();

@@ -82,7 +82,11 @@ impl Server {
 
     /// Everything that daemon and workers wrote to standard error.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+        std::fs::read_to_string(self.log_path()).unwrap()
+    }
+
+    pub fn log_path(&self) -> PathBuf {
+        self.folder.path().join("log")
     }
 
     pub fn status(&self) -> Status {
