@@ -54,7 +54,7 @@ impl Argument {
             let inner = ty.strip_prefix(outer)?;
             Some((*direction, inner.strip_suffix('>').unwrap_or(inner)))
         });
-        let (direction, ty) = found.unwrap_or_else(|| match *ty {
+        let (direction, ty) = found.unwrap_or(match *ty {
             "Text" => ("in ", "text"),
             "Image" => ("in ", "image"),
             "InBytes" => ("in ", "bytes"),
