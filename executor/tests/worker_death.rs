@@ -350,3 +350,17 @@ fn commands_in_flight_are_reported_as_lost_and_not_executed_again() {
     let stats = again.call(Stats {}).unwrap();
     assert_eq!(stats.commands, 2, "init and stats, nothing of the generation before");
 }
+
+#[test]
+fn a_worker_that_hangs_in_a_command_is_told_of_by_its_name_and_ended() {
+    let server = Server::start("--failpoint before_reply=hang --command-timeout 2s");
+    let at = server.client_named("hangs");
+    let error = at.call(Init { flags: 0 }).unwrap_err();
+    assert!(matches!(error, AttachError::Channel(ChannelError::PeerDied { .. })), "{error}");
+    let log = server.log();
+    assert!(log.contains("Init takes longer than 2s (--command-timeout)"), "{log}");
+    assert!(log.contains("is inside the driver for long"), "{log}");
+    assert!(eventually(|| server.status().daemon.stalls.count == 1));
+    let stalls = server.status().daemon.stalls;
+    assert_eq!((stalls.count, stalls.longest.map(|(name, _)| name)), (1, Some("Init".into())));
+}

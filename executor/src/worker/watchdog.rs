@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// Shortest limit: a look at an empty ring takes up to a re-look, and is not a command.
 pub const LIMIT_MIN: Duration = Duration::from_millis(500);
-/// A command that lasts longer is told of.
+/// A command that lasts longer, or half its bound, is told of.
 pub const STALLED_AFTER: Duration = Duration::from_secs(10);
 /// Between two looks, at most.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -83,6 +83,7 @@ struct Seen {
 
 fn watch(busy_with: &AtomicU64, limit: Option<Duration>, control: &OwnedFd) {
     let pause = limit.map_or(LOOK_EVERY, |limit| LOOK_EVERY.min(limit / 8));
+    let told_after = limit.map_or(STALLED_AFTER, |limit| STALLED_AFTER.min(limit / 2));
     let mut seen = Seen { busy_with: 0, since: Instant::now(), told: false };
     loop {
         std::thread::sleep(pause);
@@ -95,7 +96,7 @@ fn watch(busy_with: &AtomicU64, limit: Option<Duration>, control: &OwnedFd) {
             continue;
         }
         let lasts = seen.since.elapsed();
-        if lasts > STALLED_AFTER && !seen.told {
+        if lasts > told_after && !seen.told {
             seen.told = true;
             tell(control, found, lasts, false);
         }

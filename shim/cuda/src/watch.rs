@@ -2,6 +2,7 @@
 
 use crate::session::{Live, lost};
 use crate::{fork, host_function};
+use ringbar_vocabulary::Status;
 use std::time::Duration;
 
 /// The longest sleep. Death ends it at once where descriptors tell of it; in a virtual machine looks are more frequent.
@@ -22,7 +23,8 @@ fn watch(live: &'static Live) {
     loop {
         if let Some(cause) = live.session.client().wait_ended(SLEEP) {
             let status = lost(&cause);
-            if !fork::is_dead_copy() {
+            // A program that ends by itself is told nothing more.
+            if status != Status::DEINITIALIZED && !fork::is_dead_copy() {
                 host_function::end_callbacks(status);
             }
             return;
