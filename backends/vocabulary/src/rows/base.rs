@@ -222,7 +222,7 @@ macro_rules! base {
             };
 
             /// Loads a module under a number that the client chose.
-            20 sync ModuleLoad module_load ["cuModuleLoadData", "cuModuleLoadDataEx", "cuLibraryLoadData"] since 2000
+            20 sync ModuleLoad module_load ["cuModuleLoadData", "cuLibraryLoadData"] since 2000
             {
                 /// The context it belongs to.
                 in context: ContextId,

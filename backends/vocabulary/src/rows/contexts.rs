@@ -7,7 +7,7 @@ macro_rules! contexts {
         $($before)*
 
             /// Makes a device's primary context live; its number is the device's.
-            42 sync PrimaryContextRetain primary_context_retain ["cuDevicePrimaryCtxRetain", "cuDevicePrimaryCtxSetFlags_v2"] since 7000
+            42 sync PrimaryContextRetain primary_context_retain ["cuDevicePrimaryCtxRetain"] since 7000
             {
                 /// The device's ordinal.
                 in device: u32,

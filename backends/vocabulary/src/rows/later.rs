@@ -392,7 +392,7 @@ macro_rules! later {
             reply DeviceGraphMemoryTrimReply {};
 
             /// Loads a module as `module_load` does, with options of the just-in-time compiler and its logs.
-            148 sync ModuleCompile module_compile ["cuModuleLoadDataEx", "cuLibraryLoadData"] since 2010
+            148 sync ModuleCompile module_compile ["cuModuleLoadDataEx"] since 2010
             {
                 /// The context it belongs to.
                 in context: ContextId,
