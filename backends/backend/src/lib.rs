@@ -23,6 +23,7 @@ mod holds;
 #[cfg(feature = "ring")]
 pub mod ring;
 mod services;
+pub mod table;
 #[cfg(feature = "testing")]
 pub mod testing;
 

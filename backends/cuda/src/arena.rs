@@ -3,8 +3,8 @@
 //! What the driver copies in one piece, a box or a graph's copy, must lie in one registration. So a segment that was added
 //! for pinned memory is one chunk, and the chunks that a block is the first to touch become one run.
 
-use crate::table::OBJECTS_MAX;
 use ringbar_backend::Services;
+use ringbar_backend::table::OBJECTS_MAX;
 use ringbar_vocabulary::ArenaRef;
 use std::collections::BTreeMap;
 use std::ops::Range;

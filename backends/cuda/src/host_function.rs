@@ -3,8 +3,8 @@
 //! One function runs at a time, as in CUDA. The stream stalls meanwhile; the worker's thread does not.
 
 use crate::live::Live;
-use crate::table::IdMap;
 use ringbar::sync::{AtomicBool, Ordering};
+use ringbar_backend::table::IdMap;
 use ringbar_backend::{Context, Services};
 use ringbar_vocabulary::*;
 use std::ffi::c_void;

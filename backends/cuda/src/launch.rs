@@ -3,9 +3,9 @@
 use crate::api::{LaunchAttribute, Raw};
 use crate::launches::point;
 use crate::live::{Live, Owned};
-use crate::table::Table;
 use cudarc::driver::sys::{CUlaunchAttributeID as Id, CUlaunchConfig};
 use ringbar_backend::Context;
+use ringbar_backend::table::Table;
 use ringbar_vocabulary::*;
 use std::ffi::c_void;
 

@@ -51,7 +51,6 @@ mod module;
 mod output;
 mod start;
 mod stream;
-mod table;
 mod watch;
 
 pub use blocking::{BLOCKING, Blocking, blocking_markdown};

@@ -33,11 +33,11 @@ impl MockGpu {
     pub(crate) fn add_context(&mut self, context: u32, device: u32) {
         let state = ContextState { device, limits: LIMITS, peers: BTreeSet::new() };
         // Who calls this has checked that the number is free.
-        let _ = self.contexts.insert(context, state);
+        let _ = self.contexts.add(context, state);
         let lane = Lane { serial: self.next_serial, kind: Kind::Default, context };
         self.next_serial += 1;
         let stream = ContextId(context).default_stream();
-        let _ = self.streams.insert(stream.0, Stream::new(lane, 0));
+        let _ = self.streams.add(stream.0, Stream::new(lane, 0));
         self.engine.add_stream(lane);
     }
 

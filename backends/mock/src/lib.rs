@@ -43,7 +43,6 @@ mod gpu;
 mod graphs;
 mod handler;
 mod heap;
-mod ids;
 mod ipc;
 mod kernel;
 mod launch;

@@ -3,10 +3,10 @@
 use crate::facts::PITCH_BYTES;
 use crate::gpu::MockGpu;
 use crate::heap::Owner;
-use crate::ids::OBJECTS_MAX;
 use crate::space::{Access, Place};
 use crate::work::{self, Copy, Fill, Value, Work};
 use ringbar_backend::Context;
+use ringbar_backend::table::OBJECTS_MAX;
 use ringbar_vocabulary::*;
 
 impl MockGpu {

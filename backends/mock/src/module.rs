@@ -330,7 +330,7 @@ impl MockGpu {
         };
         let (context, variables) = (context.0, Arc::new(variables));
         let made = Module { code, context, functions: Vec::new(), variables };
-        Ok(self.modules.insert(module.0, made)?)
+        Ok(self.modules.add(module.0, made)?)
     }
 
     pub(crate) fn module_unload(
@@ -375,7 +375,7 @@ impl MockGpu {
             let settings =
                 Settings { carveout: -1, cluster: [0; 3], large_clusters: 0, cluster_policy: 0 };
             let function = Function { kernel, shared_max, settings };
-            self.functions.insert(command.function.0, function)?;
+            self.functions.add(command.function.0, function)?;
             module.functions.push(command.function.0);
         }
         Ok(reply)

@@ -3,10 +3,10 @@
 use crate::gpu::MockGpu;
 use crate::graphs::Task;
 use crate::heap::Owner;
-use crate::ids::Table;
 use crate::op::Op;
 use crate::{engine::Cost, pool::DEVICE_BASE};
 use ringbar_backend::Context;
+use ringbar_backend::table::Table;
 use ringbar_vocabulary::*;
 
 /// A pool takes memory from its device in units of this many bytes.
@@ -80,7 +80,7 @@ impl Pools {
         let current = (0..devices).map(|device| PoolId::DEFAULTS | device).collect();
         for device in 0..devices {
             // The table is empty before.
-            let _ = pools.insert(PoolId::DEFAULTS | device, Pool::new(device, devices, 0));
+            let _ = pools.add(PoolId::DEFAULTS | device, Pool::new(device, devices, 0));
         }
         Self { pools, current, unsettled: false }
     }
@@ -211,7 +211,7 @@ impl MockGpu {
             return Err(Status::INVALID_HANDLE);
         }
         let pool = Pool::new(command.device, self.config.devices, command.max_bytes);
-        self.pools.pools.insert(command.pool.0, pool)?;
+        self.pools.pools.add(command.pool.0, pool)?;
         Ok(PoolCreateReply {})
     }
 

@@ -69,7 +69,7 @@ impl MockGpu {
         let lane = Lane { serial: self.next_serial, kind, context: context.0 };
         self.next_serial += 1;
         self.engine.add_stream(lane);
-        self.streams.insert(stream.0, Stream::new(lane, priority))
+        self.streams.add(stream.0, Stream::new(lane, priority))
     }
 
     pub(crate) fn stream_destroy(
@@ -165,7 +165,7 @@ impl MockGpu {
             return Err(Status::INVALID_VALUE);
         }
         let (context, flags) = (command.context.0, command.flags);
-        self.events.insert(command.event.0, Event { context, flags, mark: None, time_ns: None })
+        self.events.add(command.event.0, Event { context, flags, mark: None, time_ns: None })
     }
 
     pub(crate) fn event_record(

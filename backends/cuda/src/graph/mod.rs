@@ -7,9 +7,9 @@ mod nodes;
 
 use crate::api::Raw;
 use crate::live::Live;
-use crate::table::{IdMap, OBJECTS_MAX, Table};
 use cudarc::driver::sys::CUgraphEdgeData;
 use ringbar_backend::Context;
+use ringbar_backend::table::{IdMap, OBJECTS_MAX, Table};
 use ringbar_vocabulary::*;
 use std::ffi::CString;
 use std::io::Read;

@@ -327,7 +327,7 @@ impl MockGpu {
         }
         let ended = capture.end();
         if ended.is_ok() || lasting {
-            self.graphs.insert(command.graph.0, capture.graph)?;
+            self.graphs.add(command.graph.0, capture.graph)?;
         }
         ended.map(|()| StreamEndCaptureReply {})
     }
@@ -346,7 +346,7 @@ impl MockGpu {
             return Ok(StreamCaptureInfoReply { id, status: INVALID, ..none });
         }
         if capture.named.is_none() && command.graph.0 != 0 {
-            self.graphs.insert(command.graph.0, std::mem::take(&mut capture.graph))?;
+            self.graphs.add(command.graph.0, std::mem::take(&mut capture.graph))?;
             capture.named = Some(command.graph.0);
         }
         let graph = GraphId(capture.named.unwrap_or(0));

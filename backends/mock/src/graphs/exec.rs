@@ -83,7 +83,7 @@ impl MockGpu {
         }
         let graph = self.graph(graph)?.clone();
         check_order(&graph)?;
-        self.execs.insert(exec.0, Exec { graph: Arc::new(graph), disabled: BTreeSet::new() })?;
+        self.execs.add(exec.0, Exec { graph: Arc::new(graph), disabled: BTreeSet::new() })?;
         Ok(GraphInstantiateReply { node: NodeId(0), result: 0 })
     }
 

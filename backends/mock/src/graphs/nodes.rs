@@ -107,7 +107,7 @@ impl MockGpu {
         if id.0 == 0 {
             return Err(Status::INVALID_HANDLE);
         }
-        self.graphs.insert(id.0, graph)
+        self.graphs.add(id.0, graph)
     }
 
     pub(crate) fn graph_destroy(

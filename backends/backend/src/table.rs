@@ -50,6 +50,16 @@ impl<T> Default for Table<T> {
 }
 
 impl<T> Table<T> {
+    /// Adds an object under a number that is not in use.
+    ///
+    /// # Errors
+    /// As [`Table::check_new`].
+    pub fn add(&mut self, id: u32, object: T) -> Result<(), Status> {
+        self.check_new(id)?;
+        self.insert(id, object);
+        Ok(())
+    }
+
     /// Adds an object under a number that [`Table::check_new`] found free.
     pub fn insert(&mut self, id: u32, object: T) {
         self.0.insert(id, object);
@@ -78,6 +88,19 @@ impl<T> Table<T> {
         self.0.get(&id).ok_or(Status::INVALID_HANDLE)
     }
 
+    /// The object of that number.
+    ///
+    /// # Errors
+    /// INVALID_HANDLE if there is none.
+    pub fn get_mut(&mut self, id: u32) -> Result<&mut T, Status> {
+        self.0.get_mut(&id).ok_or(Status::INVALID_HANDLE)
+    }
+
+    /// Whether there is an object of that number.
+    pub fn contains(&self, id: u32) -> bool {
+        self.0.contains_key(&id)
+    }
+
     /// Takes the object out.
     ///
     /// # Errors
@@ -89,6 +112,19 @@ impl<T> Table<T> {
     /// All objects with their numbers.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         self.0.iter().map(|(&id, object)| (id, object))
+    }
+
+    /// All objects.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.0.values_mut()
+    }
+
+    /// The numbers of the objects that fit, in order.
+    pub fn which(&self, fits: impl Fn(&T) -> bool) -> Vec<u32> {
+        let mut ids: Vec<u32> =
+            self.iter().filter(|(_, object)| fits(object)).map(|(id, _)| id).collect();
+        ids.sort_unstable();
+        ids
     }
 
     /// Forgets all objects that `keep` refuses.
@@ -104,9 +140,8 @@ mod tests {
     #[test]
     fn a_number_is_used_once_and_is_free_again_after_its_object() {
         let mut table = Table::default();
-        assert_eq!(table.check_new(7), Ok(()));
-        table.insert(7, "a");
-        assert_eq!(table.check_new(7), Err(Status::INVALID_HANDLE));
+        assert_eq!(table.add(7, "a"), Ok(()));
+        assert_eq!(table.add(7, "b"), Err(Status::INVALID_HANDLE));
         assert_eq!((table.get(7), table.get(8)), (Ok(&"a"), Err(Status::INVALID_HANDLE)));
         assert_eq!(table.remove(7), Ok("a"));
         assert_eq!((table.remove(7), table.check_new(7)), (Err(Status::INVALID_HANDLE), Ok(())));
