@@ -12,8 +12,8 @@
 //! - `stream32 fetched ahead` (one way): the stream, but the writer asks for lines 24 ahead exclusively, the reader for the block
 //!   after the next.
 //! - `56 bytes and a tag, no ring` (one way and batches): a line of seven words, made and checked as every message's are, and then
-//!   its lap; the reader waits for the lap of each line, asks for lines 64 ahead once the last of them is written, and says every
-//!   128 lines how far it is.
+//!   its lap; the reader waits for the lap of each line, asks for lines 64 ahead once the last of them is written, copies a line
+//!   before it checks it, and says every 128 lines how far it is.
 //! - `56 + 16 bytes, no ring` (round trip): a line of eight words there, the counter last, in the next of 1,024 lines each time; a
 //!   line of three words back, always the same one.
 //!
@@ -354,8 +354,9 @@ impl TaggedReader<'_> {
             if position + READ_AHEAD < self.written {
                 prefetch_read(line_at(self.lines, position + READ_AHEAD));
             }
+            // Into memory of its own first, as a reader must who does not trust the writer.
             let words: [u64; 7] = std::array::from_fn(|n| line[n + 1].load(Ordering::Relaxed));
-            self.checker.take(&words);
+            self.checker.take(black_box(&words));
             if (position + 1).is_multiple_of(RELEASE) {
                 self.lines[RIGHT].words[0].store(position + 1, Ordering::Release);
             }

@@ -1,7 +1,9 @@
 //! `ringbar figures`: what the executor reaches on this machine, with what each figure had to reach, as a record.
 //!
 //! Every figure comes from a command of its own, which anybody can call alone and which the record names. Each round calls
-//! all of them once.
+//! all of them once, and measures in this process what limits a producer.
+
+mod producer;
 
 use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets};
@@ -56,7 +58,7 @@ const fn beside(
     Figure { name, call, must_reach: "", reached: |_| true, value }
 }
 
-const FIGURES: [Figure; 15] = [
+const FIGURES: [Figure; 18] = [
     Figure {
         name: "llama decode, times as fast as one doorbell per call",
         call: "main",
@@ -83,6 +85,17 @@ const FIGURES: [Figure; 15] = [
     },
     beside("  the same without transport", "main", |main| {
         number(row(main, "direct")?, "/post_ns/p50")
+    }),
+    beside("  limit: its post into lines that are at hand", producer::LIMITS, |limits| {
+        number(limits, "/post_at_hand_ns")
+    }),
+    beside(
+        "  limit: one line fetched back from the worker, who has looked at it",
+        producer::LIMITS,
+        |limits| number(limits, "/line_ns"),
+    ),
+    beside("  hence, while the worker keeps up, at least", producer::LIMITS, |limits| {
+        Some(number(limits, "/post_at_hand_ns")? + number(limits, "/line_ns")?)
     }),
     Figure {
         name: "at the recorded pace, doorbells per 1,000 commands",
@@ -173,6 +186,7 @@ pub fn run(args: &FiguresArgs) -> Result<(), Box<dyn Error>> {
             round.insert(name, call(arguments, on_one_core)?);
             bar.inc(1);
         }
+        round.insert(producer::LIMITS, producer::limits()?);
         rounds.push(round);
     }
     bar.finish_and_clear();
@@ -279,8 +293,11 @@ impl Figure {
             .ok_or_else(|| format!("no figure `{}` in what was printed", self.name.trim()))?;
         values.sort_unstable_by(f64::total_cmp);
         let median = values[values.len() / 2];
-        let (_, arguments, on_one_core) =
-            CALLS.iter().find(|(name, ..)| *name == self.call).ok_or("a call without a name")?;
+        let call = CALLS.iter().find(|(name, ..)| *name == self.call);
+        let command = call
+            .map_or("(in its own process)".to_owned(), |(_, arguments, on_one_core)| {
+                spelled(arguments, *on_one_core)
+            });
         Ok(Row {
             figure: self.name,
             must_reach: self.must_reach,
@@ -288,7 +305,7 @@ impl Figure {
             median,
             min: values[0],
             max: values[values.len() - 1],
-            command: spelled(arguments, *on_one_core),
+            command,
         })
     }
 }
@@ -310,10 +327,12 @@ mod tests {
             "copy_rate": {"bulk_bytes_per_s": 2e9, "single_thread_bytes_per_s": 4e9}
         });
         let idle = json!({"daemon_percent": idle, "worker_percent": 0.1, "worker_parks_per_s": 20});
-        CALLS
+        let mut round: BTreeMap<&'static str, Value> = CALLS
             .iter()
             .map(|(name, ..)| (*name, if *name == "idle" { idle.clone() } else { replay.clone() }))
-            .collect()
+            .collect();
+        round.insert(producer::LIMITS, json!({"post_at_hand_ns": 70.0, "line_ns": 84.0}));
+        round
     }
 
     #[test]
@@ -327,6 +346,7 @@ mod tests {
         assert!(!record.rows.iter().find(|row| row.must_reach == "at most 5").unwrap().reached);
         assert!(by_name("producer's cost").reached && by_name("recorded pace").reached);
         assert_eq!(by_name("pauses longer").median, 4.0);
+        assert_eq!(by_name("while the worker keeps up").median, 154.0);
         assert!(!by_name("weight load").reached);
         let idle = by_name("idle daemon");
         assert!(idle.reached && (idle.median - 0.4).abs() < 1e-9);
