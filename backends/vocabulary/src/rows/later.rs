@@ -425,7 +425,7 @@ macro_rules! later {
             };
 
             /// Sets the flags of a live context.
-            149 sync ContextSetFlags context_set_flags ["cuCtxSetFlags", "cuDevicePrimaryCtxSetFlags_v2"] since 12010
+            149 sync ContextSetFlags context_set_flags ["cuCtxSetFlags", "cuDevicePrimaryCtxSetFlags_v2"] since 11000
             {
                 /// The context.
                 in context: ContextId,
