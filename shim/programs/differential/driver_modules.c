@@ -63,7 +63,8 @@ static void compiler(void) {
                       (void *)CU_TARGET_COMPUTE_90};
     begin();
     CALL(cuModuleLoadDataEx, &module, PTX(""), 8, options, values);
-    SHOW("%d %d %d", errors[0] != 0, (unsigned)(uintptr_t)values[1] != 0, infos[0] != 0);
+    // Whether there is something in the other log depends on what the driver has compiled before.
+    SHOW("%d %d", errors[0] != 0, (unsigned)(uintptr_t)values[1] != 0);
     CALL(cuModuleGetFunction, &function, module, "some_kernel");
     CALL(cuFuncGetAttribute, &registers, CU_FUNC_ATTRIBUTE_NUM_REGS, function);
     SHOW("%d", registers);

@@ -3,10 +3,10 @@
 use super::calls::read;
 use super::{Library, Options, resolve_kernel, resolve_library};
 use crate::arg::{Image, In, Out, Text};
-use crate::capturing;
 use crate::failure::Outcome;
 use crate::tls;
 use crate::types::{CUdeviceptr, CUfunction, CUkernel, CUlibrary, CUmodule};
+use crate::{capturing, session};
 use ringbar_vocabulary::Status;
 use std::ffi::c_char;
 
@@ -29,13 +29,14 @@ fn is_preserved(count: u32, options: In<u32>, values: In<usize>) -> Outcome<bool
 }
 
 /// Gives the library out. If the compiler is to answer, it is loaded into the current context now: later the program's
-/// buffers may be gone. Without a context they stay as they are.
+/// buffers may be gone. Without a context they stay as they are. What cannot be compiled is told in the log, and by whoever
+/// uses the library, as CUDA does it.
 fn give(place: Out<CUlibrary>, library: &'static Library, options: &Options) -> Outcome {
     match tls::current() {
         Ok(context) if options.wants_answers() => {
             if let Err(failure) = library.compile_in(context, options) {
-                library.unload()?;
-                return Err(failure);
+                session::gate()?;
+                tracing::debug!(status = %failure.0, "a library cannot be compiled");
             }
         }
         _ => {}
