@@ -116,11 +116,12 @@ impl CudaGpu {
         cx: &mut Context<'_>,
         command: &LaunchKernel<'_>,
     ) -> Result<(), Status> {
-        let followed = self.followed;
-        let waits = self.attached(cx)?.launches.takes(command);
-        let live = if waits { self.attached(cx)? } else { self.live(cx)? };
+        if !self.attached(cx)?.launches.takes(command) {
+            self.live(cx)?;
+        }
+        let live = self.live.as_deref_mut().ok_or(Status::NOT_INITIALIZED)?;
         let added = live.add_launch(cx, command);
-        if added.is_err() || !followed || live.launches.is_full() {
+        if added.is_err() || !self.followed || live.launches.is_full() {
             self.launch_waiting();
         }
         self.noted(cx, added)

@@ -143,7 +143,10 @@ impl Live {
 
     /// Has a launch wait for [`Live::launch_waiting`].
     pub fn add_launch(&mut self, cx: &mut Context<'_>, c: &LaunchKernel<'_>) -> Result<(), Status> {
-        let stream = self.stream(c.stream)?;
+        let stream = match self.launches.stream() {
+            Some(stream) => stream,
+            None => self.stream(c.stream)?,
+        };
         let function = self.functions.get(c.function.0)?;
         self.counts.launches += 1;
         let params = cx.tail(c.params, &mut self.scratch, PARAM_BLOCK_MAX_BYTES)?;

@@ -20,7 +20,7 @@ const BYTES_MAX: usize = PARAM_BLOCK_MAX_BYTES + 4096;
 /// Most parameters that are given one by one.
 const LISTED_MAX: usize = 64;
 /// Where blocks of parameters begin.
-const ALIGN: usize = 16;
+const ALIGN: usize = 8;
 
 /// A list of pointers to parameters.
 pub type Pointers = [*mut c_void; LISTED_MAX];
@@ -52,6 +52,12 @@ impl Launches {
         self.waiting.is_empty()
     }
 
+    /// The stream of those that wait; its context is current.
+    #[inline]
+    pub fn stream(&self) -> Option<Raw> {
+        self.waiting.last().map(|launch| launch.stream)
+    }
+
     pub fn is_full(&self) -> bool {
         self.waiting.len() >= TOGETHER
     }
@@ -73,7 +79,9 @@ impl Launches {
     ) {
         self.stream = launch.stream;
         let begin = self.params.len().next_multiple_of(ALIGN);
-        self.params.resize(begin, 0);
+        if begin > self.params.len() {
+            self.params.resize(begin, 0);
+        }
         self.params.extend_from_slice(params);
         let places = self.places.len();
         self.places.extend(layout.iter().map(|param| param.offset));
