@@ -104,6 +104,15 @@ impl Event {
         self.recorded_elsewhere.store(true, Release);
     }
 
+    /// Waits until the worker has taken what was posted for an event of several processes. Who is told by this process of a
+    /// record may wait for it at once, or record it anew after a wait, through another worker.
+    pub fn settle(&self, live: &Live) -> Outcome {
+        if self.flags & INTERPROCESS != 0 {
+            live.call(&Ping { token: 0 })?;
+        }
+        Ok(())
+    }
+
     /// Other processes record it from now on.
     pub fn goes_out(&self) {
         self.recorded_elsewhere.store(true, Release);
@@ -176,11 +185,7 @@ impl Event {
         } else {
             *latest = Record::Posted(live.session.record_event(self.id, stream.id, flags)?);
         }
-        if self.flags & INTERPROCESS != 0 {
-            // Who is told of the record by this process may wait for it at once, through another worker.
-            live.call(&Ping { token: 0 })?;
-        }
-        Ok(())
+        self.settle(live)
     }
 
     /// The point that its latest record is; `None` if there is nothing to wait for.

@@ -375,7 +375,7 @@ stream_entry! {
             return Ok(());
         }
         live.post(&StreamWaitEvent { stream: stream.id, event: event.id, flags })?;
-        Ok(())
+        event.settle(live)
     }
 
     /// The flags that a stream was created with.

@@ -19,8 +19,9 @@ fn free(at: CUdeviceptr) -> Outcome {
     capturing::unsafe_call()?;
     let live = session::live()?;
     if super::is_of_graph(at) {
-        live.post(&MemFree { at: DevicePtr(at) })?;
-        return Ok(());
+        // Whether it is there now, between the graph's launches, the device alone knows.
+        let position = live.post(&MemFree { at: DevicePtr(at) })?;
+        return Ok(live.session.wait_executed(position)?);
     }
     let freed =
         |entry: &Entry| matches!(entry.what, What::Device | What::Pool(_) | What::Managed(_));

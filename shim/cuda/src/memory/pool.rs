@@ -344,11 +344,17 @@ stream_entry! {
             capturing::unsafe_call()?;
         }
         let live = session::live()?;
+        let of_graph = super::is_of_graph(at);
         let of_pool = |entry: &Entry| matches!(entry.what, What::Pool(_));
-        if !super::is_of_graph(at) {
-            super::write().remove_if(at, of_pool).ok_or(Status::INVALID_VALUE)?;
+        if !of_graph && !super::read().at(at).is_some_and(of_pool) {
+            return Err(Status::INVALID_VALUE.into());
         }
-        live.post(&MemFreeAsync { at: DevicePtr(at), stream: stream.id })?;
-        Ok(())
+        let position = live.post(&MemFreeAsync { at: DevicePtr(at), stream: stream.id })?;
+        if of_graph {
+            // Whether it is there now, between the graph's launches, the device alone knows.
+            return Ok(live.session.wait_executed(position)?);
+        }
+        // Only now: a capture refuses memory that was allocated outside it.
+        super::write().remove_if(at, of_pool).map(drop).ok_or(Status::INVALID_VALUE.into())
     }
 }
