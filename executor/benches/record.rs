@@ -3,12 +3,13 @@
 use comfy_table::{ContentArrangement, Table, presets};
 use ringbar_benches::machine::Machine;
 use ringbar_executor::vm::guest_figures::Figures;
+use ringbar_executor::vm::guest_limit::GuestLimit;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What stands under every table.
-const TERMS: &str = "Each round has a fresh daemon, worker and guest; a round's figure is a median. The old way: one register \
+const TERMS: &str = "Each round has a fresh daemon, worker and guest; a round's figure is a median, of calls that of the means of 16 in a row. The old way: one register \
     access that traps into the monitor, which passes the call over a unix socket to a mediator process (cat, which sends it \
     back) and the answer back, one call outstanding; under emulation the register is a PCI serial port's, a call is one byte, \
     and the guest polls its status. Asleep means: 3 ms of pause before each burst. Bare KVM: the ring's own code in user mode \
@@ -42,6 +43,9 @@ pub struct Round {
     pub native_ns: Option<f64>,
     /// A request and a reply of the ring's sizes between the same two cores, without any ring.
     pub limit_ns: f64,
+    /// What the emulated guest itself takes, without any ring.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guest: Option<GuestLimit>,
 }
 
 /// All rounds of a road, or why there are none.
@@ -104,6 +108,8 @@ fn rows(measured: &Measured) -> Vec<Row> {
     let (device, memory) = (median(|f| f.copy_device_ns), median(|f| f.copy_memory_ns));
     let calls: u64 = rounds.iter().map(|round| round.figures.calls).sum();
     let sleeps: u64 = rounds.iter().map(|round| round.figures.sleeps).sum();
+    let for_sleep = |f: &Figures| f.bells.saturating_sub(f.awake_bells);
+    let bells: u64 = rounds.iter().map(|round| for_sleep(&round.figures)).sum();
     let mut rows = vec![
         row(
             "round trip, host polling, against the old way",
@@ -117,7 +123,7 @@ fn rows(measured: &Measured) -> Vec<Row> {
             "0",
             |f| f.awake_bells as f64,
             |value| value == 0.0,
-            format!("in {calls} calls, {sleeps} times asleep"),
+            format!("in {calls} calls, {sleeps} times asleep, {bells} doorbells for those"),
         ),
         row(
             "64 commands a doorbell, per command, against one",
@@ -134,8 +140,28 @@ fn rows(measured: &Measured) -> Vec<Row> {
             format!("{device:.0} ns against {memory:.0} ns"),
         ),
     ];
-    rows[0].limit = Some(round_trip_limit(rounds, old));
+    rows[0].limit = Some(match road {
+        Road::BareKvm => round_trip_limit(rounds, old),
+        Road::Emulated => emulated_limit(rounds, old, round_trip),
+    });
     rows
+}
+
+/// What an emulated processor takes for a round trip at least, and for the steps that the ring adds.
+fn emulated_limit(measured: &[Round], old: f64, round_trip: f64) -> String {
+    let median = |value: fn(&GuestLimit) -> f64| {
+        spread(measured, |round| round.guest.as_ref().map_or(f64::NAN, value)).0
+    };
+    let (exchange, fence) = (median(|limit| limit.exchange_ns), median(|limit| limit.fence_ns));
+    let (clock, pause) = (median(|limit| limit.clock_ns), median(|limit| limit.pause_ns));
+    let (store, host) =
+        (median(|limit| limit.store_ns), spread(measured, |round| round.limit_ns).0);
+    let (times, rest) = (old / exchange, round_trip - exchange);
+    format!(
+        "56 bytes there and 16 back between this emulated processor and a thread of the host take {exchange:.0} ns without any \
+         ring ({host:.0} ns between two cores), so {times:.0} times is the most; the ring's {rest:.0} ns more are its translated \
+         code: here a store takes {store:.1} ns, a fence {fence:.0} ns, a pause {pause:.0} ns, a reading of the clock {clock:.0} ns"
+    )
 }
 
 /// What a round trip is made of at least.

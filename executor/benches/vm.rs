@@ -30,7 +30,7 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use support::device::VmServer;
-use support::guest::{Boot, Guest, VARIABLE};
+use support::guest::{Boot, Guest, Raw, VARIABLE};
 
 /// Options.
 #[derive(Debug, Parser)]
@@ -105,10 +105,11 @@ fn over_kvm(calls: u64) -> Result<Round, Box<dyn Error>> {
     for (pid, core) in [(None, 0), (worker, 1), (Some(mediator.pid()), 1)] {
         pin(pid, core);
     }
-    let native_ns = Some(Bench::prepare(&program.session, calls)?.round_trips()?.0);
+    let native = Bench::prepare(&program.session, calls)?.round_trips()?;
+    let native_ns = Some(native.round_trip_ns);
     let figures = bare::figures::measure_with(&program, calls, &mut mediator)?;
     program.session.close();
-    Ok(Round { memory, figures, native_ns, limit_ns: limit()? })
+    Ok(Round { memory, figures, native_ns, limit_ns: limit()?, guest: None })
 }
 
 /// A line of 56 bytes there and one of 16 back between two threads, without any ring, in nanoseconds.
@@ -136,16 +137,23 @@ fn emulated_guest(folder: PathBuf, calls: u64) -> Result<Round, Box<dyn Error>> 
         echo(monitor)?.wait()
     });
     let chardev = format!("socket,id=old,path={}", old.display());
-    let arguments = ["-chardev", &chardev, "-device", "pci-serial,chardev=old"];
-    let script = format!("ringbar vm figures --old --json --calls {calls}");
-    let boot = Boot { arguments: &arguments, ..Boot::new(folder, &socket, &script) };
+    let raw = Raw::start(&server.socket_of("raw"))?;
+    let backend = raw.backend();
+    let arguments = [
+        ["-chardev", &chardev, "-device", "pci-serial,chardev=old"],
+        ["-object", &backend, "-device", "ivshmem-plain,memdev=raw"],
+    ];
+    let script = format!("ringbar vm figures --old --limit --json --calls {calls}");
+    let boot = Boot { arguments: arguments.as_flattened(), ..Boot::new(folder, &socket, &script) };
     let console = Guest::boot(&boot).succeed();
     mediator.join().map_err(|_| "the mediator's thread failed")??;
+    drop(raw);
     let line = |start: &str| {
         let found = console.lines().find_map(|line| line.strip_prefix(start));
         found.ok_or_else(|| format!("no line {start:?} on the console:\n{console}"))
     };
     let memory = line("figure: memory: ")?.to_owned();
     let figures: Figures = serde_json::from_str(line("figures: ")?)?;
-    Ok(Round { memory, figures, native_ns: None, limit_ns: limit()? })
+    let guest = Some(serde_json::from_str(line("limit: ")?)?);
+    Ok(Round { memory, figures, native_ns: None, limit_ns: limit()?, guest })
 }

@@ -4,14 +4,18 @@
 
 mod support;
 
+use ringbar_executor::idle::cpu_ns;
+use ringbar_executor::vm::guest_limit::GuestLimit;
 use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use support::device::VmServer;
-use support::guest::{Boot, DOCUMENT, Guest, prepared};
+use support::guest::{Boot, DOCUMENT, Guest, Raw, prepared};
 use support::lacking::not_run;
-use support::{RINGBAR, eventually, is_running, send_signal};
+use support::{RINGBAR, descriptors, eventually, is_running, send_signal};
 
 /// Returns from the test, saying its name, where nothing can be booted.
 macro_rules! folder_or_return {
@@ -47,6 +51,44 @@ fn pids(server: &VmServer) -> Vec<u32> {
 /// Commands that the worker of that channel has executed.
 fn executed(server: &VmServer, vm: &str) -> u64 {
     server.client_of(vm, 0).map_or(0, |client| client.counters.commands_executed)
+}
+
+/// KiB that the guest's working program pins: more than the control words of a channel.
+const PINNED_KIB: u64 = 2 << 10;
+
+/// What is held for a VM on the host.
+#[derive(Debug, PartialEq, Eq)]
+struct Held {
+    /// The daemon, its holder, its workers.
+    processes: usize,
+    /// Open descriptors of daemon and holder.
+    descriptors: [usize; 2],
+    /// Memory of daemon and holder that is their own.
+    memory_kib: u64,
+    /// The device's memory, as far as there are pages of it.
+    region_kib: u64,
+}
+
+impl Held {
+    fn by(server: &VmServer) -> Self {
+        let pids = [server.child.id(), server.vm().holder_pid];
+        let own = |pid: u32| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+        };
+        let files = std::fs::read_dir(format!("/proc/{}/fd", pids[1])).unwrap().flatten();
+        let is_region = |path: &Path| {
+            std::fs::read_link(path).is_ok_and(|to| to.to_string_lossy().contains("ringbar-vm-"))
+        };
+        let region = files.map(|file| file.path()).find(|path| is_region(path)).unwrap();
+        Self {
+            processes: server.processes().len(),
+            descriptors: pids.map(descriptors),
+            memory_kib: pids.map(own).iter().sum(),
+            region_kib: std::fs::metadata(region).unwrap().blocks() / 2,
+        }
+    }
 }
 
 #[test]
@@ -232,6 +274,30 @@ fn a_daemon_killed_and_started_again_is_not_noticed_by_a_guest_that_works() {
 }
 
 #[test]
+fn worker_and_daemon_killed_at_once_are_a_typed_error_in_the_guest_which_attaches_again() {
+    let folder = folder_or_return!(
+        worker_and_daemon_killed_at_once_are_a_typed_error_in_the_guest_which_attaches_again
+    );
+    let mut server = VmServer::start("");
+    let script = "ringbar vm guest-test work --count 1";
+    let mut guest = Guest::boot(&Boot::new(folder, &server.socket(), script));
+    guest.wait_for("working", 1);
+    let (worker, holder) = (pids(&server)[0], server.vm().holder_pid);
+    // The daemon first: it must not tell the guest of its worker's end.
+    server.kill();
+    send_signal(worker, "KILL");
+    guest.wait_for("lost (1): the session is over: the peer died with", 1);
+    // Nobody answers claims yet.
+    assert!(!guest.console().contains("attached anew"), "{}", guest.console());
+    server.restart();
+    let console = guest.succeed();
+    assert!(console.contains("attached anew in generation 2, after 1"), "{console}");
+    assert!(console.contains("guest-test work: passed"), "{console}");
+    assert_eq!(server.vm().holder_pid, holder);
+    assert!(eventually(|| server.vm().taken == 0), "{}", server.log());
+}
+
+#[test]
 fn a_stopped_worker_is_a_stall_that_ends_by_itself() {
     let folder = folder_or_return!(a_stopped_worker_is_a_stall_that_ends_by_itself);
     let server = VmServer::start("");
@@ -255,12 +321,25 @@ fn a_guest_killed_in_its_work_leaves_nothing_and_the_next_boot_works_on_the_same
     );
     let server = VmServer::start("--guest-heart-limit 10min");
     let socket = server.socket();
+    let before = Held::by(&server);
     let script = "ringbar vm guest-test work --count 1";
     let mut guest = Guest::boot(&Boot::new(folder.clone(), &socket, script));
     guest.wait_for("working", 1);
     let worker = pids(&server)[0];
+    let working = Held::by(&server);
+    assert!(working.region_kib >= before.region_kib + PINNED_KIB, "{before:?} {working:?}");
+    assert_ne!(working.descriptors, before.descriptors, "a worker and a connection more");
     guest.kill();
     assert!(eventually(|| server.vm().taken == 0 && !is_running(worker)), "{}", server.log());
+    // The control words of the channel stay; its arena, and all that the worker had, is given back.
+    let mut after = Held::by(&server);
+    let freed = eventually(|| {
+        after = Held::by(&server);
+        after.processes == before.processes && after.descriptors == before.descriptors
+    });
+    assert!(freed, "{before:?} {after:?}");
+    assert!(after.region_kib < before.region_kib + PINNED_KIB, "{before:?} {after:?}");
+    assert!(after.memory_kib < before.memory_kib + PINNED_KIB, "{before:?} {after:?}");
     let script = "ringbar vm guest-test work --count 0";
     let console = Guest::boot(&Boot::new(folder, &socket, script)).succeed();
     assert!(console.contains("in generation 2"), "{console}");
@@ -324,32 +403,89 @@ fn a_hostile_guest_program_disturbs_no_other_vm() {
     let script = "ringbar vm guest-test work --count 1";
     let mut quiet = Guest::boot(&Boot::new(folder.clone(), &other, script));
     quiet.wait_for("working", 1);
-    let worker = server.client_of("other", 0).unwrap().worker_pid;
+    let worker = server.client_of("other", 0).unwrap().worker_pid.unwrap();
     let rate = |time: Duration| {
         let (before, start) = (executed(&server, "other"), Instant::now());
         std::thread::sleep(time);
         (executed(&server, "other") - before) as f64 / start.elapsed().as_secs_f64()
     };
-    let alone = rate(Duration::from_secs(2));
-    let script = "ringbar vm guest-test hostile\nringbar vm guest-test work --count 0";
-    let mut hostile = Guest::boot(&Boot::new(folder, &socket, script));
+    // An honest program works beside it first and last, so that one more guest to emulate is in both figures.
+    let honest = "ringbar vm guest-test work --count 0 --time";
+    let script =
+        format!("{honest} 6s\nringbar vm guest-test hostile\necho honest again\n{honest} 8s");
+    let mut hostile = Guest::boot(&Boot::new(folder, &socket, &script));
+    hostile.wait_for("working", 1);
+    let mut honest = rate(Duration::from_secs(3));
+    hostile.wait_for("guest-test work: passed", 1);
+    let (spent, start) = (cpu_ns(server.child.id()), Instant::now());
     let mut rates = Vec::new();
-    while hostile.is_running() {
-        rates.push(rate(Duration::from_secs(2)));
+    while !hostile.console().contains("honest again") {
+        assert!(hostile.is_running(), "{}", hostile.console());
+        rates.push(rate(Duration::from_secs(1)));
     }
+    let spent = (cpu_ns(server.child.id()) - spent) as f64 / start.elapsed().as_nanos() as f64;
+    hostile.wait_for("working", 2);
+    honest = honest.min(rate(Duration::from_secs(3)));
     let console = hostile.succeed();
     assert!(console.contains("guest-test hostile: passed"), "{console}");
+    assert_eq!(console.matches("guest-test work: passed").count(), 2, "{console}");
+    assert!(console.contains("guest-test wreck: passed"), "{console}");
+    assert_survived(&console, &server.log());
+    // Its own VM finds everything as it was with the next boot.
+    let script = "ringbar vm guest-test work --count 0";
+    let console = Guest::boot(&Boot::new(folder, &socket, script)).succeed();
     assert!(console.contains("guest-test work: passed"), "{console}");
-    assert!(rates.iter().all(|&rate| rate > 0.0), "it never stands still: {rates:?}");
-    // H10: thousands of bad claims and doorbells, and a bounded log.
-    let lines = server.log().lines().count();
-    assert!(lines < 1000, "{lines} lines were logged");
-    let client = server.client_of("other", 0).unwrap();
-    assert_eq!((client.worker_pid, client.generation), (worker, 1), "{}", server.log());
-    assert!(!quiet.console().contains("lost"), "{}", quiet.console());
+
+    // The other VM: it stood still in no second of the attacks, did its work at the rate that it has beside an honest
+    // program, up to a factor that no noise explains, and lost nothing.
+    let attacked = rates.iter().sum::<f64>() / rates.len() as f64;
     println!(
-        "commands a second of the other VM: {alone:.0} alone, {rates:.0?} beside the attacks (one more guest to emulate)"
+        "commands a second of the other VM: {honest:.0} beside an honest program, {attacked:.0} beside the attacks, \
+         {:.0} in their worst second; the daemon needed {spent:.2} of a processor",
+        rates.iter().copied().fold(f64::INFINITY, f64::min)
     );
+    assert!(rates.iter().all(|&rate| rate > 0.0), "it never stands still: {rates:?}");
+    assert!(attacked > honest / 4.0, "{attacked} against {honest}: {rates:?}");
+    assert!(spent < 0.5, "H9: the daemon needed {spent} of a processor");
+    let client = server.client_of("other", 0).unwrap();
+    assert_eq!((client.worker_pid, client.generation), (Some(worker), 1), "{}", server.log());
+    assert!(!quiet.console().contains("lost"), "{}", quiet.console());
+    send_signal(worker, "KILL");
+    let console = quiet.succeed();
+    assert!(console.contains("guest-test work: passed"), "every byte came back: {console}");
+}
+
+/// Every class was tried, each poisoned channel was so once with its reason, and the log was not flooded.
+fn assert_survived(console: &str, log: &str) {
+    for class in 1..=13 {
+        let name = format!("H{class}");
+        let has = |line: &str| line.split([' ', ',']).any(|word| word == name);
+        let tried = console.lines().filter(|line| line.starts_with("survived: ")).any(has);
+        assert!(tried, "{name} was not tried: {console}");
+    }
+    let said = console.lines().find_map(|line| line.strip_suffix(" channels poisoned"));
+    let poisoned: usize = said.expect(console).parse().unwrap();
+    let chance = console.lines().filter(|line| line.contains("by chance")).count();
+    let logged = log.matches("channel poisoned").count();
+    assert!((poisoned..=poisoned + chance).contains(&logged), "{logged} of {poisoned}: {log}");
+    let reasons = [
+        "expected the head of lap 0",
+        "or the lap before",
+        "arena",
+        "cannot be decoded",
+        "reply slot",
+    ];
+    for reason in reasons {
+        assert!(log.contains(reason), "no {reason:?} in {log}");
+    }
+    assert!(!log.contains("panicked") && !log.contains("ended by signal"), "{log}");
+    // H10: two seconds of one window each may share one second of the clock.
+    let mut lines = std::collections::HashMap::new();
+    for line in log.lines().filter(|line| line.contains(" a claim was refused ")) {
+        *lines.entry(line.get(..19)).or_insert(0) += 1;
+    }
+    let most = lines.values().max().copied().unwrap_or(0);
+    assert!(most <= 2 * ringbar_executor::logging::LINES_PER_S, "{most} lines in a second: {log}");
 }
 
 /// Runs a program that NVIDIA's compiler made, unmodified, in a guest, and compares what it says.
@@ -394,11 +530,20 @@ fn figures_of_calls_out_of_a_guest_are_measured_beside_the_old_way() {
         while monitor.read_exact(&mut byte).is_ok() && monitor.write_all(&byte).is_ok() {}
     });
     let chardev = format!("socket,id=old,path={}", old.display());
-    let arguments = ["-chardev", &chardev, "-device", "pci-serial,chardev=old"];
-    let boot =
-        Boot { arguments: &arguments, ..Boot::new(folder, &socket, "ringbar vm figures --old") };
+    let raw = Raw::start(&server.socket_of("raw")).unwrap();
+    let backend = raw.backend();
+    let arguments = [
+        ["-chardev", &chardev, "-device", "pci-serial,chardev=old"],
+        ["-object", &backend, "-device", "ivshmem-plain,memdev=raw"],
+    ];
+    let script = "ringbar vm figures --old --limit";
+    let boot = Boot { arguments: arguments.as_flattened(), ..Boot::new(folder, &socket, script) };
     let console = Guest::boot(&boot).succeed();
     let figures: Vec<_> = console.lines().filter(|line| line.starts_with("figure: ")).collect();
     println!("{}", figures.join("\n"));
     assert_eq!(figures.len(), 6, "{console}");
+    let limit = console.lines().find_map(|line| line.strip_prefix("limit: ")).expect(&console);
+    println!("{limit}");
+    let limit: GuestLimit = serde_json::from_str(limit).unwrap();
+    assert!(limit.exchange_ns > 0.0, "{limit:?}");
 }

@@ -193,10 +193,25 @@ impl Assignments {
     /// Goes on with what an earlier host process had given away, as it wrote that down outside the region: it may have ended
     /// between that and telling the claimants, so they are told anew.
     pub fn resume(directory: SharedLines, given: Vec<Option<Nonce>>) -> Self {
-        for (channel, holder) in given.iter().enumerate() {
-            publish_assignment(&directory, channel, *holder);
+        let assignments = Self { directory, given };
+        assignments.tell();
+        assignments
+    }
+
+    /// Tells all claimants anew what they have, whatever was written over the assignments.
+    pub fn tell(&self) {
+        for (channel, holder) in self.given.iter().enumerate() {
+            publish_assignment(&self.directory, channel, *holder);
         }
-        Self { directory, given }
+    }
+
+    /// The same where nobody has claimed anything yet: takes back what seems claimed of free channels.
+    pub fn restore(&self) {
+        self.tell();
+        let free = self.given.iter().enumerate().filter(|(_, holder)| holder.is_none());
+        for (channel, _) in free {
+            self.directory.store(claim_line(channel), 0, 0, order!(G1, Release));
+        }
     }
 
     /// Who has `channel`.
@@ -294,6 +309,19 @@ mod tests {
         directory.store(entry(0), ASSIGNMENT, 66, Ordering::Relaxed);
         assert_eq!(host.holder(0), Some(nonce(7)));
         assert_eq!(host.requests().collect::<Vec<_>>(), [(0, Request::Contested(nonce(66)))]);
+    }
+
+    #[test]
+    fn what_was_scribbled_over_the_claims_of_free_channels_is_taken_back() {
+        let directory = heap_lines(HEADER_LINES);
+        let mut host = Assignments::new(directory.clone(), 2);
+        host.assign(1, nonce(7));
+        claim(&directory, 0, nonce(66));
+        (0..2).for_each(|at| directory.store(entry(at), ASSIGNMENT, 66, Ordering::Relaxed));
+        assert_eq!(seems_free(&directory, 2), None);
+        host.restore();
+        assert_eq!(seems_free(&directory, 2), Some(0));
+        assert!(is_assigned(&directory, 1, nonce(7)), "and that of a taken one is told again");
     }
 
     #[test]

@@ -188,6 +188,9 @@ pub struct Terms {
 }
 
 /// Writes a directory and the identity of each channel into a zeroed mapping. Returns the channels' places.
+///
+/// Also repairs both in a region that nobody uses at the moment, whatever a client wrote over them; nothing else is changed
+/// but the words of [`crate::directory`] in the directory's first line, which begin anew.
 pub fn create(
     mapping: &Arc<Mapping>,
     channels: &[Sizes],
@@ -454,11 +457,13 @@ impl Channel {
         progress::publish_state(&self.header, status_line, word);
     }
 
-    /// Host: starts `generation` (never 0) on this channel: zeroes all but identity and arena, then offers it.
+    /// Host: starts `generation` (never 0) on this channel: writes its identity anew, whatever the client before left of it,
+    /// zeroes all but that and the arena, then offers it.
     ///
     /// Only after the worker of the generation before is reaped, so that it cannot write any more.
     pub fn offer(&self, generation: u32) {
         self.set_state(line::HOST_STATUS, State::Absent, 0);
+        publish_lines(&self.header, line::IDENTITY, &self.place.identity.to_le());
         let constant = line::GEOMETRY + 1;
         zero(&self.header, constant..HEADER_LINES);
         for lines in [&self.commands, &self.replies, &self.events, &self.fences] {
@@ -545,6 +550,23 @@ mod tests {
             let result = inspect(&mapping, 0, WANT);
             assert_eq!(result.is_ok(), features, "identity word {at}.{word}: {result:?}");
         }
+    }
+
+    #[test]
+    fn whatever_a_client_wrote_over_identity_and_directory_the_next_one_finds_them_whole() {
+        let sizes = [small_sizes()];
+        let mapping = region(1);
+        let place = inspect(&mapping, 0, WANT).expect("a valid channel");
+        let channel = Channel::open(&mapping, place).expect("its lines");
+        for at in [0, PAGE_BYTES as u64] {
+            let lines = lines_at(&mapping, at, HEADER_LINES).expect("a page");
+            (0..HEADER_LINES * 8).for_each(|i| lines.store(i / 8, i % 8, !0, Ordering::Relaxed));
+        }
+        inspect(&mapping, 0, WANT).expect_err("nothing is left");
+        channel.offer(8);
+        create(&mapping, &sizes, TERMS).expect("the same sizes");
+        assert_eq!(inspect(&mapping, 0, WANT), Ok(place));
+        assert_eq!(channel.host_state(), (State::Offered, 8));
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct SpinBudget {
     /// Waits that were not met since the last one that was.
     misses: AtomicU64,
     waits: AtomicU64,
+    /// Whether a pause costs more than many looks, so that it is made once in so many only.
+    dear_pauses: bool,
 }
 
 impl Default for SpinBudget {
@@ -50,7 +52,14 @@ impl SpinBudget {
         let max_ns = max.as_nanos() as u64;
         let for_device = max_ns.saturating_mul(DEVICE_FACTOR).min(DEVICE_NS_MAX).max(max_ns);
         let device_ns = if processors < DEVICE_PROCESSORS_MIN { 0 } else { for_device };
-        Self { max_ns, device_ns, misses: AtomicU64::new(0), waits: AtomicU64::new(0) }
+        let (misses, waits) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { max_ns, device_ns, misses, waits, dear_pauses: false }
+    }
+
+    /// The same for a processor on which a pause costs more than many looks: an emulator leaves its translated code for each.
+    /// Polls of a peer then pause once in 32 looks.
+    pub fn with_dear_pauses(self, dear_pauses: bool) -> Self {
+        Self { dear_pauses, ..self }
     }
 
     /// Polls `look` for as long as recent waits make it worth while.
@@ -64,7 +73,9 @@ impl SpinBudget {
                 self.met();
                 return Some(found);
             }
-            spin_loop();
+            if !self.dear_pauses {
+                spin_loop();
+            }
         }
         self.poll_long(look)
     }
@@ -82,7 +93,7 @@ impl SpinBudget {
         let waits = self.waits.fetch_add(1, Ordering::Relaxed);
         let retry = waits.is_multiple_of(RETRY_EVERY);
         let budget = if retry { self.max_ns } else { self.budget_ns() };
-        let found = poll_until(Duration::from_nanos(budget), look);
+        let found = poll_until(Duration::from_nanos(budget), self.dear_pauses, look);
         self.learn(found.is_some());
         found
     }
@@ -113,19 +124,25 @@ impl SpinBudget {
 
     /// Polls `look` for `time`.
     pub fn poll_for<T>(time: Duration, look: &mut dyn FnMut() -> Option<T>) -> Option<T> {
-        poll_until(time, look)
+        poll_until(time, false, look)
     }
 }
 
 #[cfg(not(ringbar_loom))]
-fn poll_until<T>(time: Duration, look: &mut dyn FnMut() -> Option<T>) -> Option<T> {
+fn poll_until<T>(
+    time: Duration,
+    dear_pauses: bool,
+    look: &mut dyn FnMut() -> Option<T>,
+) -> Option<T> {
     let start = std::time::Instant::now();
     loop {
-        for _ in 0..LOOKS_PER_CLOCK {
+        for at in 0..LOOKS_PER_CLOCK {
             if let Some(found) = look() {
                 return Some(found);
             }
-            spin_loop();
+            if at == 0 || !dear_pauses {
+                spin_loop();
+            }
         }
         if start.elapsed() >= time {
             return None;
@@ -167,7 +184,7 @@ fn poll_yielding<T>(
 
 /// A model has no clock: one look stands for any number.
 #[cfg(ringbar_loom)]
-fn poll_until<T>(_: Duration, look: &mut dyn FnMut() -> Option<T>) -> Option<T> {
+fn poll_until<T>(_: Duration, _: bool, look: &mut dyn FnMut() -> Option<T>) -> Option<T> {
     look()
 }
 
@@ -183,6 +200,18 @@ mod tests {
             None
         });
         assert_eq!((none, looks), (None, 1));
+    }
+
+    #[test]
+    fn where_pauses_are_dear_a_wait_is_met_and_ends_as_anywhere_else() {
+        let spin = SpinBudget::new(Duration::from_millis(1)).with_dear_pauses(true);
+        let mut looks = 0;
+        let found = spin.poll(&mut || {
+            looks += 1;
+            (looks == 3 * LOOKS_PER_CLOCK).then_some(looks)
+        });
+        assert_eq!(found, Some(3 * LOOKS_PER_CLOCK));
+        assert_eq!(spin.poll(&mut || None::<u32>), None);
     }
 
     #[test]

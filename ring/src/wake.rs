@@ -27,12 +27,16 @@ pub struct Waker<L: Lines> {
     rung_epoch: AtomicU64,
     /// Doorbells rung; private to this process.
     rung: AtomicU64,
+    /// Those of them that found the peer awake; private to this process.
+    rung_awake: AtomicU64,
 }
 
 impl<L: Lines> Waker<L> {
     /// Watches the sleep word in `sleep_line`.
     pub fn new(header: L, sleep_line: usize, mode: WakeMode) -> Self {
-        Self { header, sleep_line, mode, rung_epoch: AtomicU64::new(0), rung: AtomicU64::new(0) }
+        let counter = || AtomicU64::new(0);
+        let (rung_epoch, rung, rung_awake) = (counter(), counter(), counter());
+        Self { header, sleep_line, mode, rung_epoch, rung, rung_awake }
     }
 
     /// The barrier that is used.
@@ -64,6 +68,19 @@ impl<L: Lines> Waker<L> {
     /// Doorbells rung so far.
     pub fn rung(&self) -> u64 {
         self.rung.load(Ordering::Relaxed)
+    }
+
+    /// To be called where a doorbell is rung: looks at the peer's sleep word once more, and counts a doorbell that an awake
+    /// peer gets. Only a peer that wakes by itself between the two looks should get one.
+    pub(crate) fn count_if_awake(&self) {
+        if self.header.load(self.sleep_line, 0, Ordering::Relaxed) & 1 == 0 {
+            self.rung_awake.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Doorbells so far that were rung although the peer was awake.
+    pub fn rung_awake(&self) -> u64 {
+        self.rung_awake.load(Ordering::Relaxed)
     }
 }
 
@@ -158,6 +175,20 @@ mod tests {
         sleeper.arm();
         assert!(waker.must_ring(), "a new sleep");
         assert_eq!(waker.rung(), 2);
+    }
+
+    #[test]
+    fn a_doorbell_for_a_peer_that_is_awake_is_counted_where_it_is_rung() {
+        let header = heap_lines(HEADER_LINES);
+        let waker = Waker::new(header.clone(), line::WORKER_SLEEP, WakeMode::Fence);
+        let mut sleeper = Sleeper::new(header, line::WORKER_SLEEP, WakeMode::Fence);
+        sleeper.arm();
+        assert!(waker.must_ring());
+        waker.count_if_awake();
+        assert_eq!(waker.rung_awake(), 0, "it sleeps");
+        sleeper.disarm();
+        waker.count_if_awake();
+        assert_eq!(waker.rung_awake(), 1, "it woke by itself before it was rung");
     }
 
     #[test]

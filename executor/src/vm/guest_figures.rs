@@ -7,6 +7,7 @@
 //! [`Bench`] does the measuring, and nothing else: between its preparation and its end it makes no system call and takes no
 //! memory from the system, so that it also runs on a virtual processor without any kernel.
 
+use super::guest_limit;
 use clap::Args;
 use ringbar::client::PinnedBlock;
 use ringbar::guest::GuestConfig;
@@ -30,6 +31,8 @@ const RECEIVED: u8 = 1;
 const MAY_SEND: u8 = 1 << 5;
 /// Commands behind one doorbell.
 const BATCH: u64 = 64;
+/// Calls between two readings of the clock: under emulation a reading takes as long as a part of a call.
+pub(super) const BLOCK: u64 = 16;
 /// Bytes of one copy.
 const COPY_BYTES: usize = 256 << 10;
 /// Copies of each kind.
@@ -50,6 +53,9 @@ pub struct FiguresArgs {
     /// Measure the old way too, over a PCI serial port.
     #[arg(long)]
     old: bool,
+    /// Measure what bounds a call too, over a second function whose memory a thread of the host answers in.
+    #[arg(long)]
+    limit: bool,
     /// Print JSON too, in one line.
     #[arg(long)]
     json: bool,
@@ -75,6 +81,9 @@ pub fn run(args: &FiguresArgs) -> Result<(), Box<dyn Error>> {
     if args.json {
         println!("figures: {}", serde_json::to_string(&figures)?);
     }
+    if args.limit {
+        println!("limit: {}", serde_json::to_string(&guest_limit::measure(args.calls)?)?);
+    }
     session.close();
     Ok(())
 }
@@ -82,15 +91,17 @@ pub fn run(args: &FiguresArgs) -> Result<(), Box<dyn Error>> {
 /// One call of the old way; given its number.
 pub type OldCall<'c> = dyn FnMut(u64) -> Result<(), Box<dyn Error>> + 'c;
 
-/// What was measured: medians, in nanoseconds.
+/// What was measured: medians, in nanoseconds; of calls, medians of the means of 16 in a row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
     /// Calls of the first kind.
     pub calls: u64,
     /// A call and its answer over the ring, the worker polling.
     pub round_trip_ns: f64,
-    /// Doorbells rung during those calls beyond one for each time that the worker fell asleep.
+    /// Doorbells rung during those calls although the worker was awake, counted where each is rung.
     pub awake_bells: u64,
+    /// Doorbells rung during those calls.
+    pub bells: u64,
     /// How often the worker fell asleep during those calls: whenever guest or worker stood still for longer than it polls.
     pub sleeps: u64,
     /// A call and its answer over the old way.
@@ -132,11 +143,12 @@ impl Figures {
 
 impl std::fmt::Display for Figures {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (calls, bells, sleeps) = (self.calls, self.awake_bells, self.sleeps);
+        let (calls, awake, sleeps) = (self.calls, self.awake_bells, self.sleeps);
+        let bells = self.bells.saturating_sub(awake);
         let round = self.round_trip_ns;
         writeln!(
             f,
-            "figure: round trip, host polling: {round} ns; {bells} doorbells while awake in {calls} calls, {sleeps} times asleep"
+            "figure: round trip, host polling: {round:.0} ns; {awake} doorbells while awake and {bells} others in {calls} calls, {sleeps} times asleep"
         )?;
         if let (Some(old), Some(times)) = (self.old_way_ns, self.times_faster()) {
             writeln!(f, "figure: the old way: {old} ns a call")?;
@@ -155,6 +167,19 @@ impl std::fmt::Display for Figures {
             "figure: copy of {bytes} bytes: {device} ns into the device, {memory} ns into own memory: {rate:.2} of its rate"
         )
     }
+}
+
+/// Calls and their answers over the ring, see [`Figures`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RoundTrips {
+    /// A call and its answer: a median of means of 16.
+    pub round_trip_ns: f64,
+    /// Doorbells rung although the worker was awake.
+    pub awake_bells: u64,
+    /// Doorbells rung.
+    pub bells: u64,
+    /// How often the worker fell asleep.
+    pub sleeps: u64,
 }
 
 /// All that the measuring needs, made beforehand.
@@ -203,7 +228,7 @@ impl Bench {
         pause: &dyn Fn(Duration),
         old: Option<&mut OldCall<'_>>,
     ) -> Result<Figures, Box<dyn Error>> {
-        let (round_trip_ns, awake_bells, sleeps) = self.round_trips()?;
+        let RoundTrips { round_trip_ns, awake_bells, bells, sleeps } = self.round_trips()?;
         let old_way_ns = old.map(|old| self.old_way(old)).transpose()?;
         let bursts = (self.calls / BATCH).max(16);
         let (single_ns, single_bells) = self.bursts(bursts, 1, pause)?;
@@ -213,6 +238,7 @@ impl Bench {
             calls: self.calls,
             round_trip_ns,
             awake_bells,
+            bells,
             sleeps,
             old_way_ns,
             bursts,
@@ -236,25 +262,28 @@ impl Bench {
         Ok(self.session.client().counters().worker_parks)
     }
 
-    /// Calls and their answers over the ring, the worker polling: nanoseconds, doorbells beyond one for each time that the
-    /// worker fell asleep, and how often it did.
+    /// Calls and their answers over the ring, the worker polling.
     ///
     /// # Errors
     /// If the session ends.
-    pub fn round_trips(&mut self) -> Result<(f64, u64, u64), SessionError> {
+    pub fn round_trips(&mut self) -> Result<RoundTrips, SessionError> {
         for token in 0..self.calls / 10 {
             self.caller.call(&Ping { token })?;
         }
-        let (sleeps, bells) = (self.sleeps()?, self.bells());
+        let awake = |bench: &Self| bench.session.client().bells_while_awake();
+        let (sleeps, bells, awake_bells) = (self.sleeps()?, self.bells(), awake(self));
         self.times.clear();
-        for token in 0..self.calls {
+        for block in 0..self.calls.div_ceil(BLOCK) {
             let start = Instant::now();
-            self.caller.call(&Ping { token })?;
+            for token in 0..BLOCK {
+                self.caller.call(&Ping { token: block * BLOCK + token })?;
+            }
             self.times.push(start.elapsed());
         }
-        let bells = self.bells() - bells;
+        let (bells, awake_bells) = (self.bells() - bells, awake(self) - awake_bells);
         let sleeps = self.sleeps()? - sleeps;
-        Ok((median(&mut self.times), bells.saturating_sub(sleeps), sleeps))
+        let round_trip_ns = median(&mut self.times) / BLOCK as f64;
+        Ok(RoundTrips { round_trip_ns, awake_bells, bells, sleeps })
     }
 
     fn old_way(&mut self, call: &mut OldCall<'_>) -> Result<f64, Box<dyn Error>> {
@@ -311,7 +340,7 @@ impl Bench {
     }
 }
 
-fn median(times: &mut [Duration]) -> f64 {
+pub(super) fn median(times: &mut [Duration]) -> f64 {
     times.sort_unstable();
     times.get(times.len() / 2).copied().unwrap_or_default().as_nanos() as f64
 }
@@ -369,6 +398,7 @@ mod tests {
             calls: 2000,
             round_trip_ns: 100.0,
             awake_bells: 0,
+            bells: 0,
             sleeps: 0,
             old_way_ns: Some(50_000.0),
             bursts: 31,

@@ -13,6 +13,8 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+/// Pinned memory of a program that works, in bytes: most of what a small device has for it.
+const PINNED_BYTES: usize = 2 << 20;
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -25,6 +27,8 @@ pub enum GuestTest {
     Interrupts,
     /// Attacks its own channels in every way.
     Hostile,
+    /// Writes over the directory and the control words of all channels: nothing works in this boot any more.
+    Wreck,
     /// Takes the function away under its own feet.
     Unplug,
     /// Takes all channels, and is refused one more.
@@ -53,6 +57,7 @@ pub fn run(args: &GuestTestArgs) -> ExitCode {
         GuestTest::Work => work(args),
         GuestTest::Interrupts => interrupts(args),
         GuestTest::Hostile => guest_hostile::run(),
+        GuestTest::Wreck => guest_hostile::wreck(),
         GuestTest::Unplug => unplug(args),
         GuestTest::Taken => taken(),
         GuestTest::Dax => guest_dax::run().map_err(|error| -> Box<dyn Error> { error }),
@@ -142,6 +147,8 @@ fn work_once(
 fn call_until(session: &Session, end: Option<Instant>) -> Result<(), SessionError> {
     let mut caller = session.caller()?;
     let at = caller.call(&MemAlloc { context: ContextId::FIRST, bytes: 4096 })?.at;
+    let pinned = session.pin(PINNED_BYTES as u64)?;
+    session.write_pinned(&pinned, 0, &vec![1; PINNED_BYTES])?;
     let mut token = 0;
     while end.is_none_or(|end| Instant::now() < end) {
         let work = MemsetD8 { dst: at, value: token as u8, count: 4096, stream: StreamId::DEFAULT };

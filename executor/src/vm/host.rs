@@ -107,6 +107,7 @@ pub struct Vm {
 /// What the holder holds, as the daemon uses it.
 struct Device {
     memory: OwnedFd,
+    mapping: Arc<Mapping>,
     directory: SharedLines,
     to_host: Vec<EventFd>,
     to_guest: Vec<EventFd>,
@@ -149,7 +150,7 @@ impl Vm {
             slots.push(Slot::new(number + 1 + index as u64, channel, kept, pidfd, context.now));
         }
         let assignments = Assignments::resume(directory.clone(), given);
-        let device = Device { memory, directory, to_host, to_guest };
+        let device = Device { memory, mapping, directory, to_host, to_guest };
         let rate = RateLimit::new(CLAIMS_PER_S, context.now);
         let mut vm = Self {
             config,
@@ -242,7 +243,7 @@ impl Vm {
                 Ok(Some(FromHolder::Monitor { connected: true })) => {
                     tracing::info!(vm = self.config.name, "the VM's monitor connected");
                     self.connected = true;
-                    directory::beat(&self.device.directory);
+                    self.restore();
                 }
                 Ok(Some(FromHolder::Monitor { connected: false })) => self.vm_gone(),
                 Ok(Some(FromHolder::MonitorRefused)) => self.monitors_refused += 1,
@@ -252,6 +253,19 @@ impl Vm {
                 Err(error) => return self.holder_gone(&error, context),
             }
         }
+    }
+
+    /// Before a VM boots: whatever the one before wrote over the directory and the channels' identities, this one finds them.
+    fn restore(&self) {
+        if self.slots.iter().all(|slot| slot.worker.is_none())
+            && let Ok(sizes) = self.config.sizes()
+            && let Err(error) = region::create(&self.device.mapping, &sizes, VmConfig::terms())
+        {
+            tracing::error!(%error, vm = self.config.name, "the region cannot be written anew");
+        }
+        directory::set_doorbells(&self.device.directory, VECTORS as u16);
+        self.assignments.restore();
+        directory::beat(&self.device.directory);
     }
 
     /// The monitor is gone: so is everything that the guest had.

@@ -2,11 +2,15 @@
 
 use super::lacking::not_run;
 use super::{PATIENCE, eventually};
+use ringbar::os::{Mapping, PeerTrust};
+use ringbar::sync::{Arc, AtomicBool, Ordering};
+use ringbar_executor::vm::guest_limit::{self, Exchange};
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -189,6 +193,38 @@ impl Drop for Guest {
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Memory for an `ivshmem-plain`, and a thread of the host that answers a guest's requests in it, without any ring.
+pub struct Raw {
+    path: PathBuf,
+    stop: Arc<AtomicBool>,
+    answering: Option<JoinHandle<()>>,
+}
+
+impl Raw {
+    pub fn start(path: &Path) -> std::io::Result<Self> {
+        File::create(path)?.set_len(guest_limit::BYTES)?;
+        let mapping = Mapping::file(path, PeerTrust::Own).map_err(std::io::Error::other)?;
+        let exchange = Exchange::over(mapping).ok_or(std::io::ErrorKind::InvalidData)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let answering = Some(std::thread::spawn(move || exchange.answer(&stopped)));
+        Ok(Self { path: path.to_owned(), stop, answering })
+    }
+
+    /// The value of QEMU's `-object`, whose name is `raw`.
+    pub fn backend(&self) -> String {
+        format!("memory-backend-file,id=raw,size=1M,share=on,mem-path={}", self.path.display())
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // A thread that panicked answered nobody, which the guest has told.
+        let _ = self.answering.take().map(JoinHandle::join);
     }
 }
 

@@ -313,6 +313,12 @@ impl Client {
         self.inner.full_waits.load(Ordering::Relaxed)
     }
 
+    /// Doorbells that this client rang although the worker was awake: only a worker that wakes by itself in the moment between
+    /// the look at its sleep word and the doorbell should get one.
+    pub fn bells_while_awake(&self) -> u64 {
+        self.inner.waker.rung_awake()
+    }
+
     /// The first posted command that failed: its position and the status that the worker latched.
     ///
     /// `None` also for the position of a command that was never posted, which poisons the channel.
@@ -406,7 +412,7 @@ impl Inner {
                     let sleeps = self.published(&mut tx, 1, bytes);
                     drop(tx);
                     if sleeps {
-                        self.ring();
+                        self.wake();
                     }
                     return Ok(position);
                 }
@@ -441,7 +447,7 @@ impl Inner {
         let sleeps = sent > 0 && self.published(&mut tx, sent as u64, bytes);
         drop(tx);
         if sleeps {
-            self.ring();
+            self.wake();
         }
         let mut patience = Patience::of(None);
         stopped.map_or(Ok(()), |error| self.wait_for_room(error, &mut patience))?;
@@ -471,6 +477,13 @@ impl Inner {
     #[cold]
     fn count_ring(&self) {
         set_client(&self.channel.header, ClientWord::Bells, self.waker.rung());
+    }
+
+    /// Rings for a worker that slept at the last look.
+    #[cold]
+    fn wake(&self) {
+        self.waker.count_if_awake();
+        self.ring();
     }
 
     /// A doorbell that cannot be rung costs the worker one re-look, so it is reported and not an error.

@@ -2,7 +2,7 @@
 
 use super::claim::{self, Lease};
 use super::device::Device;
-use super::memory::{self, Memory};
+use super::memory::{self, Machine, Memory};
 use super::park::GuestPark;
 use super::{GuestConfig, GuestError};
 use crate::arena::Arena;
@@ -92,7 +92,8 @@ pub fn attach(
         park: Box::new(park),
         wake: link::wake_mode(0),
         // A worker runs on the host's processors: polling keeps it from nothing, also where this machine has one only.
-        spin: SpinBudget::new(options.spin_max.unwrap_or(SPIN_MAX)),
+        spin: SpinBudget::new(options.spin_max.unwrap_or(SPIN_MAX))
+            .with_dear_pauses(Machine::here().emulated),
         limits: options.limits,
         heartbeat: true,
     })?;
