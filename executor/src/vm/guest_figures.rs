@@ -104,6 +104,8 @@ pub struct Figures {
     pub bells: u64,
     /// How often the worker fell asleep during those calls: whenever guest or worker stood still for longer than it polls.
     pub sleeps: u64,
+    /// A command posted to a worker that polls, without waiting for it: what a call takes of this processor before the wait.
+    pub post_ns: f64,
     /// A call and its answer over the old way.
     pub old_way_ns: Option<f64>,
     /// Times that the worker was left to fall asleep before one command, and again before 64.
@@ -229,6 +231,7 @@ impl Bench {
         old: Option<&mut OldCall<'_>>,
     ) -> Result<Figures, Box<dyn Error>> {
         let RoundTrips { round_trip_ns, awake_bells, bells, sleeps } = self.round_trips()?;
+        let post_ns = self.posts()?;
         let old_way_ns = old.map(|old| self.old_way(old)).transpose()?;
         let bursts = (self.calls / BATCH).max(16);
         let (single_ns, single_bells) = self.bursts(bursts, 1, pause)?;
@@ -240,6 +243,7 @@ impl Bench {
             awake_bells,
             bells,
             sleeps,
+            post_ns,
             old_way_ns,
             bursts,
             single_ns,
@@ -303,7 +307,7 @@ impl Bench {
         commands: u64,
         pause: &dyn Fn(Duration),
     ) -> Result<(f64, u64), Box<dyn Error>> {
-        let work = MemsetD8 { dst: self.at, value: 1, count: 64, stream: StreamId::DEFAULT };
+        let work = self.work();
         let before = self.bells();
         self.times.clear();
         for _ in 0..rounds {
@@ -313,14 +317,40 @@ impl Bench {
             for _ in 0..commands {
                 last = self.session.post(&work)?;
             }
-            while self.session.client().counters().executed <= last {
-                if start.elapsed() > PATIENCE {
-                    return Err("the worker executed nothing for 5 s".into());
-                }
-            }
+            self.until_executed(last)?;
             self.times.push(start.elapsed());
         }
         Ok((median(&mut self.times), self.bells() - before))
+    }
+
+    fn work(&self) -> MemsetD8 {
+        MemsetD8 { dst: self.at, value: 1, count: 64, stream: StreamId::DEFAULT }
+    }
+
+    /// Polls, since a wait may end in a system call.
+    fn until_executed(&self, position: u64) -> Result<(), Box<dyn Error>> {
+        let start = Instant::now();
+        while self.session.client().counters().executed <= position {
+            if start.elapsed() > PATIENCE {
+                return Err("the worker executed nothing for 5 s".into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Commands posted in a row, the worker polling; what it takes to execute them is not in it.
+    fn posts(&mut self) -> Result<f64, Box<dyn Error>> {
+        let work = self.work();
+        self.times.clear();
+        for _ in 0..self.calls.div_ceil(BLOCK) {
+            let (start, mut last) = (Instant::now(), 0);
+            for _ in 0..BLOCK {
+                last = self.session.post(&work)?;
+            }
+            self.times.push(start.elapsed());
+            self.until_executed(last)?;
+        }
+        Ok(median(&mut self.times) / BLOCK as f64)
     }
 
     /// Copies into the arena, and into this program's own memory, in turn.
@@ -400,6 +430,7 @@ mod tests {
             awake_bells: 0,
             bells: 0,
             sleeps: 0,
+            post_ns: 50.0,
             old_way_ns: Some(50_000.0),
             bursts: 31,
             single_ns: 6_000.0,

@@ -256,11 +256,12 @@ impl Vm {
     }
 
     /// Before a VM boots: whatever the one before wrote over the directory and the channels' identities, this one finds them.
+    /// Workers that are not reaped yet read neither.
     fn restore(&self) {
-        if self.slots.iter().all(|slot| slot.worker.is_none())
-            && let Ok(sizes) = self.config.sizes()
-            && let Err(error) = region::create(&self.device.mapping, &sizes, VmConfig::terms())
-        {
+        let terms = VmConfig::terms();
+        let sizes = self.config.sizes().ok();
+        let made = sizes.map(|sizes| region::create(&self.device.mapping, &sizes, terms));
+        if let Some(Err(error)) = made {
             tracing::error!(%error, vm = self.config.name, "the region cannot be written anew");
         }
         directory::set_doorbells(&self.device.directory, VECTORS as u16);
