@@ -411,9 +411,11 @@ fn a_hostile_guest_program_disturbs_no_other_vm() {
     };
     // An honest program works beside it first and last, so that one more guest to emulate is in both figures.
     let honest = "ringbar vm guest-test work --count 0 --time";
-    let script =
-        format!("{honest} 6s\nringbar vm guest-test hostile\necho honest again\n{honest} 8s");
-    let mut hostile = Guest::boot(&Boot::new(folder, &socket, &script));
+    let script = format!(
+        "{honest} 6s\nringbar vm guest-test hostile\necho honest again\n{honest} 8s\n\
+         ringbar vm guest-test wreck"
+    );
+    let mut hostile = Guest::boot(&Boot::new(folder.clone(), &socket, &script));
     hostile.wait_for("working", 1);
     let mut honest = rate(Duration::from_secs(3));
     hostile.wait_for("guest-test work: passed", 1);
