@@ -52,9 +52,14 @@ impl Exchange {
         room.then(|| SharedLines::new(&Arc::new(mapping), 0, lines).map(Self)).flatten()
     }
 
-    /// The host's side: answers until told to stop.
+    /// The host's side: answers until told to stop. Sleeps until the first request: what is measured before needs the
+    /// processors.
     pub fn answer(&self, stop: &AtomicBool) {
         let mut round = 1;
+        let asked = || self.0.load(request(1), 0, Ordering::Acquire) != 0;
+        while !asked() && !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         while !stop.load(Ordering::Relaxed) {
             for _ in 0..LOOKS {
                 if self.0.load(request(round), 0, Ordering::Acquire) < round {
