@@ -210,7 +210,7 @@ impl Assignments {
         self.tell();
         let free = self.given.iter().enumerate().filter(|(_, holder)| holder.is_none());
         for (channel, _) in free {
-            self.directory.store(claim_line(channel), 0, 0, order!(G1, Release));
+            self.directory.store(claim_line(channel), 0, 0, order!(D1, Release));
         }
     }
 
