@@ -1,4 +1,5 @@
-//! The page that says what of the runtime is exported, implemented, and compared with NVIDIA's own.
+//! The page that says what of the runtime is exported, implemented, and called in the programs that run on NVIDIA's library
+//! too.
 
 use ringbar_shim_cuda::exports::EXPORTS as DRIVER;
 use ringbar_shim_cudart::{EXPORTS, Export};
@@ -9,7 +10,7 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/COVERAGE.md");
 /// Names that the differential programs call, on NVIDIA's library and on this one, one a line.
 const CALLED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../programs/differential/called.txt");
 
-fn compared() -> BTreeSet<String> {
+fn called() -> BTreeSet<String> {
     let text = std::fs::read_to_string(CALLED).expect("the list is there");
     text.lines().map(str::to_owned).collect()
 }
@@ -24,10 +25,10 @@ fn is_implemented(export: &Export) -> bool {
     export.has_entry && lacking(export).is_empty()
 }
 
-fn row(export: &Export, compared: bool) -> String {
-    let compared = if compared { "yes" } else { "" };
+fn row(export: &Export, called: bool) -> String {
+    let called = if called { "yes" } else { "" };
     let driver = export.driver.join(", ");
-    format!("| {} | {} | {driver} | {compared} |", export.name, arguments(export))
+    format!("| {} | {} | {driver} | {called} |", export.name, arguments(export))
 }
 
 /// Its arguments with their directions, as the driver's page has them.
@@ -46,11 +47,11 @@ fn arguments(export: &Export) -> String {
 }
 
 fn page() -> String {
-    let compared = compared();
+    let called = called();
     let (implemented, missing): (Vec<&Export>, Vec<&Export>) =
         EXPORTS.iter().partition(|export| is_implemented(export));
-    let tested = implemented.iter().filter(|export| compared.contains(export.name)).count();
-    let rows = implemented.iter().map(|export| row(export, compared.contains(export.name)));
+    let tested = implemented.iter().filter(|export| called.contains(export.name)).count();
+    let rows = implemented.iter().map(|export| row(export, called.contains(export.name)));
     let (passing, stubs): (Vec<&Export>, Vec<&Export>) =
         missing.into_iter().partition(|export| export.has_entry);
     let passing =
@@ -62,16 +63,18 @@ fn page() -> String {
          `exports.txt`, what the driver's library implements and the list of what the differential programs call."
             .to_owned(),
         format!(
-            "| exported | implemented | compared with NVIDIA's own in the differential programs |\n|---|---|---|\n| {} | {} | {tested} |",
+            "| exported | implemented | called in the differential programs |\n|---|---|---|\n| {} | {} | {tested} |",
             EXPORTS.len(),
             implemented.len()
         ),
         "The library is that of CUDA 13 and has no older versions of its functions; `_ptsz` and `_ptds` are the spellings for the\n\
          thread's own default stream. A function is implemented if it has an entry, and the driver implements every function that\n\
          the entry calls; those that its helpers call are not listed. An argument is a value unless it says `in` or `out`; a\n\
-         `usize` is a size, a handle, or an address that is handed to the driver as it is."
+         `usize` is a size, a handle, or an address that is handed to the driver as it is.\n\
+         The differential programs run on NVIDIA's library as well, by `.ci/gpu` on a machine with a GPU, whose record names\n\
+         every line in which the two differ."
             .to_owned(),
-        "| function | arguments | calls of the driver | compared |\n|---|---|---|---|\n".to_owned()
+        "| function | arguments | calls of the driver | called |\n|---|---|---|---|\n".to_owned()
             + &rows.collect::<Vec<_>>().join("\n"),
         "## Exported, answered by a function of the driver that is not implemented".to_owned(),
         "| function | not implemented |\n|---|---|\n".to_owned()
