@@ -344,17 +344,18 @@ stream_entry! {
             capturing::unsafe_call()?;
         }
         let live = session::live()?;
-        let of_graph = super::is_of_graph(at);
+        let entry = super::read().at(at).copied();
+        let of_graph = entry.is_some_and(|entry| entry.what == What::Graph);
         let of_pool = |entry: &Entry| matches!(entry.what, What::Pool(_));
-        if !of_graph && !super::read().at(at).is_some_and(of_pool) {
-            return Err(Status::INVALID_VALUE.into());
-        }
+        let entry = entry.filter(|entry| of_graph || of_pool(entry));
+        let id = entry.ok_or(Status::INVALID_VALUE)?.id;
         let position = live.post(&MemFreeAsync { at: DevicePtr(at), stream: stream.id })?;
         if of_graph {
             // Whether it is there now, between the graph's launches, the device alone knows.
             return Ok(live.session.wait_executed(position)?);
         }
-        // Only now: a capture refuses memory that was allocated outside it.
-        super::write().remove_if(at, of_pool).map(drop).ok_or(Status::INVALID_VALUE.into())
+        // Only now: a capture refuses memory that was allocated outside it. The address may be another allocation's by now.
+        super::write().remove_if(at, |entry| entry.id == id);
+        Ok(())
     }
 }
