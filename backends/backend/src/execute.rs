@@ -18,7 +18,8 @@ pub trait Backend: Send + for<'c> Handler<Context<'c>> {
     fn begin(&mut self, cx: &mut Context<'_>) -> Result<(), Status>;
 
     /// Called before a command behind which another one waits already, whatever that is: what the first one does may be put off
-    /// until the second one comes, or [`rest`](Self::rest).
+    /// until the second one comes, or [`rest`](Self::rest). It counts as executed meanwhile, so what a client waits for by that
+    /// alone must not be put off.
     #[inline]
     fn more_follows(&mut self) {}
 

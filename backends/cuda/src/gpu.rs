@@ -81,12 +81,12 @@ impl CudaGpu {
     pub fn bare_launches(
         &mut self,
         function: ringbar_vocabulary::FunctionId,
+        stream: ringbar_vocabulary::StreamId,
         params: &[u8],
         count: u32,
     ) -> Result<(), Status> {
         let live = self.live.as_deref_mut().ok_or(Status::NOT_INITIALIZED)?;
-        live.enter(ringbar_vocabulary::ContextId::FIRST)?;
-        live.bare_launches(function, params, count)
+        live.bare_launches(function, stream, params, count)
     }
 
     pub(crate) fn initialise(&mut self, command: Init) -> Result<InitReply, Status> {
@@ -121,7 +121,9 @@ impl CudaGpu {
         }
         let live = self.live.as_deref_mut().ok_or(Status::NOT_INITIALIZED)?;
         let added = live.add_launch(cx, command);
-        if added.is_err() || !self.followed || live.launches.is_full() {
+        // While something captures, clients wait for the answer to each launch: there nothing is put off.
+        let waits = self.followed && live.captures == 0 && !live.launches.is_full();
+        if added.is_err() || !waits {
             self.launch_waiting();
         }
         self.noted(cx, added)

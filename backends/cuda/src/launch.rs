@@ -122,21 +122,25 @@ fn attribute(bytes: &[u8], events: &Table<Owned>) -> Result<LaunchAttribute, Sta
 }
 
 impl Live {
-    /// Launches one block of one thread so many times, with nothing but the driver's own call for each: what a worker's
-    /// launch is measured against.
+    /// Launches one block of one thread into a stream so many times, with nothing but the driver's own call for each: what a
+    /// worker's launch is measured against.
     pub fn bare_launches(
-        &self,
+        &mut self,
         function: FunctionId,
+        stream: StreamId,
         params: &[u8],
         count: u32,
     ) -> Result<(), Status> {
+        let stream = self.stream(stream)?;
         let function = self.functions.get(function.0)?;
         let (mut pointers, none) = ([std::ptr::null_mut(); _], std::ptr::null_mut());
         let places = function.layout.iter().map(|param| param.offset);
         let list = point(params, places, &mut pointers).ok_or(Status::INVALID_VALUE)?;
         for _ in 0..count {
             // SAFETY: a pointer to each parameter of a block that lives through the call.
-            unsafe { self.api.cuLaunchKernel(function.raw, 1, 1, 1, 1, 1, 1, 0, 0, list, none) }?;
+            unsafe {
+                self.api.cuLaunchKernel(function.raw, 1, 1, 1, 1, 1, 1, 0, stream, list, none)
+            }?;
         }
         Ok(())
     }
