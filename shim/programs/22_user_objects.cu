@@ -6,6 +6,12 @@
 
 static std::atomic<int> destroyed{0};
 
+static std::atomic<bool> released{false};
+
+static void wait_until_released(void *) {
+    while (!released) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
 static void destroy(void *number) { destroyed += *static_cast<int *>(number); }
 
 __global__ void add_to_all(int *values, int summand, int count) {
@@ -63,6 +69,15 @@ int main() {
     CHECK(cudaStreamSynchronize(stream));
     for (int value : host) EXPECT(value == 9);
     std::printf("after the last graph that held it: %d\n", destroyed_in_the_end(11));
+
+    // A function of a stream may wait for the thread that gives an object up.
+    cudaUserObject_t third;
+    CHECK(cudaUserObjectCreate(&third, &one, destroy, 1, cudaUserObjectNoDestructorSync));
+    CHECK(cudaLaunchHostFunc(stream, wait_until_released, nullptr));
+    CHECK(cudaUserObjectRelease(third, 1));
+    released = true;
+    CHECK(cudaStreamSynchronize(stream));
+    std::printf("given up while a function of a stream runs: %d\n", destroyed_in_the_end(12));
     CHECK(cudaStreamDestroy(stream));
     CHECK(cudaFree(values));
     return 0;

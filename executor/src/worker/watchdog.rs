@@ -126,11 +126,21 @@ fn tell(control: &OwnedFd, busy_with: u64, lasted: Duration, over: bool) {
     report(control, &Report::Stalled { command: command.to_owned(), seconds, over });
 }
 
+/// How long the driver's exit handlers may take: whoever hangs inside the driver may hold a lock that they need.
+const EXIT_TAKES: Duration = Duration::from_secs(2);
+
 /// The process ends as it is: whoever hangs cannot be asked to clean up.
 fn end(what: &str, limit: Duration, option: &str) -> ! {
     tracing::error!(
         "{what} takes longer than {limit:?} ({option}): this worker ends, its client can attach again"
     );
+    let aborting = std::thread::Builder::new().spawn(|| {
+        std::thread::sleep(EXIT_TAKES);
+        std::process::abort()
+    });
+    if aborting.is_err() {
+        std::process::abort();
+    }
     std::process::exit(Exit::Hung as i32)
 }
 

@@ -19,15 +19,23 @@ pub type CUstreamCallback = Option<unsafe extern "C" fn(types::CUstream, u32, *m
 #[derive(Clone, Copy)]
 struct Passed(usize);
 
-/// What runs a host function of the program.
+/// What runs a function of the program at once, on whatever thread: a destructor's caller must not wait for one of a stream.
 pub(crate) fn closure(function: CUhostFn, data: *mut c_void) -> Outcome<HostFunction> {
     let function = function.ok_or(Failure(Status::INVALID_VALUE))?;
     let data = Passed(data.expose_provenance());
     Ok(Arc::new(move || {
-        let _alone = alone();
         let data = std::ptr::with_exposed_provenance_mut(data.0);
         // SAFETY: the program gave this function to be called with this data, on any thread.
         unsafe { function(data) }
+    }))
+}
+
+/// The same in its turn: functions of streams run one at a time.
+fn in_turn(function: CUhostFn, data: *mut c_void) -> Outcome<HostFunction> {
+    let run = closure(function, data)?;
+    Ok(Arc::new(move || {
+        let _alone = alone();
+        run();
     }))
 }
 
@@ -40,7 +48,7 @@ fn program() -> MutexGuard<'static, BTreeMap<u64, (usize, usize)>> {
 
 /// Makes a host function known for nodes of graphs; it stays until [`forget`].
 pub fn register_for_graph(function: CUhostFn, data: *mut c_void) -> Outcome<u64> {
-    let run = closure(function, data)?;
+    let run = in_turn(function, data)?;
     let token = session::live()?.session.register_host_function(run, false)?;
     keep(token, function, data);
     Ok(token.0)
@@ -85,7 +93,7 @@ struct Waiting {
 
 static WAITING: Mutex<Waiting> =
     Mutex::new(Waiting { callbacks: BTreeMap::new(), added: 0, ended: None });
-/// Held by the thread that runs a function of the program: they run one at a time.
+/// Held by the thread that runs a function of a stream: they run one at a time.
 static RUNNING: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
@@ -164,7 +172,7 @@ stream_entry! {
     /// Runs a function of the program when the stream gets there.
     post fn cuLaunchHostFunc | cuLaunchHostFunc_ptsz[flavour](stream: CUstream, function: CUhostFn, data: Opaque) {
         let stream = working(stream, flavour)?;
-        launch(session::live()?, &stream, closure(function, data)?, Some((function, data)))
+        launch(session::live()?, &stream, in_turn(function, data)?, Some((function, data)))
     }
 
     /// The same with a function that is told the stream and how the work before it ended: it is called after an error, too,

@@ -14,9 +14,10 @@
 //!   that synchronises, as CUDA says of asynchronous errors; with `RINGBAR_STRICT=1` each call answers for itself.
 //! - After the executor is lost every call but the pure ones answers one code at once: the error that ended the device
 //!   if there was one (an illegal address, say), else `CUDA_ERROR_SYSTEM_NOT_READY`.
-//! - Captures forbid the calls that NVIDIA's driver forbids, by mode and thread, with its codes. One thing cannot be
-//!   captured here: a copy from or to memory of the program that is not pinned, since a graph would have to reach it at
-//!   every launch; it answers `CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED`.
+//! - Captures forbid the calls that NVIDIA's driver forbids, by mode and thread, with its codes. A
+//!   copy in a row from or to memory of the program that is not pinned is captured as two nodes, a host function and a
+//!   copy, since the device does not reach that memory. Boxes (2D, 3D) with such an end, and copies between two of them,
+//!   answer `CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED`; a node of a graph with such an end is refused too.
 //! - Managed memory is used by host and device by turns (`CONCURRENT_MANAGED_ACCESS` 0), at the same addresses. What
 //!   CUDA documents for such devices holds: it cannot be prefetched to them. A managed variable of one library belongs to
 //!   one context, and is reached through the runtime or `cuLibraryGetManaged`.

@@ -7,7 +7,7 @@ pub(crate) fn bytes<'a>(at: u64, len: u64) -> &'a [u8] {
     }
     let start = std::ptr::with_exposed_provenance(at as usize);
     // SAFETY: the program named these bytes as the source of a copy, so they are readable and nobody writes to them until
-    // the call returns; the reference does not outlive the call.
+    // the call returns (in a graph: while it runs); the reference does not outlive it.
     unsafe { std::slice::from_raw_parts(start, len as usize) }
 }
 
@@ -18,7 +18,7 @@ pub(crate) fn bytes_mut<'a>(at: u64, len: u64) -> &'a mut [u8] {
     }
     let start = std::ptr::with_exposed_provenance_mut(at as usize);
     // SAFETY: the program named these bytes as the target of a copy, so they are writable and nobody uses them until the
-    // call returns; the reference does not outlive the call.
+    // call returns (in a graph: while it runs); the reference does not outlive it.
     unsafe { std::slice::from_raw_parts_mut(start, len as usize) }
 }
 
