@@ -1,7 +1,7 @@
 //! `ringbar figures`: what the executor reaches on this machine, with what each figure had to reach, as a record.
 //!
 //! Every figure comes from a command of its own, which anybody can call alone and which the record names. Each round calls
-//! all of them once, and measures in this process what limits a producer.
+//! all of them once, and measures in this process what a producer's cost is made of.
 
 mod producer;
 
@@ -86,15 +86,13 @@ const FIGURES: [Figure; 18] = [
     beside("  the same without transport", "main", |main| {
         number(row(main, "direct")?, "/post_ns/p50")
     }),
-    beside("  limit: its post into lines that are at hand", producer::LIMITS, |limits| {
+    beside("  beside it: a post into lines that are at hand", producer::LIMITS, |limits| {
         number(limits, "/post_at_hand_ns")
     }),
-    beside(
-        "  limit: one line fetched back from the worker, who has looked at it",
-        producer::LIMITS,
-        |limits| number(limits, "/line_ns"),
-    ),
-    beside("  hence, while the worker keeps up, at least", producer::LIMITS, |limits| {
+    beside("  beside it: one line fetched back from the other core", producer::LIMITS, |limits| {
+        number(limits, "/line_ns")
+    }),
+    beside("  beside it: the two together", producer::LIMITS, |limits| {
         Some(number(limits, "/post_at_hand_ns")? + number(limits, "/line_ns")?)
     }),
     Figure {
@@ -346,7 +344,7 @@ mod tests {
         assert!(!record.rows.iter().find(|row| row.must_reach == "at most 5").unwrap().reached);
         assert!(by_name("producer's cost").reached && by_name("recorded pace").reached);
         assert_eq!(by_name("pauses longer").median, 4.0);
-        assert_eq!(by_name("while the worker keeps up").median, 154.0);
+        assert_eq!(by_name("the two together").median, 154.0);
         assert!(!by_name("weight load").reached);
         let idle = by_name("idle daemon");
         assert!(idle.reached && (idle.median - 0.4).abs() < 1e-9);

@@ -1,4 +1,5 @@
-//! What limits the cost of a post: writing the record, and what a line costs that the other side has looked at.
+//! What the cost of a post is made of: writing the record, and, where the other side has looked at the line already, fetching
+//! that back.
 
 use ringbar::layout::Sizes;
 use ringbar::lines::SharedLines;
