@@ -124,6 +124,8 @@ static void fills(void) {
     CALL(cuMemsetD8, block, 1, 1024);
     CALL(cuMemsetD16, block, 0x1234, 100);
     CALL(cuMemsetD32, block + 256, 0x12345678, 16);
+    // None of them waits for the device, and a non-blocking stream does not wait for them.
+    CALL(cuStreamSynchronize, NULL);
     CALL(cuMemsetD8Async, block + 512, 7, 10, stream);
     CALL(cuMemsetD16Async, block + 600, 0xabcd, 10, stream);
     CALL(cuMemsetD32Async, block + 700, 0xfeedbeef, 10, stream);
