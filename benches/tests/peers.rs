@@ -65,7 +65,7 @@ fn the_limits_and_the_raw_wake_run_between_processes() {
     let rows = record["rows"].as_array().unwrap();
     let own = rows.iter().filter(|row| row["peer"] == "limit" || row["variant"] == "raw wake");
     let own: Vec<&Value> = own.collect();
-    assert_eq!(own.len(), 6);
+    assert_eq!(own.len(), 7);
     assert!(own.into_iter().all(ran), "{record}");
 }
 

@@ -81,7 +81,7 @@ mod tests {
         for text in ["", "8XB", "-1", "1.5GiB", "GiB", "99999999999TiB"] {
             assert!(bytes(text).unwrap_err().contains("8GiB"), "{text}");
         }
-        for text in ["", "5", "5h", "ms", "99999999999999min"] {
+        for text in ["", "5", "5d", "ms", "99999999999999min"] {
             assert!(duration(text).unwrap_err().contains("500ms"), "{text}");
         }
     }

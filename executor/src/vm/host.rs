@@ -175,6 +175,9 @@ impl Vm {
         );
         vm.watch_all(context);
         vm.take_up(context);
+        if found && !connected {
+            vm.restore();
+        }
         Ok(vm)
     }
 
@@ -243,9 +246,12 @@ impl Vm {
                 Ok(Some(FromHolder::Monitor { connected: true })) => {
                     tracing::info!(vm = self.config.name, "the VM's monitor connected");
                     self.connected = true;
+                    directory::beat(&self.device.directory);
+                }
+                Ok(Some(FromHolder::Monitor { connected: false })) => {
+                    self.vm_gone();
                     self.restore();
                 }
-                Ok(Some(FromHolder::Monitor { connected: false })) => self.vm_gone(),
                 Ok(Some(FromHolder::MonitorRefused)) => self.monitors_refused += 1,
                 Ok(Some(other)) => {
                     tracing::warn!(vm = self.config.name, "the holder says {other:?}")
@@ -255,8 +261,8 @@ impl Vm {
         }
     }
 
-    /// Before a VM boots: whatever the one before wrote over the directory and the channels' identities, this one finds them.
-    /// Workers that are not reaped yet read neither.
+    /// Behind a VM: whatever it wrote over the directory and the channels' identities, the next one finds them. Not when that one
+    /// connects, since it may have claimed a channel by then. Workers that are not reaped yet read neither.
     fn restore(&self) {
         let terms = VmConfig::terms();
         let sizes = self.config.sizes().ok();
@@ -266,7 +272,6 @@ impl Vm {
         }
         directory::set_doorbells(&self.device.directory, VECTORS as u16);
         self.assignments.restore();
-        directory::beat(&self.device.directory);
     }
 
     /// The monitor is gone: so is everything that the guest had.
