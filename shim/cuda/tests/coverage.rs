@@ -1,5 +1,5 @@
-//! The page that says what of the driver interface is exported, implemented, and called in the programs that run on NVIDIA's
-//! library too.
+//! The page that says what of the driver interface is exported, implemented, and found equal beside NVIDIA's own
+//! library.
 
 use ringbar_shim_cuda::exports::{EXPORTS, Export};
 use ringbar_vocabulary::{Class, ROWS, WITHHELD};
@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../COVERAGE.md");
-/// Names that the differential programs call, one a line.
+/// Functions without an undeclared difference from NVIDIA's own, one a line: what `.ci/gpu run` found.
 const DIFFERENTIAL: &str =
-    concat!(env!("CARGO_MANIFEST_DIR"), "/../programs/differential/called.txt");
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../programs/differential/equal.txt");
 /// Lines of their output that may differ.
 const DECLARED: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../programs/differential/declared.tsv");
@@ -47,7 +47,7 @@ fn commands(export: &Export) -> String {
     rows.map(|row| row.method).collect::<Vec<_>>().join(", ")
 }
 
-fn row(export: &Export, called: bool) -> String {
+fn row(export: &Export, equal: bool) -> String {
     let arguments: Vec<String> = export.arguments.iter().map(|one| one.text()).collect();
     let columns = [
         export.name.to_owned(),
@@ -56,31 +56,31 @@ fn row(export: &Export, called: bool) -> String {
         export.class.name().to_owned(),
         arguments.join(", "),
         commands(export),
-        if called { "yes" } else { "" }.to_owned(),
+        if equal { "yes" } else { "" }.to_owned(),
     ];
     format!("| {} |", columns.join(" | "))
 }
 
 fn page() -> String {
-    let called = differential();
+    let equal = differential();
     let (implemented, missing): (Vec<&Export>, Vec<&Export>) =
         EXPORTS.iter().partition(|export| export.implemented);
-    let tested = implemented.iter().filter(|export| called.contains(export.name)).count();
+    let tested = implemented.iter().filter(|export| equal.contains(export.name)).count();
     let mut page = lines([
         "# Coverage of the driver interface (libcuda.so.1, CUDA 13.0)\n".to_owned(),
         "Written by `RINGBAR_WRITE_COVERAGE=1 cargo test -p ringbar-shim-cuda --test coverage` from the entries of the sources,\n\
-         `functions.tsv`, the rows of the vocabulary and the list of what the differential programs call.\n".to_owned(),
-        "| exported | implemented | called in the differential programs |".to_owned(),
+         `functions.tsv`, the rows of the vocabulary and the list of what was compared with NVIDIA's library.\n".to_owned(),
+        "| exported | implemented | compared with NVIDIA's library, and equal |".to_owned(),
         format!("|---|---|---|\n| {} | {} | {tested} |\n", EXPORTS.len(), implemented.len()),
         "What is exported and not implemented answers `CUDA_ERROR_NOT_SUPPORTED`, is logged once by name, and counted.\n\
-         The differential programs run on NVIDIA's library as well, by `.ci/gpu` on a machine with a GPU, whose record names\n\
-         every line in which the two differ.\n".to_owned(),
+         Equal means: in the differential programs, run on NVIDIA's library and on this one on a machine with a GPU (`.ci/gpu run`),\n\
+         no line about it differed but for those that `declared.tsv` gives a reason for.\n".to_owned(),
         "An argument is a value unless it says `in` or `out`; `T[count]` is as many of T as the argument `count` says, where `count` may\n\
          be what decides the size (an attribute, a function). `text` ends with a zero byte, an `image` says its own length. A function\n\
          without a command is answered in the process, or by commands of other names.\n".to_owned(),
-        "| function | variant of | since | class | arguments | commands | called |\n|---|---|---|---|---|---|---|".to_owned(),
+        "| function | variant of | since | class | arguments | commands | equal |\n|---|---|---|---|---|---|---|".to_owned(),
     ]);
-    page += &lines(implemented.iter().map(|export| row(export, called.contains(export.name))));
+    page += &lines(implemented.iter().map(|export| row(export, equal.contains(export.name))));
     page += "\n## Exported, not implemented\n\n";
     page += "The `cudbg` names are what a debugger looks for in NVIDIA's driver; nothing documents them.\n\n";
     let missing: Vec<&str> = missing.iter().map(|export| export.name).collect();

@@ -1,5 +1,4 @@
-//! The page that says what of the runtime is exported, implemented, and called in the programs that run on NVIDIA's library
-//! too.
+//! The page that says what of the runtime is exported, implemented, and found equal beside NVIDIA's own library.
 
 use ringbar_shim_cuda::exports::EXPORTS as DRIVER;
 use ringbar_shim_cudart::{EXPORTS, Export};
@@ -7,11 +6,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/COVERAGE.md");
-/// Names that the differential programs call, on NVIDIA's library and on this one, one a line.
-const CALLED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../programs/differential/called.txt");
+/// Functions without an undeclared difference from NVIDIA's own, one a line: what `.ci/gpu run` found.
+const EQUAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../programs/differential/equal.txt");
 
-fn called() -> BTreeSet<String> {
-    let text = std::fs::read_to_string(CALLED).expect("the list is there");
+fn equal() -> BTreeSet<String> {
+    let text = std::fs::read_to_string(EQUAL).expect("the list is there");
     text.lines().map(str::to_owned).collect()
 }
 
@@ -25,10 +24,10 @@ fn is_implemented(export: &Export) -> bool {
     export.has_entry && lacking(export).is_empty()
 }
 
-fn row(export: &Export, called: bool) -> String {
-    let called = if called { "yes" } else { "" };
+fn row(export: &Export, equal: bool) -> String {
+    let equal = if equal { "yes" } else { "" };
     let driver = export.driver.join(", ");
-    format!("| {} | {} | {driver} | {called} |", export.name, arguments(export))
+    format!("| {} | {} | {driver} | {equal} |", export.name, arguments(export))
 }
 
 /// Its arguments with their directions, as the driver's page has them.
@@ -47,11 +46,11 @@ fn arguments(export: &Export) -> String {
 }
 
 fn page() -> String {
-    let called = called();
+    let equal = equal();
     let (implemented, missing): (Vec<&Export>, Vec<&Export>) =
         EXPORTS.iter().partition(|export| is_implemented(export));
-    let tested = implemented.iter().filter(|export| called.contains(export.name)).count();
-    let rows = implemented.iter().map(|export| row(export, called.contains(export.name)));
+    let tested = implemented.iter().filter(|export| equal.contains(export.name)).count();
+    let rows = implemented.iter().map(|export| row(export, equal.contains(export.name)));
     let (passing, stubs): (Vec<&Export>, Vec<&Export>) =
         missing.into_iter().partition(|export| export.has_entry);
     let passing =
@@ -60,10 +59,10 @@ fn page() -> String {
     let parts = [
         "# Coverage of the runtime (libcudart.so.13, CUDA 13.0)".to_owned(),
         "Written by `RINGBAR_WRITE_COVERAGE=1 cargo test -p ringbar-shim-cudart --test coverage` from the entries of the sources,\n\
-         `exports.txt`, what the driver's library implements and the list of what the differential programs call."
+         `exports.txt`, what the driver's library implements and the list of what was compared with NVIDIA's library."
             .to_owned(),
         format!(
-            "| exported | implemented | called in the differential programs |\n|---|---|---|\n| {} | {} | {tested} |",
+            "| exported | implemented | compared with NVIDIA's library, and equal |\n|---|---|---|\n| {} | {} | {tested} |",
             EXPORTS.len(),
             implemented.len()
         ),
@@ -71,10 +70,10 @@ fn page() -> String {
          thread's own default stream. A function is implemented if it has an entry, and the driver implements every function that\n\
          the entry calls; those that its helpers call are not listed. An argument is a value unless it says `in` or `out`; a\n\
          `usize` is a size, a handle, or an address that is handed to the driver as it is.\n\
-         The differential programs run on NVIDIA's library as well, by `.ci/gpu` on a machine with a GPU, whose record names\n\
-         every line in which the two differ."
+         Equal means: in the differential programs, run on NVIDIA's library and on this one on a machine with a GPU (`.ci/gpu run`),\n\
+         no line about it differed but for those that `declared.tsv` gives a reason for."
             .to_owned(),
-        "| function | arguments | calls of the driver | called |\n|---|---|---|---|\n".to_owned()
+        "| function | arguments | calls of the driver | equal |\n|---|---|---|---|\n".to_owned()
             + &rows.collect::<Vec<_>>().join("\n"),
         "## Exported, answered by a function of the driver that is not implemented".to_owned(),
         "| function | not implemented |\n|---|---|\n".to_owned()
