@@ -105,7 +105,7 @@ impl SocketArgs {
 pub struct ServeArgs {
     #[command(flatten)]
     places: PlaceArgs,
-    /// Leave the devices of VMs in place at an orderly end, for the next daemon.
+    /// Leave the devices of VMs in place at an orderly end, for the next daemon, also those that no VM has at the moment.
     #[arg(long)]
     keep_devices: bool,
     /// What workers execute on.

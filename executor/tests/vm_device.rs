@@ -5,7 +5,9 @@ mod support;
 
 use ringbar::Error as ChannelError;
 use ringbar::directory;
+use ringbar::lines::Lines;
 use ringbar::region::State;
+use ringbar::sync::Ordering;
 use ringbar_executor::attach::AttachError;
 use ringbar_vocabulary::Ping;
 use std::process::Command;
@@ -154,25 +156,58 @@ fn a_daemon_killed_and_started_again_finds_device_and_live_workers() {
 }
 
 #[test]
-fn an_orderly_end_takes_the_device_away_unless_it_is_to_stay() {
+fn an_orderly_end_leaves_a_vm_its_device_and_takes_away_one_that_nobody_has() {
+    let mut server = VmServer::start("");
+    let holder = server.vm().holder_pid;
+    let monitor = Monitor::connect(&server).unwrap();
+    let program = monitor.claim(7);
+    program.call(Ping { token: 1 }).unwrap();
+    server.end();
+    let state = program.host_state();
+    assert_eq!(state, State::Closed, "the program is told: {}", server.log());
+    assert!(is_running(holder));
+    server.restart();
+    assert_eq!((server.vm().holder_pid, server.vm().connected), (holder, true));
+    monitor.claim(8).call(Ping { token: 1 }).unwrap();
     for (options, stays) in [("", false), ("--keep-devices", true)] {
         let mut server = VmServer::start(options);
         let holder = server.vm().holder_pid;
-        let monitor = Monitor::connect(&server).unwrap();
-        let program = monitor.claim(7);
-        program.call(Ping { token: 1 }).unwrap();
         server.end();
-        let state = program.host_state();
-        assert_eq!(state, State::Closed, "the program is told: {}", server.log());
         if stays {
             assert!(is_running(holder));
             server.restart();
-            assert_eq!((server.vm().holder_pid, server.vm().connected), (holder, true));
-            monitor.claim(8).call(Ping { token: 1 }).unwrap();
+            assert_eq!(server.vm().holder_pid, holder);
         } else {
             assert!(eventually(|| !is_running(holder)), "{}", server.log());
             assert!(!server.socket().exists());
         }
+    }
+}
+
+#[test]
+fn a_region_wrecked_while_no_daemon_was_there_is_repaired_by_the_next_one() {
+    for connected_before in [false, true] {
+        let mut server = VmServer::start("");
+        let monitor = Monitor::connect(&server).unwrap();
+        monitor.claim(7).call(Ping { token: 1 }).unwrap();
+        server.kill();
+        let lines = monitor.directory.count();
+        for word in 0..lines * 8 {
+            monitor.directory.store(word / 8, word % 8, u64::MAX, Ordering::Relaxed);
+        }
+        drop(monitor);
+        let connect = |server: &VmServer| {
+            let mut monitor = None;
+            assert!(eventually(|| {
+                monitor = Monitor::connect(server);
+                monitor.is_some()
+            }));
+            monitor.unwrap()
+        };
+        let early = connected_before.then(|| connect(&server));
+        server.restart();
+        let next = early.unwrap_or_else(|| connect(&server));
+        next.claim(8).call(Ping { token: 2 }).unwrap();
     }
 }
 

@@ -66,7 +66,7 @@ pub struct Config {
     pub serve_processes: bool,
     /// The VMs that are served as well.
     pub vms: Vec<VmConfig>,
-    /// Whether the devices of VMs stay in place when the daemon ends in order, for the next one.
+    /// Whether the devices of VMs stay in place when the daemon ends in order, for the next one, also where no VM has them.
     pub keep_devices: bool,
 }
 

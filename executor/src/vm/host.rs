@@ -22,7 +22,8 @@ use channel::Slot;
 use ringbar::directory::{self, Assignments, CLAIMS_VECTOR, Nonce, Refused, Request};
 use ringbar::lines::SharedLines;
 use ringbar::os::{AnyWaiter, EventFd, Interest, MapError, Mapping, Waiter};
-use ringbar::region::{self, Channel, RegionError};
+use ringbar::region::{self, Channel, Expect, RegionError};
+use ringbar_vocabulary::VOCABULARY_HASH;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -175,7 +176,7 @@ impl Vm {
         );
         vm.watch_all(context);
         vm.take_up(context);
-        if found && !connected {
+        if found && (!connected || !vm.is_whole()) {
             vm.restore();
         }
         Ok(vm)
@@ -261,6 +262,13 @@ impl Vm {
         }
     }
 
+    /// Whether directory and identities say what they must, so that no VM wrote over them while no daemon was there.
+    fn is_whole(&self) -> bool {
+        let want = Expect { vocabulary_hash: VOCABULARY_HASH, ..Expect::default() };
+        let found = |channel| region::inspect(&self.device.mapping, channel, want);
+        (0..self.slots.len()).all(|channel| found(channel).is_ok())
+    }
+
     /// Behind a VM: whatever it wrote over the directory and the channels' identities, the next one finds them. Not when that one
     /// connects, since it may have claimed a channel by then. Workers that are not reaped yet read neither.
     fn restore(&self) {
@@ -299,6 +307,10 @@ impl Vm {
     }
 
     fn answer_claims(&mut self, context: &mut Context<'_>) {
+        if self.reopen_at.is_none() {
+            // The holder tells of a VM that went before it greets the next one, whose claims are answered after that word.
+            self.listen_to_holder(context);
+        }
         if self.reopen_at.is_some() {
             return;
         }
@@ -424,7 +436,7 @@ impl Vm {
         (self.connected || busy || self.reopen_at.is_some()).then_some(now + TICK)
     }
 
-    /// Ends in order: workers first, then the device, unless it is to stay.
+    /// Ends in order: workers first, then the device, unless it is to stay or a VM has it, which could not connect again.
     pub fn end(&mut self, context: &Context<'_>) {
         self.ending = true;
         let kill_at = context.now + context.config.limits.worker_end_limit;
@@ -433,7 +445,7 @@ impl Vm {
     }
 
     fn end_holder(&self, keep: bool) {
-        if !keep && self.is_over() && self.reopen_at.is_none() {
+        if !keep && !self.connected && self.is_over() && self.reopen_at.is_none() {
             // If it is gone already, all the better.
             let _ = self.holder.tell(&ToHolder::End, None);
         }
