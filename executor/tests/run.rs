@@ -65,7 +65,9 @@ impl Waiting {
         let traps: String =
             names.split(' ').map(|name| format!("trap 'echo {name}' {name}; ")).collect();
         // Whoever is left alone ends: its standard input closes with the test.
-        let script = format!("{traps} echo ready; while :; do read -r line || exit 7; done");
+        let script = format!(
+            "{traps} echo ready; while :; do read -r -t 1 line; s=$?; [ $s = 0 ] || [ $s -gt 128 ] || exit 7; done"
+        );
         let mut words = wrapper.to_vec();
         words.extend([RINGBAR, "run", "--backend", "mock", "--", "bash", "-c", &script]);
         let mut command = Command::new(words[0]);
