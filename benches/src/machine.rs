@@ -44,7 +44,12 @@ impl Machine {
 
     /// A file name for records: model, family, cores and date.
     pub fn slug(&self) -> String {
-        let text = format!("{} {} {}c {}", self.cpu, self.cpu_id, self.cores, self.date);
+        self.slug_of("")
+    }
+
+    /// The same for records of a kind of their own, which is named before the date.
+    pub fn slug_of(&self, kind: &str) -> String {
+        let text = format!("{} {} {}c {kind} {}", self.cpu, self.cpu_id, self.cores, self.date);
         let words: Vec<String> = text
             .split(|c: char| !c.is_ascii_alphanumeric())
             .filter(|word| !word.is_empty())

@@ -250,10 +250,8 @@ impl Record {
 
     /// Writes text and JSON into `folder`.
     pub fn write(&self, folder: &Path) -> std::io::Result<[PathBuf; 2]> {
-        // The date comes last in the machine's name, and stays last.
-        let slug = self.machine.slug();
-        let base = slug.strip_suffix(&self.machine.date).unwrap_or(&slug);
-        let path = |end| folder.join(format!("{base}vm-{}.{end}", self.machine.date));
+        let slug = self.machine.slug_of("vm");
+        let path = |end| folder.join(format!("{slug}.{end}"));
         let paths = [path("txt"), path("json")];
         std::fs::write(&paths[0], self.text())?;
         std::fs::write(&paths[1], serde_json::to_string_pretty(self)? + "\n")?;

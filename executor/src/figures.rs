@@ -267,11 +267,8 @@ impl Record {
     }
 
     fn write_into(&self, folder: &Path) -> Result<(), Box<dyn Error>> {
-        let slug = self.machine.slug();
-        let Some((machine, date)) = slug.split_at_checked(slug.len().saturating_sub(11)) else {
-            return Err(format!("`{slug}` names no date").into());
-        };
-        let named = |ending: &str| folder.join(format!("{machine}-executor{date}.{ending}"));
+        let slug = self.machine.slug_of("executor");
+        let named = |ending: &str| folder.join(format!("{slug}.{ending}"));
         for (path, text) in [
             (named("txt"), self.text()),
             (named("json"), serde_json::to_string_pretty(self)? + "\n"),

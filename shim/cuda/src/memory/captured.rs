@@ -9,7 +9,7 @@ use crate::graph::user_object::UserObject;
 use crate::session::Live;
 use crate::stream::Working;
 use ringbar::client::PinnedBlock;
-use ringbar_session::{HostFunction, HostFunctionToken};
+use ringbar_session::{HostFunctionToken, SessionError};
 use ringbar_vocabulary::{DevicePtr, LaunchHostFunction};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -41,11 +41,17 @@ impl Between {
         live: &'static Live,
         stream: &Working,
         bytes: u64,
-        run: impl FnOnce(&PinnedBlock) -> HostFunction,
+        moves: impl Fn(&PinnedBlock) -> Result<(), SessionError> + Send + Sync + 'static,
     ) -> Outcome<Self> {
         let capture = capturing::id_of(stream.id)?;
         let block = live.session.pin(bytes)?;
-        let token = live.session.register_host_function(run(&block), false)?;
+        let run = move || {
+            // The channel is over then, which every call of the program is told.
+            if let Err(error) = moves(&block) {
+                tracing::warn!(%error, "a graph's copy of the program's own memory did not take place");
+            }
+        };
+        let token = live.session.register_host_function(Arc::new(run), false)?;
         let destroy = Arc::new(move || {
             live.session.forget_host_function(token);
             // Fails only if the channel is over, and the block with it.
@@ -70,12 +76,8 @@ pub(super) fn to_device(
     bytes: u64,
     stream: &Working,
 ) -> Outcome {
-    let between = Between::new(live, stream, bytes, |block| {
-        let block = *block;
-        Arc::new(move || {
-            let moved = live.session.write_pinned(&block, 0, host::bytes(src, bytes));
-            said(moved.err());
-        })
+    let between = Between::new(live, stream, bytes, move |block| {
+        live.session.write_pinned(block, 0, host::bytes(src, bytes))
     })?;
     between.moves(stream)?;
     let part = (&between.block, 0, bytes);
@@ -91,22 +93,11 @@ pub(super) fn to_host(
     bytes: u64,
     stream: &Working,
 ) -> Outcome {
-    let between = Between::new(live, stream, bytes, |block| {
-        let block = *block;
-        Arc::new(move || {
-            let moved = live.session.read_pinned(&block, 0, host::bytes_mut(dst, bytes));
-            said(moved.err());
-        })
+    let between = Between::new(live, stream, bytes, move |block| {
+        live.session.read_pinned(block, 0, host::bytes_mut(dst, bytes))
     })?;
     let part = (&between.block, 0, bytes);
     live.session.memcpy_dtoh_pinned(part, DevicePtr(src), stream.id)?;
     live.settle_capture()?;
     between.moves(stream)
-}
-
-/// The channel is over then, which every call of the program is told.
-fn said(error: Option<ringbar_session::SessionError>) {
-    if let Some(error) = error {
-        tracing::warn!(%error, "a graph's copy of the program's own memory did not take place");
-    }
 }
