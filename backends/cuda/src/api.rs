@@ -195,6 +195,8 @@ api! {
         cuMemUnmap(at: u64, bytes: usize);
         cuMemSetAccess(at: u64, bytes: usize, access: &AccessDesc, count: usize);
         cuMemGetAccess(flags: &mut u64, location: &sys::CUmemLocation, at: u64);
+        cuArray3DCreate_v2(array: &mut Raw, descriptor: &ArrayDescriptor);
+        cuArrayDestroy(array: Raw);
         cuMemGetAllocationGranularity(bytes: &mut usize, prop: &sys::CUmemAllocationProp, option: u32);
         cuMemcpyDtoDAsync_v2(dst: u64, src: u64, bytes: usize, stream: Raw);
         cuMemsetD8Async(at: u64, value: u8, count: usize, stream: Raw);
@@ -328,6 +330,20 @@ api! {
         cuTensorMapReplaceAddress(map: *mut sys::CUtensorMap, at: *mut c_void);
     }
 }
+
+/// `CUDA_ARRAY3D_DESCRIPTOR` with a format that may be any number.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ArrayDescriptor {
+    /// Elements of a row, rows, slices.
+    pub extent: [usize; 3],
+    /// `CUarray_format`.
+    pub format: u32,
+    pub channels: u32,
+    pub flags: u32,
+}
+
+const _: () = assert!(size_of::<ArrayDescriptor>() == size_of::<sys::CUDA_ARRAY3D_DESCRIPTOR>());
 
 /// One end of a [`Copy3D`].
 #[repr(C)]

@@ -25,6 +25,7 @@ pub const BLOCKING: &[Blocking] = &[
             "MemcpyDtoH",
             "MemcpyDtoD",
             "MemcpyRect",
+            "MemcpyArray",
             "MemsetD8",
             "MemsetD16",
             "MemsetD32",
@@ -47,6 +48,7 @@ pub const BLOCKING: &[Blocking] = &[
     Blocking {
         commands: &[
             "MemFree",
+            "ArrayDestroy",
             "ModuleUnload",
             "GraphExecDestroy",
             "PoolDestroy",
@@ -71,6 +73,7 @@ pub const BLOCKING: &[Blocking] = &[
             "MemcpyHtoD",
             "MemcpyDtoH",
             "MemcpyRect",
+            "MemcpyArray",
             "HostFree",
             "StreamDestroy",
             "StreamBeginCapture",
@@ -87,6 +90,7 @@ pub const BLOCKING: &[Blocking] = &[
         commands: &[
             "MemAlloc",
             "MemAllocPitch",
+            "ArrayCreate",
             "MemAllocAsync",
             "PhysicalCreate",
             "PoolTrim",
@@ -101,6 +105,7 @@ pub const BLOCKING: &[Blocking] = &[
             "MemcpyHtoD",
             "MemcpyDtoH",
             "MemcpyRect",
+            "MemcpyArray",
             "GraphAddMemcpy",
             "GraphSetMemcpy",
         ],

@@ -55,7 +55,7 @@ impl BoxCopy {
     }
 
     /// Rows from slice to slice, as CUDA wants them.
-    fn rows_a_slice(&self, corner: Corner) -> Result<u64, Status> {
+    pub fn rows_a_slice(&self, corner: Corner) -> Result<u64, Status> {
         if self.depth <= 1 {
             return Ok(self.height);
         }
@@ -64,7 +64,7 @@ impl BoxCopy {
     }
 
     /// Where one row begins on a side.
-    fn row(corner: Corner, row: u64, slice: u64) -> u64 {
+    pub fn row(corner: Corner, row: u64, slice: u64) -> u64 {
         corner.at.wrapping_add(row * corner.pitch).wrapping_add(slice * corner.slice)
     }
 
@@ -156,7 +156,7 @@ impl Live {
 
     /// Its bytes stay in use until the stream is done with them, unless they are the application's own: pinned, or in a
     /// graph that is being captured.
-    fn hold_block(
+    pub fn hold_block(
         &mut self,
         cx: &Context<'_>,
         stream: (StreamId, Raw),

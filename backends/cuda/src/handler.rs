@@ -195,6 +195,9 @@ impl Handler<Context<'_>> for CudaGpu {
         graph_add_mem_free: GraphAddMemFree<'_> => GraphAddMemFreeReply;
         graph_memory_params: GraphMemoryParams => GraphMemoryParamsReply;
         device_graph_memory: DeviceGraphMemory => DeviceGraphMemoryReply;
+        array_create: ArrayCreate => ArrayCreateReply;
+        array_destroy: ArrayDestroy => ();
+        memcpy_array: MemcpyArray => ();
         device_graph_memory_trim: DeviceGraphMemoryTrim => DeviceGraphMemoryTrimReply;
     }
 }

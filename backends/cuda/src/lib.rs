@@ -33,6 +33,7 @@
 
 mod api;
 mod arena;
+mod array;
 mod blocking;
 mod compile;
 mod context;

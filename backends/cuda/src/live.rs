@@ -100,6 +100,7 @@ pub struct Live {
     pub function_ids: IdMap<Raw, u32>,
     pub pools: Table<Raw>,
     pub memories: Table<u64>,
+    pub arrays: Table<Owned>,
     pub allocations: BTreeMap<u64, Allocation>,
     /// Memory that graphs allocate at launches, by its address, which stays.
     pub graph_memory: BTreeMap<u64, ContextId>,
@@ -151,6 +152,7 @@ impl Live {
             function_ids: IdMap::default(),
             pools: Table::default(),
             memories: Table::default(),
+            arrays: Table::default(),
             allocations: BTreeMap::new(),
             graph_memory: BTreeMap::new(),
             opened: BTreeMap::new(),
@@ -530,6 +532,7 @@ impl Live {
         }
         self.streams.retain(|stream| stream.context != context);
         self.events.retain(|event| event.context != context);
+        self.arrays.retain(|array| array.context != context);
         self.modules.retain(|module| module.context != context);
         self.functions.retain(|function| function.context != context);
         let functions = &self.functions;

@@ -1,5 +1,6 @@
 //! The mock GPU: its objects and what they need at each command.
 
+use crate::arrays::Array;
 use crate::config::{Faults, MockConfig, MockError};
 use crate::contexts::ContextState;
 use crate::engine::Engine;
@@ -34,6 +35,7 @@ pub struct MockGpu {
     pub(crate) images: ringbar_images::ImageCache,
     pub(crate) functions: Table<Function>,
     pub(crate) pools: Pools,
+    pub(crate) arrays: Table<Array>,
     pub(crate) graphs: Table<Graph>,
     pub(crate) execs: Table<Exec>,
     pub(crate) captures: Captures,
@@ -103,6 +105,7 @@ impl MockGpu {
             images: ringbar_images::ImageCache::default(),
             functions: Table::default(),
             pools: Pools::new(devices),
+            arrays: Table::default(),
             graphs: Table::default(),
             execs: Table::default(),
             captures: Captures::default(),

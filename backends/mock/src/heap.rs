@@ -19,6 +19,8 @@ pub(crate) enum Owner {
     Module,
     /// A graph that was captured.
     Graph,
+    /// A CUDA array: no address of it is the client's.
+    Array,
     /// Another process, of which it was opened in a context.
     Import(u32),
 }
@@ -210,7 +212,8 @@ impl Heap {
 
     /// Offset and bytes of everything that the client allocated, in address order.
     pub(crate) fn live(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        let client = self.live.iter().filter(|(_, block)| block.owner != Owner::Module);
+        let hidden = [Owner::Module, Owner::Array];
+        let client = self.live.iter().filter(move |(_, block)| !hidden.contains(&block.owner));
         client.map(|(&offset, block)| (offset, block.bytes))
     }
 }

@@ -32,6 +32,7 @@
 
 #![forbid(unsafe_code)]
 
+mod arrays;
 mod builtin;
 mod config;
 mod contexts;

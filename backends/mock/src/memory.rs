@@ -11,6 +11,16 @@ use ringbar_vocabulary::*;
 
 impl MockGpu {
     fn allocate(&mut self, context: ContextId, bytes: u64) -> Result<DevicePtr, Status> {
+        self.allocate_for(context, bytes, Owner::Context(context.0))
+    }
+
+    /// Memory of a context's device that is `owner`'s.
+    pub(crate) fn allocate_for(
+        &mut self,
+        context: ContextId,
+        bytes: u64,
+        owner: Owner,
+    ) -> Result<DevicePtr, Status> {
         let device = self.context(context)?.device;
         if bytes == 0 {
             return Err(Status::INVALID_VALUE);
@@ -19,7 +29,6 @@ impl MockGpu {
         if self.config.faults.out_of_memory_at_alloc == Some(self.counts.allocs) {
             return Err(Status::OUT_OF_MEMORY);
         }
-        let owner = Owner::Context(context.0);
         self.engine.with_space(|space| space.heap(device)?.alloc(bytes, owner))
     }
 
@@ -61,7 +70,7 @@ impl MockGpu {
         match owner {
             Owner::Context(_) => {}
             Owner::Pool(pool) => self.pool_gives_back(pool, bytes),
-            Owner::Module | Owner::Import(_) => return Err(Status::INVALID_VALUE),
+            Owner::Module | Owner::Import(_) | Owner::Array => return Err(Status::INVALID_VALUE),
             // It lives as long as its graph.
             Owner::Graph => return Ok(()),
         }

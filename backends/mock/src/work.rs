@@ -64,15 +64,29 @@ pub(crate) struct Value {
 #[derive(Clone)]
 pub(crate) enum Work {
     Kernel(Launch),
-    Bytes { dst: DevicePtr, bytes: Arc<[u8]> },
+    Bytes {
+        dst: DevicePtr,
+        bytes: Arc<[u8]>,
+    },
     Copy(Copy),
+    /// The same with an end in an array, which no address tells.
+    ArrayCopy(Copy),
     Fill(Fill),
-    Host { token: u64 },
-    Record { event: u32 },
-    WaitEvent { event: u32 },
+    Host {
+        token: u64,
+    },
+    Record {
+        event: u32,
+    },
+    WaitEvent {
+        event: u32,
+    },
     Write(Value),
     WaitValue(Value),
-    Library { call: (u32, u32, u32), bytes: Arc<[u8]> },
+    Library {
+        call: (u32, u32, u32),
+        bytes: Arc<[u8]>,
+    },
 }
 
 /// A corner of a copy in one dimension.
@@ -134,7 +148,7 @@ impl MockGpu {
                 let op = Op::Write { place, bytes: (**bytes).into() };
                 self.engine.submit(cx, serial, cost, op).map(|_| ())
             }
-            Work::Copy(copy) => self.perform_copy(cx, serial, copy),
+            Work::Copy(copy) | Work::ArrayCopy(copy) => self.perform_copy(cx, serial, copy),
             Work::Fill(fill) => self.perform_fill(cx, serial, fill),
             Work::Host { token } => {
                 self.start_threads()?;

@@ -75,10 +75,10 @@ pub use rows::*;
 pub use samples::{Sample, fuzz_dictionary, samples};
 pub use status::Status;
 pub use types::{
-    ArenaRef, CAN_ACCESS_PEER, Class, ContextId, Corner, DevicePtr, Direction, EventId, FunctionId,
-    GraphExecId, GraphId, JIT_LOG_MAX_BYTES, JIT_OPTIONS, JIT_OPTIONS_MAX, JIT_THREADS_PER_BLOCK,
-    JIT_WALL_TIME, LAUNCH_ATTRIBUTE_BYTES, LAUNCH_ATTRIBUTES_MAX, MemoryId, ModuleId, NO_FENCE,
-    NodeId, PoolId, StreamId, Tail,
+    ArenaRef, ArrayId, CAN_ACCESS_PEER, Class, ContextId, Corner, DevicePtr, Direction, EventId,
+    FunctionId, GraphExecId, GraphId, JIT_LOG_MAX_BYTES, JIT_OPTIONS, JIT_OPTIONS_MAX,
+    JIT_THREADS_PER_BLOCK, JIT_WALL_TIME, LAUNCH_ATTRIBUTE_BYTES, LAUNCH_ATTRIBUTES_MAX, MemoryId,
+    ModuleId, NO_FENCE, NodeId, PoolId, StreamId, Tail,
 };
 pub use wire::{
     DecodeError, Draw, FLAG_TAIL_IN_ARENA, Field, HEADER_BYTES, INLINE_MAX_BYTES, Packer,

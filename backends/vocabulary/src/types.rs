@@ -33,6 +33,13 @@ id! {
     GraphId;
     /// An executable graph, numbered by the client, not 0.
     GraphExecId;
+    /// A CUDA array, numbered by the client, not 0.
+    ArrayId;
+}
+
+impl ArrayId {
+    /// No array.
+    pub const NONE: ArrayId = ArrayId(0);
 }
 
 impl ContextId {

@@ -1,8 +1,8 @@
 //! How fields become little-endian words and back: sinks, packing, and what can be wrong.
 
 use crate::{
-    ArenaRef, ContextId, Corner, DevicePtr, EventId, FunctionId, GraphExecId, GraphId, MemoryId,
-    ModuleId, NodeId, PoolId, Row, StreamId, Tail,
+    ArenaRef, ArrayId, ContextId, Corner, DevicePtr, EventId, FunctionId, GraphExecId, GraphId,
+    MemoryId, ModuleId, NodeId, PoolId, Row, StreamId, Tail,
 };
 use thiserror::Error;
 
@@ -190,6 +190,7 @@ transparent_fields!(
     MemoryId(u32),
     GraphId(u32),
     GraphExecId(u32),
+    ArrayId(u32),
     NodeId(u64),
     DevicePtr(u64)
 );

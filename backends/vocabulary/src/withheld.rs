@@ -31,13 +31,13 @@ withheld! {
     104 HANDLE_TYPE_WIN32_HANDLE_SUPPORTED "as 103";
     105 HANDLE_TYPE_WIN32_KMT_HANDLE_SUPPORTED "as 103";
     110 GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED "as 116";
-    112 SPARSE_CUDA_ARRAY_SUPPORTED "CUDA arrays are not offered";
+    112 SPARSE_CUDA_ARRAY_SUPPORTED "the call that maps memory into arrays is not offered";
     113 READ_ONLY_HOST_REGISTER_SUPPORTED "as 91";
     114 TIMELINE_SEMAPHORE_INTEROP_SUPPORTED "external semaphores are handles of the program's own process";
     116 GPU_DIRECT_RDMA_SUPPORTED "another device's driver would need the program's own mapping of device memory";
     117 GPU_DIRECT_RDMA_FLUSH_WRITES_OPTIONS "as 116";
     119 MEMPOOL_SUPPORTED_HANDLE_TYPES "as 103";
-    121 DEFERRED_MAPPING_CUDA_ARRAY_SUPPORTED "CUDA arrays are not offered";
+    121 DEFERRED_MAPPING_CUDA_ARRAY_SUPPORTED "as 112";
     124 DMA_BUF_SUPPORTED "as 103";
     128 HANDLE_TYPE_FABRIC_SUPPORTED "as 103";
     132 MULTICAST_SUPPORTED "the calls that join devices into one team of memory are not offered";

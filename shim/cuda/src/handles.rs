@@ -44,7 +44,9 @@ pub enum Kind {
     Memory,
     /// `CUuserObject`.
     UserObject,
-    /// `CUgraphicsResource`, `CUarray` and other kinds that are never made here.
+    /// `CUarray`.
+    Array,
+    /// `CUgraphicsResource` and other kinds that are never made here.
     Other,
 }
 

@@ -42,6 +42,7 @@
 mod entry;
 
 pub mod arg;
+pub mod array;
 pub mod capturing;
 pub mod context;
 pub mod device;

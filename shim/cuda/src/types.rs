@@ -33,6 +33,8 @@ pub type CUgraphNode = Handle;
 pub type CUuserObject = Handle;
 /// `CUmemoryPool`.
 pub type CUmemoryPool = Handle;
+/// `CUarray`.
+pub type CUarray = Handle;
 /// `CUhostFn`: a function of the program that runs in stream order.
 pub type CUhostFn = Option<unsafe extern "C" fn(*mut c_void)>;
 

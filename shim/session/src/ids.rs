@@ -3,7 +3,8 @@
 use crate::SessionError;
 use ringbar::sync::{AtomicU64, Ordering::Relaxed};
 use ringbar_vocabulary::{
-    ContextId, EventId, FunctionId, GraphExecId, GraphId, MemoryId, ModuleId, PoolId, StreamId,
+    ArrayId, ContextId, EventId, FunctionId, GraphExecId, GraphId, MemoryId, ModuleId, PoolId,
+    StreamId,
 };
 
 /// From here on numbers mean something by themselves.
@@ -20,6 +21,7 @@ pub(crate) struct Ids {
     memories: Counter,
     graphs: Counter,
     graph_execs: Counter,
+    arrays: Counter,
 }
 
 impl Ids {
@@ -34,6 +36,7 @@ impl Ids {
             memories: Counter::new("memory"),
             graphs: Counter::new("graph"),
             graph_execs: Counter::new("executable graph"),
+            arrays: Counter::new("array"),
         }
     }
 
@@ -76,6 +79,10 @@ impl Ids {
 
     pub(crate) fn graph_exec(&self) -> Result<GraphExecId, SessionError> {
         self.graph_execs.next().map(GraphExecId)
+    }
+
+    pub(crate) fn array(&self) -> Result<ArrayId, SessionError> {
+        self.arrays.next().map(ArrayId)
     }
 }
 

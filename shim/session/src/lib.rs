@@ -52,5 +52,5 @@ pub use counts::{Counts, FunctionCount};
 pub use error::SessionError;
 pub use fences::FenceTicket;
 pub use host_functions::{HostFunction, HostFunctionToken};
-pub use rect::{Extent, Pitch};
+pub use rect::{DeviceBox, Extent, Pitch};
 pub use session::{Session, SessionConfig};

@@ -2,7 +2,7 @@
 
 use crate::{Session, SessionError};
 use ringbar::sync::Ordering::Relaxed;
-use ringbar_vocabulary::{Corner, DevicePtr, MemcpyRect, StreamId};
+use ringbar_vocabulary::{ArrayId, Corner, DevicePtr, MemcpyArray, MemcpyRect, StreamId};
 
 /// Bit of [`MemcpyRect::host`]: the destination is an arena address.
 const HOST_DST: u32 = 1;
@@ -44,6 +44,56 @@ impl Extent {
         let slices = pitch.slice.checked_mul(self.depth - 1)?;
         let rows = pitch.row.checked_mul(self.height - 1)?;
         slices.checked_add(rows)?.checked_add(self.width_bytes)
+    }
+}
+
+/// Where a box is on the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceBox {
+    /// At an address.
+    Memory(Corner),
+    /// In an array.
+    Array {
+        /// The array.
+        array: ArrayId,
+        /// What lies before the box: bytes of a row, rows, slices.
+        before: [u64; 3],
+    },
+}
+
+impl DeviceBox {
+    /// The part of the box that begins with a piece.
+    fn from_piece(self, piece: Piece) -> Self {
+        match self {
+            Self::Memory(corner) => {
+                let pitch = Pitch { row: corner.pitch, slice: corner.slice };
+                Self::Memory(moved(corner, piece.offset(pitch)))
+            }
+            Self::Array { array, before: [x, y, z] } => {
+                let before = [x, y.wrapping_add(piece.row), z.wrapping_add(piece.slice)];
+                Self::Array { array, before }
+            }
+        }
+    }
+
+    /// The part of it that begins `bytes` further on in each row.
+    fn from_byte(self, bytes: u64) -> Self {
+        match self {
+            Self::Memory(corner) => Self::Memory(moved(corner, bytes)),
+            Self::Array { array, before: [x, y, z] } => {
+                Self::Array { array, before: [x.wrapping_add(bytes), y, z] }
+            }
+        }
+    }
+
+    /// As commands name it: its corner, and its array if there is one.
+    pub fn wire(self) -> (Corner, ArrayId) {
+        match self {
+            Self::Memory(corner) => (corner, ArrayId::NONE),
+            Self::Array { array, before: [at, pitch, slice] } => {
+                (Corner { at, pitch, slice }, array)
+            }
+        }
     }
 }
 
@@ -91,19 +141,25 @@ impl Session {
     /// last; returns when it may be reused.
     pub fn memcpy_rect_htod(
         &self,
-        dst: Corner,
+        dst: DeviceBox,
         (src, pitch): (&[u8], Pitch),
         extent: Extent,
         stream: StreamId,
     ) -> Result<(), SessionError> {
         let room = src.len() as u64;
         self.check_span(extent, pitch, room)?;
-        let to = Pitch { row: dst.pitch, slice: dst.slice };
         if extent.width_bytes > self.piece_bytes() as u64 {
+            let DeviceBox::Memory(corner) = dst else {
+                return self.each_strip(extent, |start, extent| {
+                    let part = (&src[start as usize..], pitch);
+                    self.memcpy_rect_htod(dst.from_byte(start), part, extent, stream)
+                });
+            };
+            let to = Pitch { row: corner.pitch, slice: corner.slice };
             return each_row(extent, |row| {
                 let at = row.offset(pitch) as usize;
                 let bytes = &src[at..at + extent.width_bytes as usize];
-                self.memcpy_htod(DevicePtr(dst.at).offset(row.offset(to)), bytes, stream)
+                self.memcpy_htod(DevicePtr(corner.at).offset(row.offset(to)), bytes, stream)
             });
         }
         self.shared.counters.htod_bytes.fetch_add(extent.bytes(), Relaxed);
@@ -117,14 +173,8 @@ impl Session {
                 self.shared.client.arena().write(block.address() + row * width, bytes)?;
             }
             let src = Corner { at: block.address(), pitch: width, slice: width * piece.rows };
-            let position = self.post_piece(
-                moved(dst, piece.offset(to)),
-                src,
-                piece,
-                extent,
-                HOST_SRC,
-                stream,
-            )?;
+            let (dst, src) = (dst.from_piece(piece), DeviceBox::Memory(src));
+            let position = self.post_piece(dst, src, piece, extent, HOST_SRC, stream)?;
             block.posted(self, position, stream)?;
         }
         Ok(())
@@ -135,17 +185,23 @@ impl Session {
     pub fn memcpy_rect_dtoh(
         &self,
         (dst, pitch): (&mut [u8], Pitch),
-        src: Corner,
+        src: DeviceBox,
         extent: Extent,
         stream: StreamId,
     ) -> Result<(), SessionError> {
         self.check_span(extent, pitch, dst.len() as u64)?;
-        let from = Pitch { row: src.pitch, slice: src.slice };
         let width = extent.width_bytes as usize;
         if width > self.piece_bytes() {
+            let DeviceBox::Memory(corner) = src else {
+                return self.each_strip(extent, |start, extent| {
+                    let part = (&mut dst[start as usize..], pitch);
+                    self.memcpy_rect_dtoh(part, src.from_byte(start), extent, stream)
+                });
+            };
+            let from = Pitch { row: corner.pitch, slice: corner.slice };
             return each_row(extent, |row| {
                 let at = row.offset(pitch) as usize;
-                let src = DevicePtr(src.at).offset(row.offset(from));
+                let src = DevicePtr(corner.at).offset(row.offset(from));
                 self.memcpy_dtoh(&mut dst[at..at + width], src, stream)
             });
         }
@@ -154,8 +210,8 @@ impl Session {
         let begin = |number: usize, at: u64| {
             let piece = cut.piece(number as u64);
             let pitch = extent.width_bytes;
-            let dst = Corner { at, pitch, slice: pitch * piece.rows };
-            self.post_piece(dst, moved(src, piece.offset(from)), piece, extent, HOST_DST, stream)
+            let dst = DeviceBox::Memory(Corner { at, pitch, slice: pitch * piece.rows });
+            self.post_piece(dst, src.from_piece(piece), piece, extent, HOST_DST, stream)
         };
         let finish = |number: usize, from: u64| {
             let piece = cut.piece(number as u64);
@@ -172,15 +228,56 @@ impl Session {
 
     fn post_piece(
         &self,
-        dst: Corner,
-        src: Corner,
+        dst: DeviceBox,
+        src: DeviceBox,
         piece: Piece,
         extent: Extent,
         host: u32,
         stream: StreamId,
     ) -> Result<u64, SessionError> {
-        let (width_bytes, height) = (extent.width_bytes, piece.rows);
-        self.post(&MemcpyRect { dst, src, width_bytes, height, depth: 1, stream, host })
+        let extent = Extent { height: piece.rows, depth: 1, ..extent };
+        self.post_box(dst, src, extent, host, stream)
+    }
+
+    /// Posts a copy of a box. Bits of `host`: 0, the destination's corner is an arena address; 1, the source's. Not both.
+    pub fn post_box(
+        &self,
+        dst: DeviceBox,
+        src: DeviceBox,
+        extent: Extent,
+        host: u32,
+        stream: StreamId,
+    ) -> Result<u64, SessionError> {
+        let ((dst, dst_array), (src, src_array)) = (dst.wire(), src.wire());
+        let Extent { width_bytes, height, depth } = extent;
+        if (dst_array, src_array) == (ArrayId::NONE, ArrayId::NONE) {
+            return self.post(&MemcpyRect { dst, src, width_bytes, height, depth, stream, host });
+        }
+        self.post(&MemcpyArray {
+            dst,
+            src,
+            dst_array,
+            src_array,
+            width_bytes,
+            height,
+            depth,
+            stream,
+            host,
+        })
+    }
+
+    /// Calls `copy` for strips of the box whose rows fit a piece: where each begins in a row, and how large it is.
+    fn each_strip(
+        &self,
+        extent: Extent,
+        mut copy: impl FnMut(u64, Extent) -> Result<(), SessionError>,
+    ) -> Result<(), SessionError> {
+        // A multiple of 64: no element of an array is cut.
+        let strip = self.piece_bytes() as u64;
+        let width = extent.width_bytes;
+        (0..width.div_ceil(strip)).map(|number| number * strip).try_for_each(|start| {
+            copy(start, Extent { width_bytes: strip.min(width - start), ..extent })
+        })
     }
 
     fn check_span(&self, extent: Extent, pitch: Pitch, limit: u64) -> Result<(), SessionError> {

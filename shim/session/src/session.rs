@@ -20,9 +20,9 @@ use ringbar::rendezvous::{self, Joined};
 use ringbar::spsc::Violation;
 use ringbar::sync::{AtomicU64, Ordering::Relaxed};
 use ringbar_vocabulary::{
-    Command, ContextId, EventId, FailureStatus, FunctionId, GraphExecId, GraphId, HEADER_BYTES,
-    INLINE_MAX_BYTES, MemoryId, ModuleId, PoolId, PostCommand, Status, StreamCreate, StreamDestroy,
-    StreamId, VOCABULARY_HASH,
+    ArrayId, Command, ContextId, EventId, FailureStatus, FunctionId, GraphExecId, GraphId,
+    HEADER_BYTES, INLINE_MAX_BYTES, MemoryId, ModuleId, PoolId, PostCommand, Status, StreamCreate,
+    StreamDestroy, StreamId, VOCABULARY_HASH,
 };
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -418,6 +418,11 @@ impl Session {
     /// A number for a new executable graph.
     pub fn graph_exec_id(&self) -> Result<GraphExecId, SessionError> {
         self.shared.ids.graph_exec()
+    }
+
+    /// A number for a new array.
+    pub fn array_id(&self) -> Result<ArrayId, SessionError> {
+        self.shared.ids.array()
     }
 
     /// How often each function was called, and bytes copied.

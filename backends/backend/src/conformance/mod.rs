@@ -11,6 +11,7 @@
 //! launch of one block of one thread, with the parameters in that order wherever the layout puts
 //! them; and the variable `word`, four bytes that begin as 1, 2, 3, 4.
 
+mod arrays;
 mod boxes;
 mod captures;
 mod contexts;
@@ -235,6 +236,12 @@ checks! { $
     graph_memory::the_most_memory_of_graphs_is_counted_and_set_back
     captures::a_graph_that_exists_is_captured_into
     captures::a_capture_into_a_graph_keeps_to_that_graph
+    arrays::boxes_go_into_arrays_across_and_out_again
+    arrays::an_array_of_one_dimension_is_one_row
+    arrays::arrays_that_cannot_be_are_refused
+    arrays::a_box_that_is_not_in_its_array_is_refused
+    arrays::an_array_ends_once_and_with_its_context
+    arrays::a_captured_copy_of_an_array_runs_with_its_graph
     ipc::an_allocation_has_a_handle_that_its_own_process_cannot_open
     ipc::what_is_no_allocation_has_no_handle
     ipc::events_of_two_processes_are_there_where_the_device_says_so

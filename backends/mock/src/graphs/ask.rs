@@ -97,6 +97,7 @@ impl MockGpu {
                 depth: 1,
                 host: 0,
             },
+            Task::Work(Work::ArrayCopy(_)) => return Err(Status::NOT_SUPPORTED),
             _ => return Err(Status::INVALID_VALUE),
         };
         if command.copy.len < COPY_WORDS * 8 {

@@ -39,7 +39,7 @@ fn label(task: &Task) -> String {
             format!("{}\\ngrid {grid:?} block {block:?}", launch.kernel.name)
         }
         Task::Work(Work::Bytes { bytes, .. }) => format!("copy of {} bytes", bytes.len()),
-        Task::Work(Work::Copy(copy)) => {
+        Task::Work(Work::Copy(copy) | Work::ArrayCopy(copy)) => {
             format!("copy of {} x {} x {} bytes", copy.width, copy.height, copy.depth)
         }
         Task::Work(Work::Fill(fill)) => format!("fill of {} x {}", fill.width, fill.height),

@@ -74,7 +74,7 @@ impl Task {
             Task::Free(_) => kind::FREE,
             // A library's call would be kernels on a real device.
             Task::Work(Work::Kernel(_) | Work::Library { .. }) => kind::KERNEL,
-            Task::Work(Work::Copy(_) | Work::Bytes { .. }) => kind::COPY,
+            Task::Work(Work::Copy(_) | Work::ArrayCopy(_) | Work::Bytes { .. }) => kind::COPY,
             Task::Work(Work::Fill(_)) => kind::FILL,
             Task::Work(Work::Host { .. }) => kind::HOST,
             Task::Work(Work::Record { .. }) => kind::RECORD_EVENT,

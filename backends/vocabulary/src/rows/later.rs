@@ -433,6 +433,55 @@ macro_rules! later {
                 in flags: u32,
             }
             reply ContextSetFlagsReply {};
+
+            /// Creates a CUDA array under a number that the client chose.
+            150 sync ArrayCreate array_create ["cuArrayCreate_v2", "cuArray3DCreate_v2"] since 3020
+            {
+                /// The context it belongs to.
+                in context: ContextId,
+                /// A number not in use, not 0.
+                in array: ArrayId,
+                /// Elements of a row; rows, 0 for one dimension; slices or layers, 0 for none.
+                in extent: [u64; 3],
+                /// `CUarray_format`.
+                in format: u32,
+                /// Channels of an element: 1, 2 or 4.
+                in channels: u32,
+                /// `CUDA_ARRAY3D_*`.
+                in flags: u32,
+            }
+            reply ArrayCreateReply {};
+
+            /// Destroys an array, once all work posted before is done.
+            151 post ArrayDestroy array_destroy ["cuArrayDestroy"] since 2000
+            {
+                /// The array.
+                in array: ArrayId,
+            };
+
+            /// Copies a box of bytes from or to arrays, in stream order. The corner of an end that is an array says what lies
+            /// before the box there: bytes in a row, rows, slices.
+            152 post MemcpyArray memcpy_array ["cuMemcpyHtoAAsync_v2", "cuMemcpyAtoHAsync_v2", "cuMemcpyHtoA_v2", "cuMemcpyAtoH_v2", "cuMemcpyDtoA_v2", "cuMemcpyAtoD_v2", "cuMemcpyAtoA_v2"] since 3020
+            {
+                /// Where the bytes go.
+                in dst: Corner,
+                /// Where the bytes come from.
+                in src: Corner,
+                /// The array they go to; [`ArrayId::NONE`] if it is none.
+                in dst_array: ArrayId,
+                /// The array they come from, in the same way. One end is an array.
+                in src_array: ArrayId,
+                /// Bytes of a row.
+                in width_bytes: u64,
+                /// Rows of a slice.
+                in height: u64,
+                /// Slices.
+                in depth: u64,
+                /// The stream.
+                in stream: StreamId,
+                /// Bit 0: `dst` is an arena address; bit 1: `src` is one. Not both.
+                in host: u32,
+            };
         } $($more)* }
     };
 }

@@ -18,9 +18,9 @@ use crate::wire::{
     self, DecodeError, Draw, Field, HEADER_BYTES, Header, Packer, Sink, Unpacker, align_up,
 };
 use crate::{
-    ArenaRef, Class, Command, ContextId, Corner, Decode, DevicePtr, Direction, Done, EventId,
-    FieldRow, FunctionId, GraphExecId, GraphId, MemoryId, ModuleId, NodeId, PoolId, PostCommand,
-    Reply, ReplyBody, Row, Status, StreamId, SyncCommand, Tail,
+    ArenaRef, ArrayId, Class, Command, ContextId, Corner, Decode, DevicePtr, Direction, Done,
+    EventId, FieldRow, FunctionId, GraphExecId, GraphId, MemoryId, ModuleId, NodeId, PoolId,
+    PostCommand, Reply, ReplyBody, Row, Status, StreamId, SyncCommand, Tail,
 };
 use base::base;
 use contexts::contexts;

@@ -2,6 +2,7 @@
 
 pub mod advice;
 pub mod alloc;
+pub mod array;
 pub mod attributes;
 pub mod batch;
 pub mod batch3d;

@@ -122,7 +122,7 @@ impl From<CUDA_MEMCPY2D> for CUDA_MEMCPY3D {
 }
 
 impl Side3D {
-    /// The address and what it is said to be; arrays are not supported.
+    /// The address and what it is said to be. An array has none: see [`super::array`].
     fn base(&self) -> Outcome<(u64, Declared)> {
         match self.memory_type {
             1 => Ok((self.host as u64, Declared::Host)),
@@ -133,7 +133,7 @@ impl Side3D {
         }
     }
 
-    fn plan(&self, extent: Extent) -> Outcome<Side> {
+    pub(super) fn plan(&self, extent: Extent) -> Outcome<Side> {
         let (base, declared) = self.base()?;
         let invalid = Status::INVALID_VALUE;
         let row_end = (self.x_bytes as u64).checked_add(extent.width_bytes).ok_or(invalid)?;

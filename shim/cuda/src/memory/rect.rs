@@ -1,5 +1,6 @@
 //! Copies of boxes.
 
+use super::array;
 use super::copy::{self, Return, refuse_captured};
 use super::host;
 use super::place::{Place, classify};
@@ -10,6 +11,7 @@ use crate::output;
 use crate::session::{self, Live};
 use crate::stream::{Working, working};
 use crate::types::{CUstream, DefaultStream};
+use ringbar_session::DeviceBox;
 use ringbar_vocabulary::{Corner, MemcpyRect};
 
 /// No stream handle: the default stream.
@@ -28,6 +30,9 @@ pub(super) fn check(copy: &CUDA_MEMCPY3D) -> Outcome<Option<Checked>> {
 }
 
 fn run(copy: &CUDA_MEMCPY3D, stream: &Working, when: Return) -> Outcome {
+    if copy.dst.is_array() || copy.src.is_array() {
+        return array::run(copy, stream, when);
+    }
     match check(copy)? {
         Some(checked) => run_checked(checked, stream, when),
         None => Ok(()),
@@ -58,12 +63,22 @@ fn rows(
     match (dst, src) {
         (Place::Device(_), Place::Pageable(at)) => {
             let from = (host::bytes(at, plan.span(&plan.src)), plan.src.pitch);
-            session.memcpy_rect_htod(corner(dst, &plan.dst), from, plan.extent, stream.id)?;
+            session.memcpy_rect_htod(
+                DeviceBox::Memory(corner(dst, &plan.dst)),
+                from,
+                plan.extent,
+                stream.id,
+            )?;
             return Ok(());
         }
         (Place::Pageable(at), Place::Device(_)) => {
             let into = (host::bytes_mut(at, plan.span(&plan.dst)), plan.dst.pitch);
-            session.memcpy_rect_dtoh(into, corner(src, &plan.src), plan.extent, stream.id)?;
+            session.memcpy_rect_dtoh(
+                into,
+                DeviceBox::Memory(corner(src, &plan.src)),
+                plan.extent,
+                stream.id,
+            )?;
             output::flush(stream.context)?;
             return Ok(());
         }
