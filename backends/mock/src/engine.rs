@@ -170,14 +170,10 @@ impl Engine {
         &mut self,
         f: impl FnOnce(&mut Pool, &mut Space) -> Result<T, Status>,
     ) -> Result<T, Status> {
-        match &mut self.mode {
-            Mode::Inline(device) => {
-                let Device { pool, space } = &mut **device;
-                f(pool, space)
-            }
-            Mode::Threaded(threads) => threads.quiet(f),
-            Mode::Gone => Err(Status::OPERATING_SYSTEM),
+        if let Mode::Threaded(threads) = &self.mode {
+            threads.wait_until_quiet();
         }
+        self.with_memory(f)
     }
 
     /// What is allocated now, in bytes.

@@ -529,10 +529,9 @@ impl Threads {
         self.space()
     }
 
-    /// Memory and what lies where, when no work is outstanding or a stream is stalled.
-    pub(crate) fn quiet<T>(&self, change: impl FnOnce(&mut Pool, &mut Space) -> T) -> T {
+    /// Waits until no work is outstanding or a stream is stalled.
+    pub(crate) fn wait_until_quiet(&self) {
         drop(self.shared.wait_until(|s| s.outstanding == 0 || s.stalled > 0));
-        change(&mut lock(&self.shared.pool), &mut lock(&self.shared.space))
     }
 
     /// Memory and what lies where, now.

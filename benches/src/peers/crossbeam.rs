@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use crossbeam::queue::ArrayQueue;
 
-use super::{Line, WORDS, queue};
+use super::{Line, WORDS, channel, queue};
 use crate::candidate::Candidate;
 use crate::side::{Receive, SLOTS, Transmit};
 use crate::spin::{Stalled, spin_until};
@@ -48,32 +48,4 @@ impl Receive<WORDS> for Polled<Arc<ArrayQueue<Line>>> {
     }
 }
 
-impl Transmit<WORDS> for Polled<Sender<Line>> {
-    #[inline(always)]
-    fn send(&mut self, words: &[u64; WORDS]) -> Result<(), Stalled> {
-        spin_until(|| self.0.try_send(Line(*words)).ok())
-    }
-}
-
-impl Receive<WORDS> for Polled<Receiver<Line>> {
-    #[inline(always)]
-    fn receive(&mut self, take: impl FnOnce(&[u64; WORDS])) -> Result<(), Stalled> {
-        take(&spin_until(|| self.0.try_recv().ok())?.0);
-        Ok(())
-    }
-}
-
-impl Transmit<WORDS> for Blocking<Sender<Line>> {
-    #[inline(always)]
-    fn send(&mut self, words: &[u64; WORDS]) -> Result<(), Stalled> {
-        self.0.send(Line(*words)).map_err(|_| Stalled)
-    }
-}
-
-impl Receive<WORDS> for Blocking<Receiver<Line>> {
-    #[inline(always)]
-    fn receive(&mut self, take: impl FnOnce(&[u64; WORDS])) -> Result<(), Stalled> {
-        take(&self.0.recv().map_err(|_| Stalled)?.0);
-        Ok(())
-    }
-}
+channel! { Sender, Receiver }

@@ -27,6 +27,42 @@ const WORDS: usize = 8;
 #[derive(Debug, Clone, Copy, Default)]
 struct Line([u64; WORDS]);
 
+/// Both ways to use the two ends of a bounded channel: without waiting, and blocking.
+macro_rules! channel {
+    ($Sender:ident, $Receiver:ident) => {
+        impl Transmit<WORDS> for Polled<$Sender<Line>> {
+            #[inline(always)]
+            fn send(&mut self, words: &[u64; WORDS]) -> Result<(), Stalled> {
+                spin_until(|| self.0.try_send(Line(*words)).ok())
+            }
+        }
+
+        impl Receive<WORDS> for Polled<$Receiver<Line>> {
+            #[inline(always)]
+            fn receive(&mut self, take: impl FnOnce(&[u64; WORDS])) -> Result<(), Stalled> {
+                take(&spin_until(|| self.0.try_recv().ok())?.0);
+                Ok(())
+            }
+        }
+
+        impl Transmit<WORDS> for Blocking<$Sender<Line>> {
+            #[inline(always)]
+            fn send(&mut self, words: &[u64; WORDS]) -> Result<(), Stalled> {
+                self.0.send(Line(*words)).map_err(|_| Stalled)
+            }
+        }
+
+        impl Receive<WORDS> for Blocking<$Receiver<Line>> {
+            #[inline(always)]
+            fn receive(&mut self, take: impl FnOnce(&[u64; WORDS])) -> Result<(), Stalled> {
+                take(&self.0.recv().map_err(|_| Stalled)?.0);
+                Ok(())
+            }
+        }
+    };
+}
+use channel;
+
 /// All peers, all variants, all measures.
 pub fn candidates() -> Vec<Candidate> {
     let groups = [

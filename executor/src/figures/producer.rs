@@ -2,18 +2,15 @@
 //! that back.
 
 use ringbar::layout::Sizes;
-use ringbar::lines::SharedLines;
 use ringbar::link::{self, Options};
 use ringbar::region::Terms;
-use ringbar::spsc::Reservation;
 use ringbar::worker::Next;
 use ringbar_benches::cores::Cores;
 use ringbar_benches::drive::Plan;
 use ringbar_benches::limits::Limit;
 use ringbar_benches::stats::median;
-use ringbar_vocabulary::{
-    Command, FunctionId, LaunchKernel, Sink, StreamId, Tail, VOCABULARY_HASH,
-};
+use ringbar_session::RingSink;
+use ringbar_vocabulary::{Command, FunctionId, LaunchKernel, StreamId, Tail, VOCABULARY_HASH};
 use serde_json::{Value, json};
 use std::error::Error;
 use std::time::Instant;
@@ -25,20 +22,6 @@ const POSTS: u32 = 200;
 const MEASUREMENTS: usize = 501;
 /// Parameters of the median launch of the recording: three lines with the rest of it.
 const PARAM_BYTES: usize = 104;
-
-struct IntoRing<'r, 'p>(&'r mut Reservation<'p, SharedLines>);
-
-impl Sink for IntoRing<'_, '_> {
-    #[inline(always)]
-    fn word(&mut self, word: u64) {
-        self.0.word(word);
-    }
-
-    #[inline(always)]
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.0.put(bytes);
-    }
-}
 
 /// Both, in ns: a post by a thread that also reads the ring, so that its processor has all lines; and half a round trip of one
 /// line between the two cores.
@@ -59,7 +42,7 @@ pub fn limits() -> Result<Value, Box<dyn Error>> {
         let start = Instant::now();
         for _ in 0..POSTS {
             let launch = std::hint::black_box(&launch);
-            client.post_with(launch.encoded_len(), |room| launch.encode(&mut IntoRing(room)))?;
+            client.post_with(launch.encoded_len(), |room| launch.encode(&mut RingSink(room)))?;
         }
         posts.push(start.elapsed().as_nanos() as f64 / f64::from(POSTS));
         for _ in 0..POSTS {

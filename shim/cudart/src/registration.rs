@@ -6,19 +6,19 @@ use crate::module::{self, Binary, Wrapper};
 use crate::pointer::{In, Out};
 use crate::thread::{self, Configuration};
 use crate::types::Dim3;
-use std::panic::catch_unwind;
+use std::panic::{UnwindSafe, catch_unwind};
 use std::ptr;
-
-/// Runs what the compiler's code asked for; there is nobody who could be told of a failure.
-fn quietly(body: impl FnOnce() + std::panic::UnwindSafe) {
-    let _ = catch_unwind(body);
-}
 
 /// The binary behind a handle.
 fn binary(handle: In<'static, Binary>) -> Option<&'static Binary> {
     let at = ptr::with_exposed_provenance::<Binary>(handle.address());
     // SAFETY: null, or what `__cudaRegisterFatBinary` gave the compiler's code: a thing that lives for ever.
     unsafe { at.as_ref() }
+}
+
+/// Does what the compiler's code asked for with a binary; there is nobody who could be told of a failure.
+fn with(handle: In<'static, Binary>, body: impl FnOnce(&'static Binary) + UnwindSafe) {
+    let _ = catch_unwind(|| binary(handle).map(body));
 }
 
 #[unsafe(no_mangle)]
@@ -32,11 +32,7 @@ unsafe extern "C" fn __cudaRegisterFatBinaryEnd(_handle: In<'static, Binary>) {}
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn __cudaUnregisterFatBinary(handle: In<'static, Binary>) {
-    quietly(|| {
-        if let Some(binary) = binary(handle) {
-            binary.unregister();
-        }
-    });
+    with(handle, |binary| binary.unregister());
 }
 
 // The further arguments of the compiler's (thread limit, places for indices) have had no meaning since CUDA 4.
@@ -47,11 +43,7 @@ unsafe extern "C" fn __cudaRegisterFunction(
     _device: usize,
     name: usize,
 ) {
-    quietly(|| {
-        if let Some(binary) = binary(handle) {
-            binary.add_function(host, name);
-        }
-    });
+    with(handle, |binary| binary.add_function(host, name));
 }
 
 #[unsafe(no_mangle)]
@@ -63,11 +55,7 @@ unsafe extern "C" fn __cudaRegisterVar(
     _external: i32,
     bytes: usize,
 ) {
-    quietly(|| {
-        if let Some(binary) = binary(handle) {
-            binary.add_variable(host, name, bytes);
-        }
-    });
+    with(handle, |binary| binary.add_variable(host, name, bytes));
 }
 
 #[unsafe(no_mangle)]
@@ -79,11 +67,7 @@ unsafe extern "C" fn __cudaRegisterManagedVar(
     _external: i32,
     bytes: usize,
 ) {
-    quietly(|| {
-        if let Some(binary) = binary(handle) {
-            binary.add_managed(place, name, bytes);
-        }
-    });
+    with(handle, |binary| binary.add_managed(place, name, bytes));
 }
 
 /// Called before the program first reads a managed variable of this binary. Answers whether that is possible.

@@ -54,3 +54,4 @@ pub use fences::FenceTicket;
 pub use host_functions::{HostFunction, HostFunctionToken};
 pub use rect::{DeviceBox, Extent, Pitch};
 pub use session::{Session, SessionConfig};
+pub use sink::RingSink;

@@ -4,8 +4,8 @@ use ringbar::lines::SharedLines;
 use ringbar::spsc::{Reservation, Violation};
 use ringbar_vocabulary::{ArenaRef, FLAG_TAIL_IN_ARENA, Sink};
 
-/// Room in the ring.
-pub(crate) struct RingSink<'r, 'p>(pub(crate) &'r mut Reservation<'p, SharedLines>);
+/// Room in the ring, into which commands are encoded.
+pub struct RingSink<'r, 'p>(pub &'r mut Reservation<'p, SharedLines>);
 
 impl Sink for RingSink<'_, '_> {
     #[inline(always)]
