@@ -1,7 +1,7 @@
 //! Every exported function: its name, whether it is implemented, and how often it was called.
 
 use crate::record::Class;
-use crate::session;
+use crate::{session, unsupported};
 use ringbar::sync::{AtomicU64, Ordering::Relaxed};
 use ringbar_vocabulary::Status;
 use std::collections::BTreeMap;
@@ -108,7 +108,8 @@ pub(crate) fn note_unsupported(name: &str) {
     }
     unsupported.insert(name.to_owned(), 1);
     drop(unsupported);
-    tracing::warn!(function = name, "not supported; further calls of it are only counted");
+    let reason = unsupported::reason(name);
+    tracing::warn!(function = name, reason, "not supported; further calls of it are only counted");
 }
 
 /// Where the function of that index in [`EXPORTS`] is.

@@ -71,6 +71,7 @@ pub mod stream;
 pub mod tensor_map;
 pub mod tls;
 pub mod types;
+mod unsupported;
 mod watch;
 
 pub use failure::{Failure, Outcome};

@@ -9,6 +9,7 @@ use ringbar_shim_cuda::event::*;
 use ringbar_shim_cuda::handles::Handle;
 use ringbar_shim_cuda::host_function::*;
 use ringbar_shim_cuda::memop::*;
+use ringbar_shim_cuda::memory::advice::*;
 use ringbar_shim_cuda::memory::alloc::*;
 use ringbar_shim_cuda::memory::attributes::*;
 use ringbar_shim_cuda::memory::copy::*;
@@ -391,4 +392,41 @@ fn physical_memory_lives_while_a_handle_or_a_mapping_of_it_does() {
     assert_eq!(call!(cuMemAddressFree(at, 2 * unit)), 0);
     assert_eq!(call!(cuMemRelease(again)), 0);
     assert_eq!(call!(cuMemMap(at, unit, 0, again, 0)), INVALID_VALUE, "nothing is left of it");
+}
+
+#[test]
+fn batches_of_managed_memory_answer_as_for_a_device_that_cannot_use_it_beside_the_host() {
+    const INVALID_DEVICE: u32 = 101;
+    start();
+    let (mut at, stream) = (0, stream(1));
+    assert_eq!(call!(cuMemAllocManaged(Out::to(&mut at), 8192, 1)), 0);
+    let place = |kind| CUmemLocation { kind, id: 0 };
+    let (halves, sizes) = ([at, at + 4096], [4096_usize; 2]);
+    let sizes = In::at_address(sizes.as_ptr());
+    let discard = |starts: [u64; 2], flags, stream| {
+        let starts = In::at_address(starts.as_ptr());
+        call!(cuMemDiscardBatchAsync(starts, sizes, 2, flags, stream))
+    };
+    let prefetch = |places: [CUmemLocation; 2], firsts: [usize; 2], count| {
+        let starts = In::at_address(halves.as_ptr());
+        let (places, firsts) = (In::at_address(places.as_ptr()), In::at_address(firsts.as_ptr()));
+        let both = [
+            call!(cuMemPrefetchBatchAsync(starts, sizes, 2, places, firsts, count, 0, stream)),
+            call!(cuMemDiscardAndPrefetchBatchAsync(
+                starts, sizes, 2, places, firsts, count, 0, stream
+            )),
+        ];
+        assert_eq!(both[0], both[1]);
+        both[0]
+    };
+    assert_eq!(discard(halves, 0, stream), INVALID_DEVICE);
+    assert_eq!(discard(halves, 1, stream), INVALID_VALUE, "no such flag");
+    assert_eq!(discard(halves, 0, NONE), INVALID_VALUE, "the legacy default stream");
+    assert_eq!(discard([at, at + 8192], 0, stream), INVALID_VALUE, "none of it");
+    assert_eq!(prefetch([place(1), place(2)], [0, 1], 2), INVALID_DEVICE);
+    assert_eq!(prefetch([place(1), place(9)], [0, 1], 2), INVALID_VALUE, "no place");
+    for (firsts, count) in [([1, 2], 2), ([0, 0], 2), ([0, 2], 2), ([0, 1], 0), ([0, 1], 3)] {
+        assert_eq!(prefetch([place(1); 2], firsts, count), INVALID_VALUE, "{firsts:?}, {count}");
+    }
+    assert_eq!(call!(cuMemFree_v2(at)), 0);
 }

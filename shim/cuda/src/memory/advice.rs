@@ -4,9 +4,10 @@
 
 use super::pool::CUmemLocation;
 use super::range;
+use crate::arg::In;
 use crate::device;
 use crate::failure::Outcome;
-use crate::stream::working;
+use crate::stream::{Working, working};
 use crate::types::{CUdevice, CUdeviceptr, CUstream, DefaultStream};
 use ringbar_vocabulary::Status;
 
@@ -67,6 +68,49 @@ fn prefetch(
     Err(Status::INVALID_DEVICE.into())
 }
 
+/// Ranges of managed memory.
+struct Ranges {
+    starts: In<CUdeviceptr>,
+    sizes: In<usize>,
+    count: usize,
+}
+
+/// Places, each for the ranges from a number on.
+struct Places {
+    places: In<CUmemLocation>,
+    firsts: In<usize>,
+    count: usize,
+}
+
+impl Ranges {
+    /// What all batches come to, for a device that cannot use managed memory at the same time as the host: an error, here that
+    /// of a prefetch. INVALID_VALUE for what no device would take.
+    fn refuse(&self, flags: u64, stream: &Working) -> Outcome {
+        if self.count == 0 || flags != 0 || stream.is_legacy() {
+            return Err(Status::INVALID_VALUE.into());
+        }
+        let sizes = self.sizes.all(self.count)?;
+        let mut ranges = self.starts.all(self.count)?.into_iter().zip(sizes);
+        ranges.try_for_each(|(at, bytes)| check_managed(at, bytes))?;
+        Err(Status::INVALID_DEVICE.into())
+    }
+}
+
+impl Places {
+    /// INVALID_VALUE unless each is a place, and every range has one.
+    fn check(&self, ranges: &Ranges) -> Outcome {
+        let firsts = match self.count {
+            1.. if self.count <= ranges.count => self.firsts.all(self.count)?,
+            _ => return Err(Status::INVALID_VALUE.into()),
+        };
+        let ends = firsts.iter().skip(1).chain([&ranges.count]);
+        if firsts[0] != 0 || !firsts.iter().zip(ends).all(|(first, end)| first < end) {
+            return Err(Status::INVALID_VALUE.into());
+        }
+        self.places.all(self.count)?.into_iter().try_for_each(|place| is_of_host(place).map(drop))
+    }
+}
+
 fn advise(at: CUdeviceptr, bytes: usize, advice: u32, place: CUmemLocation) -> Outcome {
     check_managed(at, bytes)?;
     let remember = |change: &dyn Fn(&mut range::Advised)| range::advise(at, bytes as u64, change);
@@ -100,6 +144,25 @@ stream_entry! {
     /// The same with a place by kind and number.
     local fn cuMemPrefetchAsync_v2 | cuMemPrefetchAsync_v2_ptsz[flavour](at: CUdeviceptr, bytes: usize, place: CUmemLocation, flags: u32, stream: CUstream) {
         prefetch((at, bytes), place, flags, stream, flavour)
+    }
+
+    /// Moves ranges of managed memory: an error, as of one range.
+    local fn cuMemPrefetchBatchAsync | cuMemPrefetchBatchAsync_ptsz[flavour](starts[count]: In<CUdeviceptr>, sizes[count]: In<usize>, count: usize, places[place_count]: In<CUmemLocation>, firsts[place_count]: In<usize>, place_count: usize, flags: u64, stream: CUstream) {
+        let (ranges, stream) = (Ranges { starts, sizes, count }, working(stream, flavour)?);
+        Places { places, firsts, count: place_count }.check(&ranges)?;
+        ranges.refuse(flags, &stream)
+    }
+
+    /// Says that nobody needs what ranges of managed memory hold: an error, as CUDA says for such devices.
+    local fn cuMemDiscardBatchAsync | cuMemDiscardBatchAsync_ptsz[flavour](starts[count]: In<CUdeviceptr>, sizes[count]: In<usize>, count: usize, flags: u64, stream: CUstream) {
+        Ranges { starts, sizes, count }.refuse(flags, &working(stream, flavour)?)
+    }
+
+    /// Both.
+    local fn cuMemDiscardAndPrefetchBatchAsync | cuMemDiscardAndPrefetchBatchAsync_ptsz[flavour](starts[count]: In<CUdeviceptr>, sizes[count]: In<usize>, count: usize, places[place_count]: In<CUmemLocation>, firsts[place_count]: In<usize>, place_count: usize, flags: u64, stream: CUstream) {
+        let (ranges, stream) = (Ranges { starts, sizes, count }, working(stream, flavour)?);
+        Places { places, firsts, count: place_count }.check(&ranges)?;
+        ranges.refuse(flags, &stream)
     }
 }
 
