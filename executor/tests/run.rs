@@ -169,6 +169,15 @@ fn statistics_of_a_program_without_cuda_say_so_on_standard_error() {
 }
 
 #[test]
+fn the_exit_code_stays_the_programs_where_the_statistics_cannot_be_had() {
+    let script = "echo nonsense > \"$RINGBAR_STATS\"; exit 42";
+    let output = run(&["--backend", "mock", "--stats"], script).output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(42), "{said}");
+    assert!(said.contains("not all that crossed is known"), "{said}");
+}
+
+#[test]
 fn the_executor_ends_with_the_program() {
     let output = success(&mut mock("echo $RINGBAR_SOCKET"));
     let socket = text(&output.stdout).trim().to_string();

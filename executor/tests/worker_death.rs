@@ -173,6 +173,7 @@ fn die_once(point: Point, at: u32, options: &str, busy: bool) -> Duration {
         }
         // The worker may die before its client has attached, which then fails as soon.
         Err(AttachError::Channel(ChannelError::Region(_) | ChannelError::PeerDied { .. })) => {
+            // It said so before it died. A wait that was over before that was seen was not long.
             lateness = returned.saturating_duration_since(dying.join().unwrap());
         }
         Err(error) => panic!("a typed error of a dead worker, not {error}"),

@@ -119,16 +119,25 @@ impl Compile {
             let part = place.part(0, bytes.len() as u64).ok_or(Status::INVALID_VALUE)?;
             cx.write_arena(part, &bytes)?;
         }
+        let status = told(&done)?;
         let value = |option| self.options.iter().find(|pair| pair.0 == option);
         let value = |option| value(option).map_or(0, |pair| pair.1 as u32);
         let shown = |room: u32, written: u32| written.min(room);
         Ok(ModuleCompileReply {
-            status: done.err().unwrap_or(Status::SUCCESS).0,
+            status,
             info_bytes: shown(c.info_bytes, self.written[0]),
             error_bytes: shown(c.error_bytes, self.written[1]),
             wall_time_bits: value(JIT_WALL_TIME),
             block_threads: value(JIT_THREADS_PER_BLOCK),
         })
+    }
+}
+
+/// How it went, as a reply tells it. A failure that ended the device is everybody's, and so no reply's.
+fn told(done: &Result<(), Status>) -> Result<u32, Status> {
+    match Status::of(done) {
+        status if status.is_sticky() => Err(status),
+        status => Ok(status.0),
     }
 }
 
@@ -152,6 +161,13 @@ mod tests {
         values[at(ERROR_LOG[1])] = std::ptr::without_provenance_mut(says.len());
         values[0] = std::ptr::without_provenance_mut(96);
         Err(Status(218))
+    }
+
+    #[test]
+    fn a_failure_that_ended_the_device_fails_the_command_and_any_other_is_told_with_the_logs() {
+        assert_eq!(told(&Ok(())), Ok(0));
+        assert_eq!(told(&Err(Status(218))), Ok(218), "the image was refused");
+        assert_eq!(told(&Err(Status(700))), Err(Status(700)));
     }
 
     #[test]

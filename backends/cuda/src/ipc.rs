@@ -5,6 +5,7 @@ use crate::api::IpcHandle;
 use crate::live::{Live, Owned};
 use ringbar_backend::Context;
 use ringbar_vocabulary::*;
+use std::collections::btree_map::Entry;
 
 /// A handle as commands carry it.
 fn handle_of(words: [u64; 8]) -> IpcHandle {
@@ -45,8 +46,12 @@ impl Live {
         let mut at = 0;
         self.api.cuIpcOpenMemHandle_v2(&mut at, handle_of(c.handle), c.flags)?;
         let (mut base, mut bytes) = (0, 0);
-        self.api.cuMemGetAddressRange_v2(&mut base, &mut bytes, at)?;
-        self.opened.insert(at, c.context);
+        if let Err(status) = self.api.cuMemGetAddressRange_v2(&mut base, &mut bytes, at) {
+            self.api.cuIpcCloseMemHandle(at)?;
+            return Err(status);
+        }
+        // Opened once more it has the same address, in the context of the first time.
+        self.opened.entry(at).or_insert((c.context, 0)).1 += 1;
         Ok(IpcMemoryOpenReply { at: DevicePtr(at), base: DevicePtr(base), bytes: bytes as u64 })
     }
 
@@ -55,9 +60,16 @@ impl Live {
         _cx: &mut Context<'_>,
         c: IpcMemoryClose,
     ) -> Result<IpcMemoryCloseReply, Status> {
-        // The same memory may be open more than once: the driver counts, and knows what is not open.
-        self.enter(self.opened.get(&c.at.0).copied().unwrap_or(ContextId::FIRST))?;
+        // The driver knows what is not open.
+        let context = self.opened.get(&c.at.0).map_or(ContextId::FIRST, |(context, _)| *context);
+        self.enter(context)?;
         self.api.cuIpcCloseMemHandle(c.at.0)?;
+        if let Entry::Occupied(mut opened) = self.opened.entry(c.at.0) {
+            opened.get_mut().1 -= 1;
+            if opened.get().1 == 0 {
+                opened.remove();
+            }
+        }
         Ok(IpcMemoryCloseReply {})
     }
 

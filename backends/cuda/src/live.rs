@@ -102,10 +102,11 @@ pub struct Live {
     pub memories: Table<u64>,
     pub arrays: Table<Owned>,
     pub allocations: BTreeMap<u64, Allocation>,
-    /// Memory that graphs allocate at launches, by its address, which stays.
+    /// Memory that graphs allocate at launches, by its address. It stays until its context ends: a program may free what a
+    /// launch allocated after the graph is gone, whose addresses the driver gives to graphs that come later.
     pub graph_memory: BTreeMap<u64, ContextId>,
-    /// Memory of other processes that is or was open, and the context it was opened in.
-    pub opened: BTreeMap<u64, ContextId>,
+    /// Memory of other processes that is open: the context it was opened in, and how often.
+    pub opened: BTreeMap<u64, (ContextId, u64)>,
     pub graphs: Graphs,
     pub host_functions: HostFunctions,
     pub arena: ArenaMap,
@@ -538,7 +539,8 @@ impl Live {
         let functions = &self.functions;
         self.function_ids.retain(|_, id| functions.get(*id).is_ok());
         self.allocations.retain(|_, allocation| allocation.context != context);
-        self.opened.retain(|_, opened_in| *opened_in != context);
+        self.graph_memory.retain(|_, of_context| *of_context != context);
+        self.opened.retain(|_, (opened_in, _)| *opened_in != context);
         if context == ContextId::FIRST {
             // Registered by it; the next command does that anew.
             self.fences = FenceWords::Unknown;

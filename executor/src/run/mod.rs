@@ -152,12 +152,21 @@ fn run(args: &RunArgs) -> Result<ExitCode, RunError> {
     let command = program_command(args, folder.path(), socket.as_deref(), &stats)?;
     let status = program::run(command)?;
     if args.stats {
-        eprintln!("{}", Stats::read(&stats)?);
-        if let Some(executor) = &executor {
-            eprintln!("{}", executor.status()?.daemon.stalls);
-        }
+        // The exit code is the program's, whatever can still be said of it.
+        let said = print_stats(&stats, executor.as_ref());
+        said.unwrap_or_else(|error| {
+            eprintln!("ringbar run: not all that crossed is known: {error}")
+        });
     }
     Ok(program::exit_code(status))
+}
+
+fn print_stats(stats: &Path, executor: Option<&Embedded>) -> Result<(), RunError> {
+    eprintln!("{}", Stats::read(stats)?);
+    if let Some(executor) = executor {
+        eprintln!("{}", executor.status()?.daemon.stalls);
+    }
+    Ok(())
 }
 
 fn program_command(

@@ -11,6 +11,7 @@ use crate::arg::InOut;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::graph::Graph;
+use crate::memory::captured;
 use crate::session;
 use crate::stream::Working;
 use ringbar::sync::{AtomicU64, AtomicUsize, Ordering::*};
@@ -266,8 +267,11 @@ pub fn legacy_question(stream: &Working) -> Outcome {
 /// A context's captures are gone with its streams.
 pub fn forget_context(context: &Context) {
     let mut captures = captures();
-    captures.retain(|capture| !std::ptr::eq(capture.context, context));
+    let gone: Vec<Capture> =
+        captures.extract_if(.., |capture| std::ptr::eq(capture.context, context)).collect();
     ACTIVE.store(captures.len(), Release);
+    drop(captures);
+    gone.iter().for_each(|capture| captured::hand_over(capture.id, capture.target));
 }
 
 entry! {

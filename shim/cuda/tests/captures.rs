@@ -4,7 +4,9 @@ mod common;
 
 use ringbar_shim_cuda::arg::Out;
 use ringbar_shim_cuda::capturing::cuThreadExchangeStreamCaptureMode;
-use ringbar_shim_cuda::context::{cuCtxSetCurrent, cuDevicePrimaryCtxRetain};
+use ringbar_shim_cuda::context::{
+    cuCtxCreate_v2, cuCtxDestroy_v2, cuCtxSetCurrent, cuDevicePrimaryCtxRetain,
+};
 use ringbar_shim_cuda::event::{cuEventCreate, cuEventQuery, cuEventRecord, cuEventSynchronize};
 use ringbar_shim_cuda::graph::capture::{
     cuStreamBeginCapture_v2, cuStreamEndCapture, cuStreamIsCapturing,
@@ -227,4 +229,20 @@ fn a_capture_that_fails_gives_up_what_its_copies_go_through() {
     assert_eq!(code!(cuStreamSynchronize(rig.stream)), UNSUPPORTED);
     assert_eq!(rig.end(), INVALIDATED);
     assert_eq!(OBJECTS.alive().count(), 0);
+}
+
+#[test]
+fn a_context_that_ends_while_it_captures_gives_up_what_its_copies_go_through() {
+    let rig = Rig::new(0);
+    let (mut context, mut stream, mut from) = (NULL, NULL, vec![0_u8; 200]);
+    assert_eq!(code!(cuCtxCreate_v2(Out::to(&mut context), 0, 0)), 0);
+    assert_eq!(code!(cuStreamCreate(Out::to(&mut stream), 1)), 0);
+    assert_eq!(code!(cuStreamBeginCapture_v2(stream, RELAXED)), 0);
+    let source = from.as_mut_ptr().expose_provenance();
+    assert_eq!(code!(cuMemcpyHtoDAsync_v2(rig.at, source, 200, stream)), 0);
+    assert_eq!(OBJECTS.alive().count(), 1);
+    assert_eq!(code!(cuCtxDestroy_v2(context)), 0);
+    assert_eq!(OBJECTS.alive().count(), 0);
+    assert_eq!(code!(cuCtxSetCurrent(rig.context)), 0);
+    assert_eq!(allocate(), 0, "nothing captures any more");
 }

@@ -61,14 +61,10 @@ fn end(stream: CUstream, default: DefaultStream, place: Out<CUgraph>) -> Outcome
         capturing::ended(stream);
     }
     place.set_if_wanted(Handle::NULL);
-    let mut held = if goes_on { Vec::new() } else { captured::take(capture) };
-    if let Some(graph) = target {
-        // It stays, with what was captured into it.
-        held.drain(..).for_each(|object| graph.held.note(object, 1));
-    }
     let is_over = ended.is_err() || anothers || place.is_null();
-    if is_over {
-        held.iter().try_for_each(|object| object.release(1))?;
+    if is_over && !goes_on {
+        // A graph that existed before stays, with what was captured into it.
+        captured::hand_over(capture, target);
     }
     ended?;
     if is_over {
@@ -82,9 +78,9 @@ fn end(stream: CUstream, default: DefaultStream, place: Out<CUgraph>) -> Outcome
             graph.renumber(id);
             graph
         }
-        None => made(id)?,
+        None => made(id).inspect_err(|_| captured::hand_over(capture, None))?,
     };
-    held.into_iter().for_each(|object| graph.held.note(object, 1));
+    captured::hand_over(capture, Some(graph));
     place.set(graph.handle)
 }
 

@@ -40,7 +40,7 @@ pub struct CUDA_MEM_ALLOC_NODE_PARAMS {
 }
 const _: () = assert!(size_of::<CUDA_MEM_ALLOC_NODE_PARAMS>() == 120);
 
-/// What programs were told of nodes: lists that live as long as the nodes may.
+/// Lists of devices that programs were told of nodes, by the bits of the devices: a few, which live as long as the nodes may.
 type Lent = HashMap<u64, Box<[CUmemAccessDesc]>>;
 
 static LENT: LazyLock<Mutex<Lent>> = LazyLock::new(Mutex::default);
@@ -64,21 +64,21 @@ impl CUDA_MEM_ALLOC_NODE_PARAMS {
         let device = self.pool.device()?;
         let added = spot.mem_alloc(device.ordinal, self.bytes as u64, self.reached_by()?)?;
         self.at = added.at.0;
-        memory::claim_where_it_is(self.at, self.bytes as u64, "memory of a graph")?;
+        memory::claim_where_it_is(self.at, self.bytes as u64, memory::GRAPH_MEMORY)?;
         memory::remember_as(self.at, self.bytes as u64, What::Graph, Handle::NULL, device.visible);
         Ok(added.node)
     }
 }
 
-/// The list of devices of which a number has the bits, kept for a node.
-fn lend(node: NodeId, bits: u64) -> Outcome<(*const CUmemAccessDesc, usize)> {
+/// The list of devices of which a number has the bits, kept for the program.
+fn lend(bits: u64) -> Outcome<(*const CUmemAccessDesc, usize)> {
     let devices = device::devices()?.iter().filter(|device| bits >> device.ordinal & 1 != 0);
     let list = devices.map(|device| CUmemAccessDesc {
         location: CUmemLocation::of_device(device.visible),
         flags: READ_WRITE,
     });
     let mut lent = LENT.lock().unwrap_or_else(PoisonError::into_inner);
-    let list = lent.entry(node.0).or_insert_with(|| list.collect());
+    let list = lent.entry(bits).or_insert_with(|| list.collect());
     let at = if list.is_empty() { std::ptr::null() } else { list.as_ptr() };
     Ok((at, list.len()))
 }
@@ -87,7 +87,7 @@ fn alloc_params(node: NodeId) -> Outcome<CUDA_MEM_ALLOC_NODE_PARAMS> {
     let found = live()?.call(&GraphMemoryParams { node, kind: ALLOCATION })?;
     let device = device::devices()?.iter().find(|device| device.ordinal == found.device);
     let device = device.ok_or(Failure(Status::INVALID_DEVICE))?;
-    let (access, access_count) = lend(node, found.reached_by)?;
+    let (access, access_count) = lend(found.reached_by)?;
     Ok(CUDA_MEM_ALLOC_NODE_PARAMS {
         pool: CUmemPoolProps::of_device(device.visible),
         access,

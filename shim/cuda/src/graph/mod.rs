@@ -20,7 +20,7 @@ use crate::handles::{Handle, Kind, Table};
 use crate::session::live;
 use ringbar::sync::{AtomicU32, Ordering::*};
 use ringbar_vocabulary::{ArenaRef, GraphExecId, GraphId, NodeId, Status};
-use user_object::{Held, Launches};
+use user_object::{Held, Launches, UserObject};
 
 /// A graph. Never freed.
 #[derive(Debug)]
@@ -56,6 +56,11 @@ impl Graph {
     /// Its number for the executor.
     pub fn id(&self) -> GraphId {
         GraphId(self.number.load(Acquire))
+    }
+
+    /// Takes the only reference to an object over.
+    pub(crate) fn keep(&self, object: &'static UserObject) {
+        self.held.note(object, 1);
     }
 
     fn renumber(&self, id: GraphId) {

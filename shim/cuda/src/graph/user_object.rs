@@ -51,7 +51,7 @@ impl UserObject {
     }
 
     /// INVALID_VALUE if there are fewer references.
-    pub(super) fn release(&self, count: u64) -> Outcome {
+    pub(crate) fn release(&self, count: u64) -> Outcome {
         let mut references = lock(&self.references);
         *references = references.checked_sub(count).ok_or(Failure(Status::INVALID_VALUE))?;
         let is_last = *references == 0;

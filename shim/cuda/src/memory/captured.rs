@@ -5,6 +5,7 @@
 use super::host;
 use crate::capturing;
 use crate::failure::Outcome;
+use crate::graph::Graph;
 use crate::graph::user_object::UserObject;
 use crate::session::Live;
 use crate::stream::Working;
@@ -20,12 +21,16 @@ fn pending() -> MutexGuard<'static, Vec<(u64, &'static UserObject)>> {
     PENDING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the capture of that number holds, handed to its graph.
-pub(crate) fn take(capture: u64) -> Vec<&'static UserObject> {
-    let mut pending = pending();
-    let (taken, left) = pending.drain(..).partition(|(number, _)| *number == capture);
-    *pending = left;
-    taken.into_iter().map(|(_, object)| object).collect()
+/// What the capture of that number held is its graph's from now on, or given up where there is none.
+pub(crate) fn hand_over(capture: u64, graph: Option<&Graph>) {
+    let held: Vec<_> = pending().extract_if(.., |(number, _)| *number == capture).collect();
+    for (_, object) in held {
+        match graph {
+            Some(graph) => graph.keep(object),
+            // It is the only reference.
+            None => drop(object.release(1)),
+        }
+    }
 }
 
 /// A block that a copy goes through, and the function that moves its bytes.
@@ -51,13 +56,18 @@ impl Between {
                 tracing::warn!(%error, "a graph's copy of the program's own memory did not take place");
             }
         };
-        let token = live.session.register_host_function(Arc::new(run), false)?;
-        let destroy = Arc::new(move || {
-            live.session.forget_host_function(token);
+        let give_back = move || {
             // Fails only if the channel is over, and the block with it.
             let _ = live.session.unpin(&block);
+        };
+        let token = live.session.register_host_function(Arc::new(run), false);
+        let token = token.inspect_err(|_| give_back())?;
+        let destroy = Arc::new(move || {
+            live.session.forget_host_function(token);
+            give_back();
         });
-        pending().push((capture, UserObject::of_graph(destroy)?));
+        let object = UserObject::of_graph(destroy.clone()).inspect_err(|_| destroy())?;
+        pending().push((capture, object));
         Ok(Self { live, block, token })
     }
 

@@ -26,7 +26,7 @@ use crate::failure::Outcome;
 use crate::handles::Handle;
 use crate::{ipc, session};
 use map::{Entry, Map, What};
-pub(crate) use reserve::claim_where_it_is;
+pub(crate) use reserve::{GRAPH_MEMORY, claim_where_it_is};
 use ringbar_vocabulary::Status;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

@@ -171,7 +171,7 @@ fn alloc(
     let (at, what) = if capturing::is_capturing(stream)? {
         // A node is what the capture has now; another try would be another node.
         let at = live.call(&command)?.at.0;
-        reserve::claim_where_it_is(at, bytes, "memory of a graph")?;
+        reserve::claim_where_it_is(at, bytes, reserve::GRAPH_MEMORY)?;
         (at, What::Graph)
     } else {
         capturing::unsafe_call()?;

@@ -116,6 +116,10 @@ pub(super) fn open(at: u64, bytes: u64) -> bool {
     unsafe { libc::mprotect(place, (end - start) as usize, access) == 0 }
 }
 
+/// Memory that a node allocates: once it is refused, the graph still has the node, of which it cannot be rid.
+pub(crate) const GRAPH_MEMORY: &str =
+    "memory of a graph (which keeps the node that allocates it: destroy the graph)";
+
 /// Reserves the pages of what cannot be anywhere else. NOT_SUPPORTED if something else of this process has some of them.
 pub(crate) fn claim_where_it_is(at: u64, bytes: u64, what: &str) -> Outcome {
     if claim(at, bytes) != Claim::Taken {
