@@ -7,7 +7,7 @@
 use crate::device::Device;
 use ringbar::layout::{PAGE_BYTES, Sizes};
 use ringbar::region::Place;
-use ringbar_vocabulary::VOCABULARY_HASH;
+use ringbar_vocabulary::{ClientOrigin, VOCABULARY_HASH};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{
@@ -69,6 +69,14 @@ pub enum ClientKind {
 }
 
 impl ClientKind {
+    /// Where the client runs, which decides what it may do.
+    pub fn origin(self) -> ClientOrigin {
+        match self {
+            Self::Process => ClientOrigin::Host,
+            Self::Guest { .. } => ClientOrigin::Guest,
+        }
+    }
+
     /// Descriptors that come with the job: region, worker's bell, client's bell, and a process's socket.
     pub fn descriptors(self) -> usize {
         match self {

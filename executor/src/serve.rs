@@ -14,7 +14,7 @@ use ringbar::reply::Ticket;
 use ringbar::spsc::Violation;
 use ringbar::worker::{Block, Completions, Next, Worker};
 use ringbar_backend::{Backend, Executed, Services, execute};
-use ringbar_vocabulary::{Reply, Status};
+use ringbar_vocabulary::{ClientOrigin, Reply, Status};
 use services::ArenaUse;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -111,7 +111,7 @@ impl<B: Block> Attendant<B> for Unattended {
     }
 }
 
-/// Serves a channel with `backend` until the client leaves, or the device is lost.
+/// Serves a channel of a process of this machine with `backend` until the client leaves, or the device is lost.
 ///
 /// # Errors
 /// [`ServeError::Channel`] after a violation by the client (its channel is poisoned), or if waiting fails.
@@ -120,20 +120,21 @@ pub fn serve_channel<B: Block, K: Backend + ?Sized>(
     fence_words: u32,
     backend: &mut K,
 ) -> Result<Served, ServeError> {
-    serve_attended(worker, fence_words, backend, &mut Unattended)
+    serve_attended(worker, fence_words, ClientOrigin::Host, backend, &mut Unattended)
 }
 
-/// As [`serve_channel`], with an attendant.
+/// As [`serve_channel`], for a client from there, with an attendant.
 ///
 /// # Errors
 /// As [`serve_channel`], and what the attendant returns.
 pub fn serve_attended<B: Block, K: Backend + ?Sized>(
     worker: Worker<B>,
     fence_words: u32,
+    origin: ClientOrigin,
     backend: &mut K,
     attendant: &mut impl Attendant<B>,
 ) -> Result<Served, ServeError> {
-    let mut server = Server::new(worker, fence_words);
+    let mut server = Server::new(worker, fence_words, origin);
     let end = server.run(backend, attendant)?;
     let commands = server.commands;
     if end != End::ClientLeft {
@@ -155,10 +156,10 @@ struct Server<B: Block> {
 }
 
 impl<B: Block> Server<B> {
-    fn new(worker: Worker<B>, fence_words: u32) -> Self {
+    fn new(worker: Worker<B>, fence_words: u32, origin: ClientOrigin) -> Self {
         let completions = worker.completions().clone();
         let arena_use = ArenaUse::default();
-        let services = services::services(&completions, fence_words, arena_use.clone());
+        let services = services::services(&completions, fence_words, origin, arena_use.clone());
         let (brake, until_attended) = (StormBrake::new(), ATTEND_EVERY_COMMANDS);
         Self { worker, completions, services, arena_use, brake, commands: 0, until_attended }
     }

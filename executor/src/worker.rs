@@ -46,6 +46,9 @@ pub fn run_if_asked() -> Option<ExitCode> {
 
 /// Runs this process as a worker.
 pub fn run() -> ExitCode {
+    // A key at the terminal (Ctrl-C) is for the program, which may go on with its GPU, and for the daemon, which ends its
+    // workers in order. Fails only for a worker that leads a group already.
+    let _ = rustix::process::setsid();
     if let Err(error) = failpoints::arm_from_environment() {
         eprintln!("ringbar worker: {error}");
         return ExitCode::from(Exit::Failed as u8);
@@ -196,15 +199,15 @@ fn serve_on_device<B: WorkerBlock>(
     worker: Worker<B>,
     desk: &mut Desk,
 ) -> Result<Served, ServeError> {
-    let fence_words = job.sizes.fence_words;
+    let (fence_words, origin) = (job.sizes.fence_words, job.client.origin());
     match &job.device {
         Device::Mock(settings) => match MockGpu::new(settings.config()) {
-            Ok(gpu) => serve_attended(worker, fence_words, &mut Probe::new(gpu), desk),
+            Ok(gpu) => serve_attended(worker, fence_words, origin, &mut Probe::new(gpu), desk),
             Err(error) => Err(ServeError::Attendant(error.to_string())),
         },
         // Begun only now that the arena has its address: the driver takes addresses for itself.
         Device::Cuda(settings) => match CudaGpu::new(&settings.config()) {
-            Ok(mut gpu) => serve_attended(worker, fence_words, &mut gpu, desk),
+            Ok(mut gpu) => serve_attended(worker, fence_words, origin, &mut gpu, desk),
             Err(error) => Err(ServeError::Attendant(error.to_string())),
         },
     }

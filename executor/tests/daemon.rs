@@ -233,6 +233,18 @@ fn a_session_whose_client_does_not_come_back_is_given_up_after_its_grace() {
 }
 
 #[test]
+fn a_key_at_the_daemons_terminal_reaches_no_worker() {
+    let server = Server::start("");
+    let client = server.attach(&named("client")).unwrap();
+    let group = |pid: u32| {
+        let pid = rustix::process::Pid::from_raw(pid as i32);
+        rustix::process::getpgid(pid).unwrap().as_raw_pid() as u32
+    };
+    assert_eq!(group(client.worker_pid), client.worker_pid, "a group of its own");
+    assert_ne!(group(server.pid()), client.worker_pid);
+}
+
+#[test]
 fn status_tells_of_each_client_with_its_counters_as_json_and_as_a_table() {
     let server = Server::start("");
     let at = server.client_named("counted");

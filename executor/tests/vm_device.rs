@@ -9,10 +9,13 @@ use ringbar::lines::Lines;
 use ringbar::region::State;
 use ringbar::sync::Ordering;
 use ringbar_executor::attach::AttachError;
-use ringbar_vocabulary::Ping;
+use ringbar_vocabulary::{
+    ArenaRef, ContextId, EventId, Init, IpcEventHandle, IpcEventOpen, IpcMemoryClose,
+    IpcMemoryHandle, IpcMemoryOpen, MemAlloc, Ping, Stats, Status,
+};
 use std::process::Command;
 use support::device::{Monitor, VmServer};
-use support::{RINGBAR, eventually, is_running, send_signal};
+use support::{RINGBAR, Server, eventually, is_running, named, send_signal};
 
 #[test]
 fn programs_of_a_guest_have_channels_and_workers_of_their_own_and_status_shows_them() {
@@ -35,6 +38,48 @@ fn programs_of_a_guest_have_channels_and_workers_of_their_own_and_status_shows_t
     let third = monitor.claim(9);
     assert_eq!((third.index, third.generation), (index, generation + 1));
     second.call(Ping { token: 3 }).unwrap();
+}
+
+#[test]
+fn a_program_of_a_guest_can_neither_give_out_memory_nor_open_anothers_and_one_of_the_host_can() {
+    let (server, host) = (VmServer::start(""), Server::start(""));
+    let monitor = Monitor::connect(&server).unwrap();
+    let (guest, process) = (monitor.claim(7), host.attach(&named("process")).unwrap());
+    let alloc = MemAlloc { context: ContextId::FIRST, bytes: 4096 };
+    process.call(Init { flags: 0 }).unwrap();
+    let at = process.call(alloc).unwrap().at;
+    process.call(IpcMemoryHandle { at, handle: ArenaRef::new(0, 0, 64).unwrap() }).unwrap();
+    let mut words = [0; 64];
+    process.client.arena().read(0, &mut words).unwrap();
+    let words: [u64; 8] =
+        std::array::from_fn(|i| u64::from_le_bytes(words[8 * i..8 * i + 8].try_into().unwrap()));
+
+    guest.call(Init { flags: 0 }).unwrap();
+    let (context, own) = (ContextId::FIRST, guest.call(alloc).unwrap().at);
+    let (handle, event) = (ArenaRef::new(0, 0, 64).unwrap(), EventId(1));
+    let refused = |status: Option<AttachError>| {
+        assert!(matches!(status, Some(AttachError::Status(Status::NOT_SUPPORTED))), "{status:?}");
+    };
+    refused(guest.call(IpcMemoryOpen { context, flags: 1, handle: words }).err());
+    refused(guest.call(IpcMemoryHandle { at: own, handle }).err());
+    refused(guest.call(IpcMemoryClose { at: own }).err());
+    refused(guest.call(IpcEventHandle { event, handle }).err());
+    refused(guest.call(IpcEventOpen { context, event, handle: words }).err());
+    refused(guest.call(IpcMemoryHandle { at: own, handle }).err());
+    assert_eq!(guest.call(Stats {}).unwrap().unsupported, 6);
+    let log = server.log();
+    for row in
+        ["IpcMemoryOpen", "IpcMemoryHandle", "IpcMemoryClose", "IpcEventHandle", "IpcEventOpen"]
+    {
+        let told = log.lines().filter(|line| line.contains(&format!("row=\"{row}\"")));
+        let told: Vec<_> =
+            told.filter(|line| line.contains("not for programs in virtual")).collect();
+        assert_eq!(told.len(), 1, "{row}: {log}");
+    }
+    // The same handle opens for another process of the host.
+    let other = host.attach(&named("other")).unwrap();
+    other.call(Init { flags: 0 }).unwrap();
+    other.call(IpcMemoryOpen { context, flags: 1, handle: words }).unwrap();
 }
 
 #[test]

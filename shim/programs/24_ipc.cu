@@ -47,7 +47,11 @@ int main() {
     int down[2], up[2], *values = nullptr;
     EXPECT(pipe(down) == 0 && pipe(up) == 0);
     pid_t other = fork();
-    if (other == 0) _exit(child(down[0], up[1]));
+    if (other == 0) {
+        // So that it ends with the parent.
+        close(down[1]);
+        _exit(child(down[0], up[1]));
+    }
     CHECK(cudaMalloc(&values, COUNT * sizeof(int)));
     CHECK(cudaMemset(values, 0, COUNT * sizeof(int)));
     add_to_all<<<blocks_of(COUNT, 256), 256>>>(values, 1, COUNT);

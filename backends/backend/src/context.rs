@@ -1,7 +1,7 @@
 //! What a backend may do on behalf of one command.
 
 use crate::{ArenaFault, Hold, HostMemory, Services, Violation};
-use ringbar_vocabulary::{ArenaRef, FailureStatus, FailureStatusReply, Status, Tail};
+use ringbar_vocabulary::{ArenaRef, FailureStatus, FailureStatusReply, Row, Status, Tail};
 use std::sync::Arc;
 
 /// What the worker hands to a backend with each command.
@@ -28,6 +28,12 @@ impl<'a> Context<'a> {
     /// What the worker offers, for threads of a backend that outlive this command.
     pub fn services(&self) -> &Arc<Services> {
         self.services
+    }
+
+    /// Why a row is not supported, as the log says it.
+    pub fn why_unsupported(&self, row: &Row) -> &'static str {
+        let withheld = self.services.origin.refusal(row.opcode);
+        withheld.unwrap_or("this backend does not have it")
     }
 
     /// A handle for work that goes on after the command was executed.

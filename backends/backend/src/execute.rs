@@ -1,7 +1,7 @@
 //! The one road from a command's bytes to a backend.
 
 use crate::{ArenaFault, Context, FenceFault, Services};
-use ringbar_vocabulary::{DecodeError, Done, Handler, Reply, Row, Status, dispatch};
+use ringbar_vocabulary::{ClientOrigin, DecodeError, Done, Handler, Reply, Row, Status, dispatch};
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -83,6 +83,7 @@ pub fn execute<B: Backend + ?Sized>(
 ) -> Result<Executed, Violation> {
     let mut cx = Context::new(services, position);
     let done = match backend.begin(&mut cx) {
+        Ok(()) if is_withheld(services, bytes) => dispatch(&mut Withhold(backend), &mut cx, bytes)?,
         Ok(()) => dispatch(backend, &mut cx, bytes)?,
         Err(status) => dispatch(&mut Refuse(status), &mut cx, bytes)?,
     };
@@ -96,6 +97,22 @@ pub fn execute<B: Backend + ?Sized>(
             Ok(Executed::Posted)
         }
         Done::Replied(reply) => Ok(Executed::Replied(reply)),
+    }
+}
+
+/// Whether the client may not use the command, whatever the backend can do.
+#[inline(always)]
+fn is_withheld(services: &Services, bytes: &[u8]) -> bool {
+    let opcode = || bytes.first_chunk().map_or(0, |bytes| u16::from_le_bytes(*bytes));
+    services.origin != ClientOrigin::Host && services.origin.refusal(opcode()).is_some()
+}
+
+/// Has every command refused as one that the backend does not support.
+struct Withhold<'b, B: ?Sized>(&'b mut B);
+
+impl<'c, B: Backend + ?Sized> Handler<Context<'c>> for Withhold<'_, B> {
+    fn unsupported(&mut self, cx: &mut Context<'c>, row: &'static Row) -> Status {
+        self.0.unsupported(cx, row)
     }
 }
 

@@ -4,7 +4,7 @@ use crate::{ArenaFault, ErrorLatch, FenceFault, Fences, Holds, HostMemory, Mappe
 use ringbar::arena::Arena;
 use ringbar::layout::PAGE_BYTES;
 use ringbar::worker::Completions;
-use ringbar_vocabulary::{ArenaRef, Status};
+use ringbar_vocabulary::{ArenaRef, ClientOrigin, Status};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -50,8 +50,13 @@ pub trait Watch: Send + Sync + 'static {
 
 impl Watch for () {}
 
-/// The services of the channel of `completions`, which has so many fence words.
-pub fn services(completions: &Completions, fence_words: u32, watch: impl Watch) -> Arc<Services> {
+/// The services of the channel of `completions`, which has so many fence words, for a client from there.
+pub fn services(
+    completions: &Completions,
+    fence_words: u32,
+    origin: ClientOrigin,
+    watch: impl Watch,
+) -> Arc<Services> {
     let (completions, failures) = (completions.clone(), Mutex::default());
     let ring = Arc::new(Ring { completions, fence_words, watch, failures });
     Arc::new(Services {
@@ -59,6 +64,7 @@ pub fn services(completions: &Completions, fence_words: u32, watch: impl Watch) 
         fences: ring.clone(),
         errors: ring.clone(),
         holds: ring,
+        origin,
     })
 }
 

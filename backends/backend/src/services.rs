@@ -1,6 +1,6 @@
 //! What a worker offers to a backend: the client's arena, fences, the error latch, holds.
 
-use ringbar_vocabulary::{ArenaRef, Status};
+use ringbar_vocabulary::{ArenaRef, ClientOrigin, Status};
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -110,6 +110,8 @@ pub struct Services {
     pub errors: Arc<dyn ErrorLatch>,
     /// The holds on arena bytes.
     pub holds: Arc<dyn Holds>,
+    /// Where the client runs, which decides what it may do.
+    pub origin: ClientOrigin,
 }
 
 /// A block that is not one of the client's arena.

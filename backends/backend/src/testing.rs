@@ -11,7 +11,9 @@ use ringbar::os::Mapping;
 use ringbar::progress;
 use ringbar::reply::Ticket;
 use ringbar::worker::{Block, Next, Worker};
-use ringbar_vocabulary::{ArenaRef, Command, PostCommand, ReplyBody, Status, SyncCommand};
+use ringbar_vocabulary::{
+    ArenaRef, ClientOrigin, Command, PostCommand, ReplyBody, Status, SyncCommand,
+};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,7 +34,7 @@ pub fn serve<B: Block>(
     mut vanishes: impl FnMut(u64) -> bool,
 ) -> u64 {
     let completions = worker.completions().clone();
-    let services = ring::services(&completions, fence_words, ());
+    let services = ring::services(&completions, fence_words, ClientOrigin::Host, ());
     let mut commands = 0;
     loop {
         match worker.next().expect("an honest client") {
@@ -237,8 +239,14 @@ impl FakeWorker {
             fences: fences.clone(),
             errors: errors.clone(),
             holds: holds.clone(),
+            origin: ClientOrigin::Host,
         });
         Self { arena, fences, errors, holds, services, position: 0 }
+    }
+
+    /// The client is one from there from now on.
+    pub fn comes_from(&mut self, origin: ClientOrigin) {
+        self.services = Arc::new(Services { origin, ..Services::clone(&self.services) });
     }
 
     /// The services, as a backend gets them.

@@ -8,6 +8,8 @@ use std::ffi::c_char;
 
 /// Attributes up to this number are asked for; newer drivers have more than the table that this was built with.
 const ATTRIBUTES_MAX: u32 = 256;
+/// `CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS`.
+const PAGEABLE_MEMORY_ACCESS: u32 = 88;
 /// `CU_CTX_COREDUMP_ENABLE`, `CU_CTX_USER_COREDUMP_ENABLE`: files and pipes of the worker's own folder.
 const CORE_DUMPS: u32 = 0x60;
 /// In the facts under these numbers, which are no attributes: the least and the greatest priority of streams.
@@ -25,7 +27,7 @@ impl Live {
     ) -> Result<DeviceFactsReply, Status> {
         let device = self.device(c.device)?;
         cx.check_arena(c.facts)?;
-        let facts = self.facts_of(device, ContextId(c.device))?.to_bytes();
+        let facts = self.facts_of(device, ContextId(c.device), cx.services().origin)?.to_bytes();
         let bytes = facts.len() as u64;
         if let Some(place) = c.facts.part(0, bytes) {
             cx.write_arena(place, &facts)?;
@@ -33,12 +35,25 @@ impl Live {
         Ok(DeviceFactsReply { bytes })
     }
 
-    fn facts_of(&mut self, device: i32, primary: ContextId) -> Result<DeviceFactsBlock, Status> {
+    fn facts_of(
+        &mut self,
+        device: i32,
+        primary: ContextId,
+        asked_by: ClientOrigin,
+    ) -> Result<DeviceFactsBlock, Status> {
         let mut attributes = Vec::new();
         for number in 1..ATTRIBUTES_MAX {
             let mut value = 0;
             if self.api.cuDeviceGetAttribute(&mut value, number, device).is_ok() {
-                attributes.push((number, offered(number, value)));
+                if number == PAGEABLE_MEMORY_ACCESS && value != 0 && asked_by == ClientOrigin::Guest
+                {
+                    tracing::warn!(
+                        device,
+                        "this GPU reaches all memory of its worker (HMM, or ATS), and so do kernels out of the virtual machine; \
+                         try: the option uvm_disable_hmm=1 of the kernel module nvidia_uvm"
+                    );
+                }
+                attributes.push((number, asked_by.offered(number, value)));
             }
         }
         let (mut least, mut greatest) = (0, 0);

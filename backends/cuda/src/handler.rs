@@ -16,11 +16,12 @@ macro_rules! rows {
 }
 
 impl Handler<Context<'_>> for CudaGpu {
-    fn unsupported(&mut self, _cx: &mut Context<'_>, row: &'static Row) -> Status {
+    fn unsupported(&mut self, cx: &mut Context<'_>, row: &'static Row) -> Status {
         self.launch_waiting();
         self.unsupported += 1;
         if self.unsupported_seen.insert(row.opcode) {
-            tracing::warn!(row = row.name, "not supported by the cuda backend");
+            let reason = cx.why_unsupported(row);
+            tracing::warn!(row = row.name, reason, "not supported by the cuda backend");
         }
         Status::NOT_SUPPORTED
     }

@@ -98,6 +98,21 @@ const PLAIN: [Id; 11] = [
 const WITH_EVENT: [Id; 2] =
     [Id::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_EVENT, Id::CU_LAUNCH_ATTRIBUTE_LAUNCH_COMPLETION_EVENT];
 
+/// NOT_SUPPORTED for an attribute of streams or nodes whose value holds a handle of the driver's: such values travel as they
+/// are, and what a client writes is no handle.
+pub fn check_plain(attribute: u32) -> Result<(), Status> {
+    let [first, second] = WITH_EVENT;
+    let with_handle = [first, second, Id::CU_LAUNCH_ATTRIBUTE_DEVICE_UPDATABLE_KERNEL_NODE];
+    if with_handle.iter().any(|&id| id as u32 == attribute) {
+        tracing::warn!(
+            attribute,
+            "an attribute with a handle of the driver's, which is not supported here"
+        );
+        return Err(Status::NOT_SUPPORTED);
+    }
+    Ok(())
+}
+
 /// Reads attributes as they travel, with events as handles.
 ///
 /// # Errors

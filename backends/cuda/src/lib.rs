@@ -23,13 +23,16 @@
 //! Each client has a worker process, so device memory of another is in another address space. Memory that a process gives
 //! back by ending is cleared by the driver before another process gets it: that is what NVIDIA's driver does on Linux and
 //! what this relies on; memory that a client frees and allocates again holds its own old bytes, as it does natively.
-//! A GPU that can reach pageable memory of its process (HMM) lets kernels reach the worker's own memory: that is the
-//! client's own process, with nothing of another client in it.
+//! A GPU that can reach pageable memory of its process (HMM, attribute 88) lets kernels reach the worker's own memory. Nothing of
+//! another client is in it; but a kernel that writes it runs code as the executor's user, and so may read other workers. Where
+//! clients come out of virtual machines, the log warns of such a GPU. Memory and events that a client gives out by IPC handles the
+//! driver opens for any process of this user that presents the 64 bytes; so programs in virtual machines, which are not this
+//! user's, can neither give out nor open any.
 //!
 //! # Where it differs from the driver in a client's own process
 //! All threads of a client are one thread here, with relaxed capture mode: what a capture forbids which thread is the
-//! client's to know and refuse. Exported handles (IPC, file descriptors) and mappings of pageable memory are
-//! withheld, and the device's facts say so.
+//! client's to know and refuse. Handles that are file descriptors and mappings of pageable memory
+//! are withheld, and the device's facts say so.
 
 mod api;
 mod arena;

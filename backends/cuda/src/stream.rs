@@ -1,6 +1,7 @@
 //! Streams, events, fences, capture, memory operations.
 
 use crate::api::Raw;
+use crate::launch::check_plain;
 use crate::live::{CAPTURE_UNSUPPORTED, Live, Owned};
 use ringbar_backend::Context;
 use ringbar_vocabulary::*;
@@ -134,6 +135,7 @@ impl Live {
         c: StreamSetAttribute,
     ) -> Result<(), Status> {
         let stream = self.stream(c.stream)?;
+        check_plain(c.attribute)?;
         let mut value = [0; 8];
         value[..4].copy_from_slice(&c.value);
         self.api.cuStreamSetAttribute(stream, c.attribute, &value)
@@ -145,6 +147,7 @@ impl Live {
         c: StreamGetAttribute,
     ) -> Result<StreamGetAttributeReply, Status> {
         let stream = self.stream(c.stream)?;
+        check_plain(c.attribute)?;
         let mut value = [0; 8];
         self.api.cuStreamGetAttribute(stream, c.attribute, &mut value)?;
         Ok(StreamGetAttributeReply { value: [value[0], value[1], value[2], value[3]] })

@@ -14,7 +14,7 @@ use crate::schedule::{DEFAULT_SERIAL, Kind, Lane};
 use crate::streams::{Event, Stream};
 use ringbar_backend::table::Table;
 use ringbar_backend::{Backend, Context};
-use ringbar_vocabulary::{Row, Status, StreamId};
+use ringbar_vocabulary::{DeviceFactsBlock, Row, Status, StreamId};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ pub struct MockGpu {
     pub(crate) config: MockConfig,
     pub(crate) engine: Engine,
     pub(crate) registry: Registry,
-    /// Each device's facts, encoded.
-    pub(crate) facts: Vec<Vec<u8>>,
+    /// Each device's facts.
+    pub(crate) facts: Vec<DeviceFactsBlock>,
     pub(crate) initialised: bool,
     pub(crate) contexts: Table<ContextState>,
     /// All streams, the contexts' default ones included.
@@ -87,7 +87,7 @@ impl MockGpu {
         let mut engine = Engine::new(&config, first)?;
         let capacity = |device| {
             let total = engine.with_space(|space| space.heap(device).map(|heap| heap.capacity()));
-            facts(&config, device, total.unwrap_or(0)).to_bytes()
+            facts(&config, device, total.unwrap_or(0))
         };
         let devices = config.devices;
         let facts = (0..devices).map(capacity).collect();
@@ -157,10 +157,11 @@ impl MockGpu {
     }
 
     /// Counts and logs a command that has no behaviour here.
-    pub(crate) fn count_unsupported(&mut self, row: &Row) {
+    pub(crate) fn count_unsupported(&mut self, cx: &Context<'_>, row: &Row) {
         self.counts.unsupported += 1;
         if self.unsupported_logged.insert(row.opcode) {
-            tracing::warn!(command = row.method, "the mock does not implement this command");
+            let reason = cx.why_unsupported(row);
+            tracing::warn!(row = row.name, reason, "not supported by the mock");
         }
     }
 }

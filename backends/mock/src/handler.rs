@@ -33,8 +33,8 @@ macro_rules! rows {
 }
 
 impl Handler<Context<'_>> for MockGpu {
-    fn unsupported(&mut self, _cx: &mut Context<'_>, row: &'static Row) -> Status {
-        self.count_unsupported(row);
+    fn unsupported(&mut self, cx: &mut Context<'_>, row: &'static Row) -> Status {
+        self.count_unsupported(cx, row);
         Status::NOT_SUPPORTED
     }
 
@@ -58,10 +58,14 @@ impl Handler<Context<'_>> for MockGpu {
     ) -> Result<DeviceFactsReply, Status> {
         self.check_device(command.device)?;
         cx.check_arena(command.facts)?;
-        let facts = &self.facts[command.device as usize];
+        let mut facts = self.facts[command.device as usize].clone();
+        for (number, value) in &mut facts.attributes {
+            *value = cx.services().origin.offered(*number, *value);
+        }
+        let facts = facts.to_bytes();
         let bytes = facts.len() as u64;
         if let Some(place) = command.facts.part(0, bytes) {
-            cx.write_arena(place, facts)?;
+            cx.write_arena(place, &facts)?;
         }
         Ok(DeviceFactsReply { bytes })
     }

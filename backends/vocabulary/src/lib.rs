@@ -84,4 +84,4 @@ pub use wire::{
     DecodeError, Draw, FLAG_TAIL_IN_ARENA, Field, HEADER_BYTES, INLINE_MAX_BYTES, Packer,
     REPLY_BODY_MAX_BYTES, REPLY_MAX_BYTES, Sink, Unpacker,
 };
-pub use withheld::{WITHHELD, Withheld, offered};
+pub use withheld::{ClientOrigin, WITHHELD, WITHHELD_FROM_GUESTS, Withheld};

@@ -1,7 +1,12 @@
-//! Attributes of a device that no client is told it has, whatever the device can do: the one list, which the cuda backend
-//! and the shim both apply. `shim/programs/differential/declared.tsv` declares the lines that differ for it.
+//! What a device can do and its clients may not: the one list, which every backend applies. Some abilities no client beyond a
+//! ring can have, so all are told that the device has none; `shim/programs/differential/declared.tsv` declares the lines that
+//! differ for it. Others are withheld from programs in virtual machines alone, and so are the commands that use them.
 
-/// An ability that a client beyond a ring cannot have.
+use crate::{
+    Command, IpcEventHandle, IpcEventOpen, IpcMemoryClose, IpcMemoryHandle, IpcMemoryOpen, Row,
+};
+
+/// An ability that a client cannot have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Withheld {
     /// Its number in `CUdevice_attribute`.
@@ -13,15 +18,17 @@ pub struct Withheld {
 }
 
 macro_rules! withheld {
-    ($($attribute:literal $name:ident $reason:literal;)+) => {
-        /// Every attribute that is answered with 0, by number.
-        pub const WITHHELD: &[Withheld] = &[$(
+    ($(#[$doc:meta])+ $list:ident $($attribute:literal $name:ident $reason:literal;)+) => {
+        $(#[$doc])+
+        pub const $list: &[Withheld] = &[$(
             Withheld { attribute: $attribute, name: stringify!($name), reason: $reason }
         ),+];
     };
 }
 
 withheld! {
+    /// Every attribute that is answered with 0, by number.
+    WITHHELD
     88 PAGEABLE_MEMORY_ACCESS "the program's own memory is in another process than the device's, or in another machine";
     89 CONCURRENT_MANAGED_ACCESS "managed memory lies in the arena, which does not move by itself";
     91 CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM "registered memory is staged, so the device does not reach it";
@@ -50,29 +57,92 @@ withheld! {
     146 HOST_ALLOC_DMA_BUF_SUPPORTED "as 103";
 }
 
-/// What a client is told of an attribute whose value on the device is `value`.
-pub fn offered(attribute: u32, value: i32) -> i32 {
-    let withheld = WITHHELD.binary_search_by_key(&attribute, |one| one.attribute).is_ok();
-    if withheld { 0 } else { value }
+withheld! {
+    /// Those that programs in virtual machines are answered with 0 besides.
+    WITHHELD_FROM_GUESTS
+    125 IPC_EVENT_SUPPORTED "the driver opens what a handle names for whoever presents it, another virtual machine's too";
+    143 HOST_NUMA_MULTINODE_IPC_SUPPORTED "as 125";
+}
+
+/// Commands whose handles the driver takes from anybody, and which therefore no program in a virtual machine may use.
+const BY_HANDLE: [&Row; 5] = [
+    IpcMemoryHandle::ROW,
+    IpcMemoryOpen::ROW,
+    IpcMemoryClose::ROW,
+    IpcEventHandle::ROW,
+    IpcEventOpen::ROW,
+];
+
+/// Where a client runs: what its worker was told by whoever started it, never by the client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ClientOrigin {
+    /// A process of the executor's machine, of the same user.
+    #[default]
+    Host,
+    /// A program in a virtual machine.
+    Guest,
+}
+
+impl ClientOrigin {
+    /// What such a client is told of an attribute whose value on the device is `value`.
+    pub fn offered(self, attribute: u32, value: i32) -> i32 {
+        let lists = match self {
+            Self::Host => &[WITHHELD][..],
+            Self::Guest => &[WITHHELD, WITHHELD_FROM_GUESTS],
+        };
+        let withheld =
+            |list: &&[Withheld]| list.binary_search_by_key(&attribute, |one| one.attribute).is_ok();
+        if lists.iter().any(withheld) { 0 } else { value }
+    }
+
+    /// Why such a client may not use a row, whatever the device can do; `None` if it may.
+    #[inline]
+    pub fn refusal(self, opcode: u16) -> Option<&'static str> {
+        match self {
+            Self::Host => None,
+            Self::Guest => {
+                let refused = BY_HANDLE.iter().any(|row| row.opcode == opcode);
+                refused.then_some(
+                    "not for programs in virtual machines: NVIDIA's driver opens what a handle names for whoever presents it",
+                )
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::ClientOrigin::{Guest, Host};
     use super::*;
 
     #[test]
     fn what_is_withheld_is_sorted_and_says_why() {
-        assert!(WITHHELD.is_sorted_by(|a, b| a.attribute < b.attribute));
-        for one in WITHHELD {
-            assert_eq!(offered(one.attribute, 7), 0, "{}", one.name);
-            let Some(number) = one.reason.strip_prefix("as ") else { continue };
-            let other = WITHHELD.iter().find(|other| other.attribute.to_string() == number);
-            assert!(!other.expect("one of the list").reason.starts_with("as "), "{}", one.name);
+        for (list, from) in [(WITHHELD, Host), (WITHHELD_FROM_GUESTS, Guest)] {
+            assert!(list.is_sorted_by(|a, b| a.attribute < b.attribute));
+            for one in list {
+                assert_eq!(from.offered(one.attribute, 7), 0, "{}", one.name);
+                let Some(number) = one.reason.strip_prefix("as ") else { continue };
+                let other = list.iter().find(|other| other.attribute.to_string() == number);
+                assert!(!other.expect("one of the list").reason.starts_with("as "), "{}", one.name);
+            }
         }
     }
 
     #[test]
     fn what_is_not_withheld_is_told_as_it_is() {
-        assert_eq!([1, 16, 120].map(|attribute| offered(attribute, 7)), [7; 3]);
+        assert_eq!([1, 16, 120, 125].map(|attribute| Host.offered(attribute, 7)), [7; 4]);
+        assert_eq!([1, 16, 120, 125].map(|attribute| Guest.offered(attribute, 7)), [7, 7, 7, 0]);
+        assert_eq!(Guest.offered(103, 7), 0, "what nobody has no guest has");
+    }
+
+    #[test]
+    fn handles_that_anybody_may_present_are_for_the_host_alone() {
+        let refused = |from: ClientOrigin| {
+            crate::ROWS.iter().filter(move |row| from.refusal(row.opcode).is_some())
+        };
+        assert_eq!(refused(Host).count(), 0);
+        let of_guests: Vec<_> = refused(Guest).map(|row| row.name).collect();
+        let ipc = crate::ROWS.iter().map(|row| row.name).filter(|name| name.starts_with("Ipc"));
+        assert_eq!(of_guests, ipc.collect::<Vec<_>>());
     }
 }

@@ -10,7 +10,9 @@ use ringbar_backend::{
     execute,
 };
 use ringbar_mock::{MockConfig, MockGpu};
-use ringbar_vocabulary::{ArenaRef, Command, PostCommand, Reply, ReplyBody, Status, SyncCommand};
+use ringbar_vocabulary::{
+    ArenaRef, ClientOrigin, Command, PostCommand, Reply, ReplyBody, Status, SyncCommand,
+};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -43,6 +45,7 @@ impl LocalDevice {
             fences: host.clone(),
             errors: host.clone(),
             holds: host.clone(),
+            origin: ClientOrigin::Host,
         });
         let gpu = Probe::new(MockGpu::new(mock_config(device_memory_bytes))?);
         Ok(Self { gpu, services, host, position: 0, encoded: Vec::new() })

@@ -5,6 +5,7 @@ use ringbar::sync::{AtomicBool, Ordering};
 use ringbar::worker::Completions;
 use ringbar_backend::Services;
 use ringbar_backend::ring::{self, Step, Watch};
+use ringbar_vocabulary::ClientOrigin;
 use std::sync::Arc;
 
 /// Whether the arena was used since it was last asked.
@@ -61,7 +62,8 @@ impl Watch for ArenaUse {
 pub(super) fn services(
     completions: &Completions,
     fence_words: u32,
+    origin: ClientOrigin,
     arena_use: ArenaUse,
 ) -> Arc<Services> {
-    ring::services(completions, fence_words, arena_use)
+    ring::services(completions, fence_words, origin, arena_use)
 }

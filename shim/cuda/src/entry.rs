@@ -10,8 +10,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Defines C functions, one row each: class, name, arguments, body.
 ///
 /// The class says when the function may be called and what it costs: `free` answers always, also before `cuInit` and
-/// after the executor is lost; `local` answers without a command; `post` sends commands and waits for none; `sync` waits
-/// for an answer. The body gives an [`Outcome`](crate::Outcome).
+/// after the executor is lost; `local` answers without a command; `post` sends commands and waits for none (but a cooperative
+/// launch, which asks whether it fits); `sync` waits for an answer. The body gives an [`Outcome`](crate::Outcome).
 ///
 /// An argument's type says in which direction it goes: `In<T>` and `Text` are read, `Out<T>` is written, `InOut<T>` both, all
 /// else is a value. Where an argument is several values, `name[size]: In<T>` names the argument that says how many.

@@ -1,5 +1,5 @@
 //! Memory and events of other processes, by handles that the executor's driver makes. A handle opens what it names for
-//! whoever has it, as CUDA's own do.
+//! whoever presents it, as CUDA's own do; so in a virtual machine the executor answers all of these NOT_SUPPORTED.
 
 use crate::arg::Out;
 use crate::event;

@@ -207,6 +207,11 @@ impl Session {
         }
     }
 
+    /// Whether it comes out of a virtual machine.
+    pub fn is_in_guest(&self) -> bool {
+        matches!(self.shared.origin, Some(Origin::Guest { .. }))
+    }
+
     /// A caller for this thread's synchronous calls. Waits while all reply slots of the channel are leased.
     pub fn caller(&self) -> Result<SessionCaller, SessionError> {
         SessionCaller::lease(self)

@@ -459,7 +459,11 @@ pub(super) fn attributes_of_a_kernel_node_are_read_set_and_copied(rig: &mut Rig)
     assert_eq!(rig.call(ask(two)).expect("an attribute").value[0] as i32, 0);
     rig.call(GraphKernelCopyAttributes { dst: two, src: one }).expect("they are copied");
     assert_eq!(rig.call(ask(two)).expect("an attribute").value[0] as i32, -1);
-    assert!(rig.call(GraphKernelAttribute { attribute: 999, ..ask(one) }).is_err());
+    // None, and those that hold handles: events, and what makes a node one that kernels change.
+    for attribute in [999, 7, 12, 13] {
+        rig.refused(GraphKernelAttribute { attribute, ..ask(one) });
+        rig.refused(GraphKernelAttribute { attribute, set: 1, value: [1; 4], ..ask(one) });
+    }
 }
 
 pub(super) fn what_a_kernel_node_launches_is_asked_and_changed(rig: &mut Rig) {

@@ -242,6 +242,7 @@ checks! { $
     arrays::a_box_that_is_not_in_its_array_is_refused
     arrays::an_array_ends_once_and_with_its_context
     arrays::a_captured_copy_of_an_array_runs_with_its_graph
+    ipc::a_client_in_a_virtual_machine_gives_out_and_opens_nothing
     ipc::an_allocation_has_a_handle_that_its_own_process_cannot_open
     ipc::what_is_no_allocation_has_no_handle
     ipc::events_of_two_processes_are_there_where_the_device_says_so

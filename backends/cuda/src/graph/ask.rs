@@ -2,6 +2,7 @@
 
 use crate::api::{Copy3D, CopyEnd, Raw};
 use crate::host_function::run_kept;
+use crate::launch::check_plain;
 use crate::live::Live;
 use cudarc::driver::sys::{CUDA_HOST_NODE_PARAMS, CUDA_MEMSET_NODE_PARAMS};
 use ringbar_backend::Context;
@@ -165,6 +166,7 @@ impl Live {
         c: GraphKernelAttribute,
     ) -> Result<GraphKernelAttributeReply, Status> {
         let node = self.graphs.node(c.node)?;
+        check_plain(c.attribute)?;
         let mut value = [0; 8];
         value[..4].copy_from_slice(&c.value);
         match c.set {

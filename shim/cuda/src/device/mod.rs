@@ -8,7 +8,7 @@ pub use query::*;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::session::live;
-use ringbar_vocabulary::{DeviceFactsBlock, Status, offered};
+use ringbar_vocabulary::{DeviceFactsBlock, Status};
 use std::sync::{Mutex, OnceLock};
 
 /// One device that the program sees.
@@ -91,10 +91,9 @@ impl Device {
         (least, greatest)
     }
 
-    /// An attribute as the program sees it: what cannot be had through a ring is not offered.
+    /// An attribute as the program sees it: what cannot be had through a ring the executor does not offer.
     pub fn attribute(&self, number: u32) -> Option<i32> {
-        let value = self.facts.attribute(number).filter(|_| number <= ATTRIBUTE_MAX)?;
-        Some(offered(number, value))
+        self.facts.attribute(number).filter(|_| number <= ATTRIBUTE_MAX)
     }
 }
 

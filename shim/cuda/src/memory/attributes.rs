@@ -4,6 +4,7 @@ use super::map::{Entry, What};
 use crate::arg::{In, Out};
 use crate::context::Context;
 use crate::failure::Outcome;
+use crate::session;
 use crate::types::CUdeviceptr;
 use ringbar::sync::{AtomicBool, Ordering::Relaxed};
 use ringbar_vocabulary::Status;
@@ -41,6 +42,11 @@ const fn value_bytes(attribute: u32) -> Option<usize> {
     }
 }
 
+/// Whether other processes can have memory of this one.
+fn goes_out() -> bool {
+    session::live().is_ok_and(|live| !live.session.is_in_guest())
+}
+
 /// The value of an attribute for a pointer into an allocation; `None` if it has none.
 fn value(entry: &Entry, attribute: u32, at: u64) -> Option<u64> {
     let host = !entry.is_device();
@@ -57,7 +63,7 @@ fn value(entry: &Entry, attribute: u32, at: u64) -> Option<u64> {
         7 => entry.id,
         8 => entry.is_managed().into(),
         9 => entry.device as u32 as u64,
-        LEGACY_IPC => u64::from(entry.what == What::Device),
+        LEGACY_IPC => u64::from(entry.what == What::Device && goes_out()),
         14 | 15 | 21 => 0,
         11 | 19 => entry.start,
         12 | 18 => entry.len,
