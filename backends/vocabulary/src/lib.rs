@@ -10,11 +10,13 @@
 //!
 //! A row is what crosses the ring. What a program calls is a C function, of which several may
 //! send one command and some send none; each is one row of `entry!` in the shim (name, spellings,
-//! class, arguments with direction and size) and one of the shim's `functions.tsv` (library,
-//! version, variants), from which the symbols, stubs, `cuGetProcAddress`, the shim's statistics
-//! and its coverage page come. A row names the functions that send it; a test of the shim holds
-//! name, class and version of the two to each other. What devices can do and clients are not told
-//! is [`WITHHELD`], for backend and shim alike.
+//! class, arguments with direction and size) and one of the library's `functions.tsv` (version,
+//! variants), from which `ringbar-shim-table` makes the symbols, stubs, `cuGetProcAddress`, the
+//! names and classes in statistics, and the coverage pages, for driver and runtime alike. The
+//! runtime's functions send nothing themselves: they call the driver's, as its page
+//! says. A row names the functions that send it; a test of the shim holds name, class and version
+//! of the two to each other. What devices can do and clients are not told is [`WITHHELD`], for
+//! backend and shim alike.
 //!
 //! # Wire form
 //! Little-endian, in whole 8-byte words. First a header `opcode: u16, flags: u16, tail_len: u32`,

@@ -17,6 +17,7 @@ struct ProcessStats {
     pid: u32,
     program: String,
     calls: Vec<CallCount>,
+    runtime_calls: Vec<CallCount>,
     unsupported: Vec<UnsupportedCount>,
     htod_bytes: u64,
     dtoh_bytes: u64,
@@ -40,12 +41,16 @@ struct UnsupportedCount {
     count: u64,
 }
 
+/// By name: class and count.
+type Calls = BTreeMap<String, (String, u64)>;
+
 /// What all processes of a program did.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stats {
     processes: Vec<ProcessStats>,
-    /// By name: class and count.
-    calls: BTreeMap<String, (String, u64)>,
+    calls: Calls,
+    /// Calls of the runtime, which itself calls the functions of the driver that are among `calls`.
+    runtime_calls: Calls,
     unsupported: BTreeMap<String, u64>,
 }
 
@@ -72,9 +77,12 @@ impl Stats {
     }
 
     fn add(&mut self, process: ProcessStats) {
-        for call in &process.calls {
-            let sum = self.calls.entry(call.name.clone()).or_insert((call.class.clone(), 0));
-            sum.1 += call.count;
+        for (sums, calls) in
+            [(&mut self.calls, &process.calls), (&mut self.runtime_calls, &process.runtime_calls)]
+        {
+            for call in calls {
+                sums.entry(call.name.clone()).or_insert((call.class.clone(), 0)).1 += call.count;
+            }
         }
         for call in &process.unsupported {
             *self.unsupported.entry(call.name.clone()).or_default() += call.count;
@@ -91,10 +99,10 @@ impl Stats {
     }
 
     /// Functions by count, the most called first.
-    fn functions(&self) -> Table {
-        let mut rows: Vec<_> = self.calls.iter().collect();
+    fn functions(title: &str, calls: &Calls) -> Table {
+        let mut rows: Vec<_> = calls.iter().collect();
         rows.sort_by_key(|(_, (_, count))| std::cmp::Reverse(*count));
-        let mut table = table(["function", "class", "calls"]);
+        let mut table = table([title, "class", "calls"]);
         for (name, (class, count)) in rows {
             table.add_row([name.clone(), class.clone(), count.to_string()]);
         }
@@ -158,7 +166,11 @@ impl fmt::Display for Stats {
                  (nvcc's default; try -cudart shared), or it cleared the environment"
             );
         }
-        writeln!(out, "{}", self.functions())?;
+        if !self.runtime_calls.is_empty() {
+            let table = Self::functions("function of the runtime", &self.runtime_calls);
+            writeln!(out, "{table}")?;
+        }
+        writeln!(out, "{}", Self::functions("function", &self.calls))?;
         if !self.unsupported.is_empty() {
             let mut unsupported = table(["not supported yet", "calls"]);
             for (name, count) in &self.unsupported {
@@ -179,6 +191,7 @@ mod tests {
     const TWO: &str = concat!(
         r#"{"pid":7,"program":"add","calls":[{"name":"cuLaunchKernel","class":"post","count":40},"#,
         r#"{"name":"cuCtxGetDevice","class":"local","count":2}],"htod_bytes":64,"#,
+        r#""runtime_calls":[{"name":"cudaLaunchKernel","class":"post","count":40}],"#,
         r#""channel":{"commands_submitted":1000,"client_bells":3}}"#,
         "\n\n",
         r#"{"pid":8,"program":"child","calls":[{"name":"cuLaunchKernel","class":"post","count":2}],"#,
@@ -192,7 +205,15 @@ mod tests {
         assert_eq!(stats.calls["cuLaunchKernel"], ("post".into(), 42));
         assert_eq!((stats.of_class("post"), stats.of_class("local")), (42, 2));
         let text = stats.to_string();
-        for part in ["cuFoo", "1.50", "add (7)", "child (8)", "2000"] {
+        for part in [
+            "function of the runtime",
+            "cudaLaunchKernel",
+            "cuFoo",
+            "1.50",
+            "add (7)",
+            "child (8)",
+            "2000",
+        ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
     }

@@ -1,8 +1,8 @@
 //! The frame of every C function: the gate, the count, and no panic that crosses into C.
 
-use crate::exports;
+use crate::exports::{self, Class};
 use crate::failure::Outcome;
-use crate::record::{self, Class};
+use crate::record;
 use crate::session;
 use ringbar_vocabulary::Status;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -46,7 +46,7 @@ macro_rules! entry_one {
         pub unsafe extern "C" fn $name($($arg: $ty),*) -> u32 {
             // A size that is no argument does not compile.
             $($(let _ = &$size;)?)*
-            $crate::entry::call::<{ $crate::record::Class::of(stringify!($class)) as u8 }>(
+            $crate::entry::call::<{ $crate::exports::Class::of(stringify!($class)) as u8 }>(
                 $crate::exports::index::$name,
                 #[inline(always)]
                 move || -> $crate::Outcome {

@@ -1,69 +1,13 @@
 //! Every exported function: its name, whether it is implemented, and how often it was called.
 
-use crate::record::Class;
 use crate::{session, unsupported};
 use ringbar::sync::{AtomicU64, Ordering::Relaxed};
 use ringbar_vocabulary::Status;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// One exported function: a row of `functions.tsv`, and the row of `entry!` that implements it.
-#[derive(Clone, Copy, Debug)]
-pub struct Export {
-    /// Its symbol.
-    pub name: &'static str,
-    /// What `cuGetProcAddress` finds it by; `None` for what no public header names.
-    pub function: Option<&'static str>,
-    /// The version of CUDA that brought this symbol: 12,040 is 12.4.
-    pub since: i32,
-    /// Whether a null stream is the thread's own in this spelling.
-    pub per_thread: bool,
-    /// Whether it does what CUDA documents, as opposed to answering `CUDA_ERROR_NOT_SUPPORTED` always.
-    pub implemented: bool,
-    /// What it costs; [`Class::Local`] for one that is not implemented.
-    pub class: Class,
-    /// Its arguments; none for one that is not implemented.
-    pub arguments: &'static [Argument],
-}
-
-/// One argument of a C function, as the row of `entry!` has it.
-#[derive(Clone, Copy, Debug)]
-pub struct Argument {
-    /// Its name.
-    pub name: &'static str,
-    /// Its type, by which it is read, written, both, or a value: see [`crate::arg`].
-    pub ty: &'static str,
-    /// The argument that says how many of `T` there are; `None` for one.
-    pub size: Option<&'static str>,
-}
-
-impl Argument {
-    /// Direction, name, type and size in one: `out nodes: CUgraphNode[count]`.
-    pub fn text(&self) -> String {
-        let Self { name, ty, size } = self;
-        let size = size.map_or_else(String::new, |size| format!("[{size}]"));
-        let wrappers = [
-            ("In<", "in "),
-            ("Out<", "out "),
-            ("InOut<", "in and out "),
-            ("*const ", "in "),
-            ("*mut ", "out "),
-        ];
-        let found = wrappers.iter().find_map(|(outer, direction)| {
-            let inner = ty.strip_prefix(outer)?;
-            Some((*direction, inner.strip_suffix('>').unwrap_or(inner)))
-        });
-        let (direction, ty) = found.unwrap_or(match *ty {
-            "Text" => ("in ", "text"),
-            "Image" => ("in ", "image"),
-            "InBytes" => ("in ", "bytes"),
-            "OutBytes" => ("out ", "bytes"),
-            value => ("", value),
-        });
-        format!("{direction}{name}: {ty}{size}")
-    }
-}
+pub use ringbar_shim_table::{Argument, Class, Export};
 
 macro_rules! stub {
     ($name:ident) => {
@@ -147,6 +91,49 @@ pub unsafe extern "C" fn ringbar_note_unsupported(name: *const c_char) {
     note_unsupported(&name.to_string_lossy());
 }
 
+/// How often a function of the runtime was called, as `libcudart` tells it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct CallCount {
+    name: *const u8,
+    name_bytes: usize,
+    class: u8,
+    calls: u64,
+}
+
+/// Tells the calls of the function of an index; answers 0 if there is none.
+type TellCalls = extern "C" fn(usize, *mut CallCount) -> u32;
+
+static RUNTIME: OnceLock<TellCalls> = OnceLock::new();
+
+/// `libcudart` offers to tell how often each of its functions was called.
+///
+/// # Safety
+/// `tell` stays as long as the process, writes what it says, and names texts that stay as long.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ringbar_offer_calls(tell: TellCalls) {
+    // A second runtime of one process stays uncounted.
+    let _ = RUNTIME.set(tell);
+}
+
+/// Calls of the runtime so far by function: name, class, count, those that were made at least once.
+pub fn runtime_calls() -> Vec<(&'static str, Class, u64)> {
+    let Some(tell) = RUNTIME.get() else { return Vec::new() };
+    let mut found = CallCount { name: std::ptr::null(), name_bytes: 0, class: 0, calls: 0 };
+    let each = (0..).map_while(|index| (tell(index, &mut found) != 0).then_some(found));
+    let called = each.filter(|one| one.calls > 0);
+    called.filter_map(|one| Some((name_of(one)?, Class::numbered(one.class)?, one.calls))).collect()
+}
+
+fn name_of(one: CallCount) -> Option<&'static str> {
+    if one.name.is_null() {
+        return None;
+    }
+    // SAFETY: whoever offered it promised that so many bytes are there and stay.
+    let bytes = unsafe { std::slice::from_raw_parts(one.name, one.name_bytes) };
+    std::str::from_utf8(bytes).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,17 +145,18 @@ mod tests {
     }
 
     #[test]
-    fn an_argument_says_its_direction_and_size() {
-        let text = |name: &'static str, ty, size| Argument { name, ty, size }.text();
-        assert_eq!(text("flags", "u32", None), "flags: u32");
-        assert_eq!(text("name", "Text", None), "in name: text");
-        assert_eq!(
-            text("nodes", "Out<CUgraphNode>", Some("count")),
-            "out nodes: CUgraphNode[count]"
-        );
-        assert_eq!(text("count", "InOut<usize>", None), "in and out count: usize");
-        assert_eq!(text("src", "InBytes", Some("bytes")), "in src: bytes[bytes]");
-        assert_eq!(text("place", "*mut c_void", Some("attribute")), "out place: c_void[attribute]");
+    fn calls_of_the_runtime_are_those_that_it_tells() {
+        extern "C" fn tell(index: usize, place: *mut CallCount) -> u32 {
+            let rows = [("cudaMalloc", 2, 3), ("cudaFree", 2, 0), ("cudaOdd", 9, 1)];
+            let Some((name, class, calls)) = rows.get(index).copied() else { return 0 };
+            let count = CallCount { name: name.as_ptr(), name_bytes: name.len(), class, calls };
+            // SAFETY: the caller's place.
+            unsafe { place.write(count) };
+            1
+        }
+        // SAFETY: the function and its texts stay.
+        unsafe { ringbar_offer_calls(tell) };
+        assert_eq!(runtime_calls(), [("cudaMalloc", Class::Post, 3)]);
     }
 
     #[test]

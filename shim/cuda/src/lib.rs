@@ -3,10 +3,10 @@
 //! Each C function is a row of `entry!`, in the module of its subject: its name, its spelling for a default stream a thread,
 //! its class, its arguments with direction and size, and its behaviour. What no source of ours decides is a row of
 //! `functions.tsv`: all names that the library exports, which function each is in which version of CUDA. From the two the
-//! build script makes [`exports::EXPORTS`]; from that come the symbols, a stub for every name without an entry (it answers
-//! `CUDA_ERROR_NOT_SUPPORTED`, is logged once by name, and is counted), `cuGetProcAddress`, the names and classes in
-//! statistics and recordings, and the coverage page. What a function sends is a row of the vocabulary, which names the
-//! functions that use it; a test holds the two to the same names, classes and versions.
+//! build script makes [`exports::EXPORTS`] by `ringbar-shim-table`, as for the runtime; from that come the symbols, a stub
+//! for every name without an entry (it answers `CUDA_ERROR_NOT_SUPPORTED`, is logged once by name, and is counted),
+//! `cuGetProcAddress`, the names and classes in statistics and recordings, and the coverage page. What a function sends is a
+//! row of the vocabulary, which names the functions that use it; a test holds the two to the same names, classes and versions.
 //!
 //! # What a program can rely on
 //!

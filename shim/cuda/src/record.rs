@@ -4,7 +4,7 @@
 //! of its command, bytes copied, direction of the copy. A call that the library makes for itself is no row of its own.
 //! Where nobody records, a call costs one load more.
 
-use crate::exports::EXPORTS;
+use crate::exports::{Class, EXPORTS};
 use crate::fork;
 use std::cell::Cell;
 use std::fs::{File, OpenOptions};
@@ -20,42 +20,6 @@ const HEADER: &str = "gap_ns,thread,call,class,inline_bytes,bulk_bytes,dir";
 const BULK_BYTES_MAX: u64 = 256 << 30;
 const INLINE_BYTES_MAX: u32 = 16 << 20;
 const GAP_NS_MAX: u64 = 7 * 24 * 3600 * 1_000_000_000;
-
-/// What a function costs, and when it may be called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Class {
-    /// Answers always, also before `cuInit` and after the executor is lost.
-    Free,
-    /// Answers without a command.
-    Local,
-    /// Sends commands and waits for none.
-    Post,
-    /// Waits for an answer.
-    Sync,
-}
-
-impl Class {
-    /// The class of that name in a row of `entry!`.
-    pub const fn of(name: &str) -> Self {
-        match name.as_bytes() {
-            b"free" => Self::Free,
-            b"local" => Self::Local,
-            b"post" => Self::Post,
-            b"sync" => Self::Sync,
-            _ => panic!("a class is free, local, post or sync"),
-        }
-    }
-
-    /// The word in statistics and recordings, which tell `local` and `free` not apart.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Free | Self::Local => "local",
-            Self::Post => "post",
-            Self::Sync => "sync",
-        }
-    }
-}
 
 /// Between which memories a copy goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //!
 //! A process that ends by a signal or `_exit` leaves none, as with every handler of `atexit`.
 
+use crate::exports::Class;
 use crate::{exports, fork, session};
 use ringbar::counters::Counters;
 use serde_json::{Value, json};
@@ -45,12 +46,12 @@ fn append(path: &Path, line: &Value) -> io::Result<()> {
 pub fn summary() -> Value {
     let program = std::env::current_exe().ok();
     let program = program.as_deref().and_then(Path::file_name).unwrap_or_default();
-    let calls: Vec<_> = exports::calls()
-        .into_iter()
-        .map(|(export, count)| {
-            json!({ "name": export.name, "class": export.class.name(), "count": count })
-        })
-        .collect();
+    let call = |name: &str, class: Class, count: u64| json!({ "name": name, "class": class.name(), "count": count });
+    let calls = exports::calls().into_iter();
+    let calls: Vec<_> =
+        calls.map(|(export, count)| call(export.name, export.class, count)).collect();
+    let runtime = exports::runtime_calls().into_iter();
+    let runtime: Vec<_> = runtime.map(|(name, class, count)| call(name, class, count)).collect();
     let unsupported: Vec<_> = exports::unsupported_calls()
         .into_iter()
         .map(|(name, count)| json!({ "name": name, "count": count }))
@@ -62,6 +63,7 @@ pub fn summary() -> Value {
         "pid": std::process::id(),
         "program": program.to_string_lossy(),
         "calls": calls,
+        "runtime_calls": runtime,
         "unsupported": unsupported,
         "htod_bytes": counts.htod_bytes,
         "dtoh_bytes": counts.dtoh_bytes,

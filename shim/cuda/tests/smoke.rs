@@ -202,28 +202,26 @@ fn the_compiler_gets_its_options_and_says_why_it_refuses_a_text() {
     module();
     let mut log = [1_u8; 256];
     // CU_JIT_ERROR_LOG_BUFFER, its size, CU_JIT_MAX_REGISTERS, CU_JIT_WALL_TIME.
-    let mut options = [5_u32, 6, 0, 2];
+    let options = [5_u32, 6, 0, 2];
     let values = |log: &mut [u8]| [log.as_mut_ptr().expose_provenance(), log.len(), 32, 77];
     let mut given = values(&mut log);
     let mut loaded = CUmodule::NULL;
-    let load =
-        |loaded: &mut CUmodule, text: &CStr, options: &mut [u32; 4], given: &mut [usize; 4]| {
-            let (options, values) =
-                (Out::at_address(options.as_mut_ptr()), Out::at_address(given.as_mut_ptr()));
-            c!(cuModuleLoadDataEx(Out::to(loaded), text.as_ptr().cast(), 4, options, values))
-        };
-    assert_eq!(load(&mut loaded, PTX, &mut options, &mut given), 0);
+    let load = |loaded: &mut CUmodule, text: &CStr, options: &[u32; 4], given: &mut [usize; 4]| {
+        let (options, values) =
+            (In::at_address(options.as_ptr()), Out::at_address(given.as_mut_ptr()));
+        c!(cuModuleLoadDataEx(Out::to(loaded), text.as_ptr().cast(), 4, options, values))
+    };
+    assert_eq!(load(&mut loaded, PTX, &options, &mut given), 0);
     assert_eq!((log[0], given[1], given[3]), (0, 0, 0), "nothing to say, and no time");
     function(loaded, c"copy").expect("its kernels");
     given = values(&mut log);
-    let code = load(&mut loaded, BROKEN, &mut options, &mut given);
+    let code = load(&mut loaded, BROKEN, &options, &mut given);
     let text = CStr::from_bytes_until_nul(&log).expect("it ends").to_bytes();
     assert!(code != 0 && !text.is_empty() && text.len() == given[1], "{code} {text:?}");
     let mut library = ringbar_shim_cuda::types::CUlibrary::NULL;
     log.fill(1);
     given = values(&mut log);
-    let (jit, jit_values) =
-        (Out::at_address(options.as_mut_ptr()), Out::at_address(given.as_mut_ptr()));
+    let (jit, jit_values) = (In::at_address(options.as_ptr()), Out::at_address(given.as_mut_ptr()));
     let (no, none) = (In::null(), In::null());
     let image = BROKEN.as_ptr().cast();
     let again =

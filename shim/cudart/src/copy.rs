@@ -4,7 +4,7 @@ use crate::driver::{self, Driver};
 use crate::error::{Error, Outcome};
 use crate::pointer::In;
 use crate::stream;
-use crate::types::{Copy2D, Side2D};
+use crate::types::{Copy2D, Memcpy3DBatchOp, MemcpyAttributes, Side2D};
 
 /// `cudaMemcpyKind`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -111,21 +111,21 @@ impl Rectangle {
         }))
     }
 
-    fn copy(&self, copy: impl FnOnce(&Driver, In<'_, Copy2D>) -> Outcome) -> Outcome {
+    fn copy(&self, call: impl FnOnce(&Driver, In<'_, Copy2D>) -> Outcome) -> Outcome {
         let driver = driver::bind()?;
         match self.description()? {
-            Some(description) => copy(driver, In::to(&description)),
+            Some(description) => call(driver, In::to(&description)),
             None => Ok(()),
         }
     }
 }
 
 on_default! {
-    fn cudaMemcpy | cudaMemcpy_ptds [stream](dst: usize, src: usize, bytes: usize, kind: u32) {
+    sync fn cudaMemcpy | cudaMemcpy_ptds [stream](dst: usize, src: usize, bytes: usize, kind: u32) {
         copy(dst, src, bytes, Kind::new(kind)?, stream)
     }
 
-    fn cudaMemcpy2D | cudaMemcpy2D_ptds [stream](dst: usize, dst_pitch: usize, src: usize, src_pitch: usize, width: usize, height: usize, kind: u32) {
+    sync fn cudaMemcpy2D | cudaMemcpy2D_ptds [stream](dst: usize, dst_pitch: usize, src: usize, src_pitch: usize, width: usize, height: usize, kind: u32) {
         let rectangle = Rectangle { dst: (dst, dst_pitch), src: (src, src_pitch), width, height, kind };
         rectangle.copy(|driver, copy| {
             if stream == stream::DEFAULT {
@@ -138,30 +138,30 @@ on_default! {
 }
 
 streamed! {
-    fn cudaMemcpyAsync | cudaMemcpyAsync_ptsz [stream](dst: usize, src: usize, bytes: usize, kind: u32, stream: usize) {
+    post fn cudaMemcpyAsync | cudaMemcpyAsync_ptsz [stream](dst: usize, src: usize, bytes: usize, kind: u32, stream: usize) {
         copy_on(dst, src, bytes, Kind::new(kind)?, stream)
     }
 
-    fn cudaMemcpy2DAsync | cudaMemcpy2DAsync_ptsz [stream](dst: usize, dst_pitch: usize, src: usize, src_pitch: usize, width: usize, height: usize, kind: u32, stream: usize) {
+    post fn cudaMemcpy2DAsync | cudaMemcpy2DAsync_ptsz [stream](dst: usize, dst_pitch: usize, src: usize, src_pitch: usize, width: usize, height: usize, kind: u32, stream: usize) {
         let rectangle = Rectangle { dst: (dst, dst_pitch), src: (src, src_pitch), width, height, kind };
         rectangle.copy(|driver, copy| driver.cuMemcpy2DAsync_v2(copy, stream))
     }
 }
 
 passed_streamed! {
-    fn cudaMemcpyBatchAsync | cudaMemcpyBatchAsync_ptsz [stream](dsts: usize, srcs: usize, sizes: usize, count: usize, attributes: usize, indices: usize, attribute_count: usize, stream: usize) = cuMemcpyBatchAsync_v2;
-    fn cudaMemcpy3DBatchAsync | cudaMemcpy3DBatchAsync_ptsz [stream](count: usize, list: usize, flags: u64, stream: usize) = cuMemcpy3DBatchAsync_v2;
+    post fn cudaMemcpyBatchAsync | cudaMemcpyBatchAsync_ptsz [stream](dsts[count]: In<'_, u64>, srcs[count]: In<'_, u64>, sizes[count]: In<'_, usize>, count: usize, attributes[attribute_count]: In<'_, MemcpyAttributes>, indices[attribute_count]: In<'_, usize>, attribute_count: usize, stream: usize) = cuMemcpyBatchAsync_v2;
+    post fn cudaMemcpy3DBatchAsync | cudaMemcpy3DBatchAsync_ptsz [stream](count: usize, list[count]: In<'_, Memcpy3DBatchOp>, flags: u64, stream: usize) = cuMemcpy3DBatchAsync_v2;
 }
 
 entries! {
-    fn cudaMemcpyPeer(dst: u64, dst_device: i32, src: u64, src_device: i32, bytes: usize) {
+    post fn cudaMemcpyPeer(dst: u64, dst_device: i32, src: u64, src_device: i32, bytes: usize) {
         let driver = driver::bind()?;
         let (to, from) = (driver::primary(dst_device)?, driver::primary(src_device)?);
         if bytes == 0 { Ok(()) } else { driver.cuMemcpyPeer(dst, to, src, from, bytes) }
     }
 
     // It has no second form: a program with a default stream a thread passes that one's own value.
-    fn cudaMemcpyPeerAsync(dst: u64, dst_device: i32, src: u64, src_device: i32, bytes: usize, stream: usize) {
+    post fn cudaMemcpyPeerAsync(dst: u64, dst_device: i32, src: u64, src_device: i32, bytes: usize, stream: usize) {
         let driver = driver::bind()?;
         let (to, from) = (driver::primary(dst_device)?, driver::primary(src_device)?);
         if bytes == 0 { Ok(()) } else { driver.cuMemcpyPeerAsync(dst, to, src, from, bytes, stream) }

@@ -3,9 +3,9 @@
 use crate::copy::{DEVICE, Kind};
 use crate::driver::{self, Driver};
 use crate::error::{Error, Outcome};
+use crate::exports;
 use crate::pointer::In;
 use crate::stream;
-use crate::stubs;
 use crate::types::{
     Copy3D, Copy3DParameters, Extent, PeerCopy3DParameters, PitchedPtr, Position, Side3D,
 };
@@ -36,7 +36,7 @@ fn whole(src: Side3D, dst: Side3D, extent: Extent) -> Outcome<Copy3D> {
 
 /// Nothing here has CUDA arrays.
 fn refuse_arrays(arrays: [usize; 2]) -> Outcome {
-    if arrays == [0, 0] { Ok(()) } else { Err(stubs::unsupported("cudaArray in a 3D copy\0")) }
+    if arrays == [0, 0] { Ok(()) } else { Err(exports::unsupported("cudaArray in a 3D copy\0")) }
 }
 
 /// The driver's form of a copy; none if there is nothing to copy.
@@ -64,17 +64,17 @@ fn peer_description(copy: PeerCopy3DParameters) -> Outcome<Option<Copy3D>> {
 
 fn run(
     description: Option<Copy3D>,
-    copy: impl FnOnce(&Driver, In<'_, Copy3D>) -> Outcome,
+    call: impl FnOnce(&Driver, In<'_, Copy3D>) -> Outcome,
 ) -> Outcome {
     let driver = driver::bind()?;
     match description {
-        Some(description) => copy(driver, In::to(&description)),
+        Some(description) => call(driver, In::to(&description)),
         None => Ok(()),
     }
 }
 
 on_default! {
-    fn cudaMemcpy3D | cudaMemcpy3D_ptds [stream](copy: In<'_, Copy3DParameters>) {
+    sync fn cudaMemcpy3D | cudaMemcpy3D_ptds [stream](copy: In<'_, Copy3DParameters>) {
         run(description(copy.get()?)?, |driver, copy| {
             if stream == stream::DEFAULT {
                 return driver.cuMemcpy3D_v2(copy);
@@ -84,7 +84,7 @@ on_default! {
         })
     }
 
-    fn cudaMemcpy3DPeer | cudaMemcpy3DPeer_ptds [stream](copy: In<'_, PeerCopy3DParameters>) {
+    sync fn cudaMemcpy3DPeer | cudaMemcpy3DPeer_ptds [stream](copy: In<'_, PeerCopy3DParameters>) {
         run(peer_description(copy.get()?)?, |driver, copy| {
             if stream == stream::DEFAULT {
                 return driver.cuMemcpy3DPeer(copy);
@@ -96,11 +96,11 @@ on_default! {
 }
 
 streamed! {
-    fn cudaMemcpy3DAsync | cudaMemcpy3DAsync_ptsz [stream](copy: In<'_, Copy3DParameters>, stream: usize) {
+    post fn cudaMemcpy3DAsync | cudaMemcpy3DAsync_ptsz [stream](copy: In<'_, Copy3DParameters>, stream: usize) {
         run(description(copy.get()?)?, |driver, copy| driver.cuMemcpy3DAsync_v2(copy, stream))
     }
 
-    fn cudaMemcpy3DPeerAsync | cudaMemcpy3DPeerAsync_ptsz [stream](copy: In<'_, PeerCopy3DParameters>, stream: usize) {
+    post fn cudaMemcpy3DPeerAsync | cudaMemcpy3DPeerAsync_ptsz [stream](copy: In<'_, PeerCopy3DParameters>, stream: usize) {
         run(peer_description(copy.get()?)?, |driver, copy| driver.cuMemcpy3DPeerAsync(copy, stream))
     }
 }

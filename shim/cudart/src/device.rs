@@ -2,7 +2,7 @@
 
 use crate::driver;
 use crate::error::{Error, Outcome};
-use crate::pointer::{In, Out};
+use crate::pointer::{In, Out, Text};
 use crate::properties::{self, Properties};
 use crate::thread;
 use std::ffi::c_char;
@@ -48,20 +48,20 @@ fn check_limit(limit: u32) -> Outcome {
 const FLAGS: u32 = 0x07 | 0x08 | 0x10 | 0x80;
 
 entries! {
-    fn cudaGetDeviceCount(count: Out<'_, i32>) {
+    local fn cudaGetDeviceCount(count: Out<'_, i32>) {
         count.set(0)?;
         count.set(driver::device_count()?)
     }
 
-    fn cudaSetDevice(device: i32) {
+    local fn cudaSetDevice(device: i32) {
         choose(device)
     }
 
-    fn cudaGetDevice(device: Out<'_, i32>) {
+    local fn cudaGetDevice(device: Out<'_, i32>) {
         device.present()?.set(current()?)
     }
 
-    fn cudaInitDevice(device: i32, device_flags: u32, flags: u32) {
+    sync fn cudaInitDevice(device: i32, device_flags: u32, flags: u32) {
         // `cudaInitDeviceFlagsAreValid`: only then the device's flags mean something.
         if flags & 1 != 0 {
             driver::check_device(device)?;
@@ -70,7 +70,7 @@ entries! {
         driver::primary(device).map(|_| ())
     }
 
-    fn cudaSetValidDevices(devices: In<'_, i32>, count: i32) {
+    local fn cudaSetValidDevices(devices[count]: In<'_, i32>, count: i32) {
         if count < 0 || (count > 0 && devices.is_null()) {
             return Err(Error::INVALID_VALUE);
         }
@@ -83,67 +83,67 @@ entries! {
         Ok(())
     }
 
-    fn cudaSetDeviceFlags(flags: u32) {
+    sync fn cudaSetDeviceFlags(flags: u32) {
         if flags & !FLAGS != 0 {
             return Err(Error::INVALID_VALUE);
         }
         driver::started()?.cuDevicePrimaryCtxSetFlags_v2(current()?, flags)
     }
 
-    fn cudaGetDeviceFlags(flags: Out<'_, u32>) {
+    local fn cudaGetDeviceFlags(flags: Out<'_, u32>) {
         let (flags, mut found, mut active) = (flags.present()?, 0, 0);
         let (found_out, active_out) = (Out::to(&mut found), Out::to(&mut active));
         driver::started()?.cuDevicePrimaryCtxGetState(current()?, found_out, active_out)?;
         flags.set(found | MAP_HOST)
     }
 
-    fn cudaChooseDevice(device: Out<'_, i32>, wanted: In<'_, Properties>) {
+    local fn cudaChooseDevice(device: Out<'_, i32>, wanted: In<'_, Properties>) {
         let device = device.present()?;
         device.set(properties::best_match(wanted.get()?)?)
     }
 
-    fn cudaDeviceReset() {
+    sync fn cudaDeviceReset() {
         reset()
     }
 
-    fn cudaDeviceSynchronize() {
+    sync fn cudaDeviceSynchronize() {
         driver::bind()?.cuCtxSynchronize()
     }
 
-    fn cudaDeviceGetAttribute(value: Out<'_, i32>, attribute: i32, device: i32) {
+    local fn cudaDeviceGetAttribute(value: Out<'_, i32>, attribute: i32, device: i32) {
         driver::check_device(device)?;
         driver::started()?.cuDeviceGetAttribute(value.present()?, attribute, device)
     }
 
-    fn cudaDeviceGetPCIBusId(text: Out<'_, c_char>, bytes: i32, device: i32) {
+    local fn cudaDeviceGetPCIBusId(text[bytes]: Out<'_, c_char>, bytes: i32, device: i32) {
         driver::check_device(device)?;
         driver::started()?.cuDeviceGetPCIBusId(text.present()?, bytes, device)
     }
 
-    fn cudaDeviceGetByPCIBusId(device: Out<'_, i32>, text: In<'_, c_char>) {
-        if text.is_null() {
+    local fn cudaDeviceGetByPCIBusId(device: Out<'_, i32>, text: Text) {
+        if text == 0 {
             return Err(Error::INVALID_VALUE);
         }
         driver::started()?.cuDeviceGetByPCIBusId(device.present()?, text)
     }
 
-    fn cudaDeviceCanAccessPeer(can: Out<'_, i32>, device: i32, peer: i32) {
+    sync fn cudaDeviceCanAccessPeer(can: Out<'_, i32>, device: i32, peer: i32) {
         driver::check_device(device)?;
         driver::check_device(peer)?;
         driver::started()?.cuDeviceCanAccessPeer(can.present()?, device, peer)
     }
 
-    fn cudaDeviceEnablePeerAccess(peer: i32, flags: u32) {
+    sync fn cudaDeviceEnablePeerAccess(peer: i32, flags: u32) {
         let driver = driver::bind()?;
         driver.cuCtxEnablePeerAccess(driver::primary(peer)?, flags)
     }
 
-    fn cudaDeviceDisablePeerAccess(peer: i32) {
+    sync fn cudaDeviceDisablePeerAccess(peer: i32) {
         let driver = driver::bind()?;
         driver.cuCtxDisablePeerAccess(driver::primary(peer)?)
     }
 
-    fn cudaDeviceGetP2PAttribute(value: Out<'_, i32>, attribute: i32, device: i32, peer: i32) {
+    sync fn cudaDeviceGetP2PAttribute(value: Out<'_, i32>, attribute: i32, device: i32, peer: i32) {
         driver::check_device(device)?;
         driver::check_device(peer)?;
         if device == peer {
@@ -152,27 +152,27 @@ entries! {
         driver::started()?.cuDeviceGetP2PAttribute(value.present()?, attribute, device, peer)
     }
 
-    fn cudaDeviceGetLimit(value: Out<'_, usize>, limit: u32) {
+    sync fn cudaDeviceGetLimit(value: Out<'_, usize>, limit: u32) {
         check_limit(limit)?;
         driver::bind()?.cuCtxGetLimit(value.present()?, limit)
     }
 
-    fn cudaDeviceSetLimit(limit: u32, value: usize) {
+    sync fn cudaDeviceSetLimit(limit: u32, value: usize) {
         check_limit(limit)?;
         driver::bind()?.cuCtxSetLimit(limit, value)
     }
 
-    fn cudaGetDeviceProperties(out: Out<'_, Properties>, device: i32) {
+    local fn cudaGetDeviceProperties(out: Out<'_, Properties>, device: i32) {
         let out = out.present()?;
         out.set(properties::of(device)?)
     }
 }
 
 passed! {
-    fn cudaDeviceGetCacheConfig(config: Out<'_, u32>) = cuCtxGetCacheConfig;
-    fn cudaDeviceSetCacheConfig(config: u32) = cuCtxSetCacheConfig;
-    fn cudaDeviceGetSharedMemConfig(config: Out<'_, u32>) = cuCtxGetSharedMemConfig;
-    fn cudaDeviceSetSharedMemConfig(config: u32) = cuCtxSetSharedMemConfig;
-    fn cudaDeviceGetStreamPriorityRange(least: Out<'_, i32>, greatest: Out<'_, i32>) = cuCtxGetStreamPriorityRange;
-    fn cudaCtxResetPersistingL2Cache() = cuCtxResetPersistingL2Cache;
+    local fn cudaDeviceGetCacheConfig(config: Out<'_, u32>) = cuCtxGetCacheConfig;
+    local fn cudaDeviceSetCacheConfig(config: u32) = cuCtxSetCacheConfig;
+    local fn cudaDeviceGetSharedMemConfig(config: Out<'_, u32>) = cuCtxGetSharedMemConfig;
+    local fn cudaDeviceSetSharedMemConfig(config: u32) = cuCtxSetSharedMemConfig;
+    local fn cudaDeviceGetStreamPriorityRange(least: Out<'_, i32>, greatest: Out<'_, i32>) = cuCtxGetStreamPriorityRange;
+    sync fn cudaCtxResetPersistingL2Cache() = cuCtxResetPersistingL2Cache;
 }

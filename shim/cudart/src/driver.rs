@@ -1,10 +1,13 @@
 //! The driver: `libcuda.so.1`, found by name, its functions resolved once; the contexts of the devices.
 
 use crate::error::{Error, Outcome};
-use crate::pointer::{In, Out};
+use crate::pointer::{HostFunction, Image, In, InBytes, InOut, Opaque, Out, OutBytes, Text};
 use crate::thread;
 use crate::types::{
-    Copy2D, Copy3D, DriverKernelNode, DriverLaunchConfig, HostNode, IpcHandle, Location, MemsetNode,
+    AttributeValue, Copy2D, Copy3D, DriverKernelNode, DriverLaunchConfig, EdgeData,
+    GraphExecUpdateResultInfo, GraphInstantiateParams, HostNode, IpcHandle, Location,
+    MemAccessDesc, MemAllocNodeParams, MemPoolProps, MemPoolPtrExportData, Memcpy3DBatchOp,
+    MemcpyAttributes, MemsetNode,
 };
 use ringbar::sync::{AtomicBool, Mutex, Ordering};
 use std::ffi::{CStr, c_char, c_void};
@@ -28,7 +31,7 @@ macro_rules! functions {
                 #[inline]
                 pub(crate) fn $name(&self, $($arg: $Type),*) -> Outcome {
                     let Some(function) = self.$name else {
-                        return Err(crate::stubs::unsupported(concat!(stringify!($name), "\0")));
+                        return Err(crate::exports::unsupported(concat!(stringify!($name), "\0")));
                     };
                     // SAFETY: the driver's function of that name takes these arguments; pointers among them are null or
                     // vouched for by the program that called the runtime (see `pointer`).
@@ -48,14 +51,14 @@ functions! {
     cuDeviceTotalMem_v2(bytes: Out<'_, usize>, device: i32);
     cuDeviceGetAttribute(value: Out<'_, i32>, attribute: i32, device: i32);
     cuDeviceGetPCIBusId(text: Out<'_, c_char>, bytes: i32, device: i32);
-    cuDeviceGetByPCIBusId(device: Out<'_, i32>, text: In<'_, c_char>);
+    cuDeviceGetByPCIBusId(device: Out<'_, i32>, text: Text);
     cuDeviceCanAccessPeer(can: Out<'_, i32>, device: i32, peer: i32);
     cuDeviceGetP2PAttribute(value: Out<'_, i32>, attribute: i32, device: i32, peer: i32);
     cuDeviceGetDefaultMemPool(pool: Out<'_, usize>, device: i32);
     cuDeviceGetMemPool(pool: Out<'_, usize>, device: i32);
     cuDeviceSetMemPool(device: i32, pool: usize);
-    cuDeviceGetGraphMemAttribute(device: i32, attribute: u32, value: usize);
-    cuDeviceSetGraphMemAttribute(device: i32, attribute: u32, value: usize);
+    cuDeviceGetGraphMemAttribute(device: i32, attribute: u32, value: Out<'_, u64>);
+    cuDeviceSetGraphMemAttribute(device: i32, attribute: u32, value: In<'_, u64>);
     cuDeviceGraphMemTrim(device: i32);
     cuDevicePrimaryCtxRetain(context: Out<'_, usize>, device: i32);
     cuDevicePrimaryCtxReset_v2(device: i32);
@@ -89,31 +92,31 @@ functions! {
     cuMemAllocAsync(at: Out<'_, u64>, bytes: usize, stream: usize);
     cuMemAllocFromPoolAsync(at: Out<'_, u64>, bytes: usize, pool: usize, stream: usize);
     cuMemFreeAsync(at: u64, stream: usize);
-    cuMemPoolCreate(pool: Out<'_, usize>, properties: usize);
+    cuMemPoolCreate(pool: Out<'_, usize>, properties: In<'_, MemPoolProps>);
     cuMemPoolDestroy(pool: usize);
     cuMemPoolTrimTo(pool: usize, keep_bytes: usize);
-    cuMemPoolGetAttribute(pool: usize, attribute: u32, value: usize);
-    cuMemPoolSetAttribute(pool: usize, attribute: u32, value: usize);
-    cuMemPoolGetAccess(flags: Out<'_, u32>, pool: usize, location: usize);
-    cuMemPoolSetAccess(pool: usize, accesses: usize, count: usize);
-    cuMemPoolExportToShareableHandle(handle: usize, pool: usize, kind: u32, flags: u64);
-    cuMemPoolImportFromShareableHandle(pool: Out<'_, usize>, handle: usize, kind: u32, flags: u64);
-    cuMemPoolExportPointer(data: usize, at: u64);
-    cuMemPoolImportPointer(at: Out<'_, u64>, pool: usize, data: usize);
-    cuMemGetDefaultMemPool(pool: Out<'_, usize>, location: usize, kind: u32);
-    cuMemGetMemPool(pool: Out<'_, usize>, location: usize, kind: u32);
-    cuMemSetMemPool(location: usize, kind: u32, pool: usize);
+    cuMemPoolGetAttribute(pool: usize, attribute: u32, value: Out<'_, c_void>);
+    cuMemPoolSetAttribute(pool: usize, attribute: u32, value: In<'_, c_void>);
+    cuMemPoolGetAccess(flags: Out<'_, u32>, pool: usize, location: In<'_, Location>);
+    cuMemPoolSetAccess(pool: usize, accesses: In<'_, MemAccessDesc>, count: usize);
+    cuMemPoolExportToShareableHandle(handle: Out<'_, c_void>, pool: usize, kind: u32, flags: u64);
+    cuMemPoolImportFromShareableHandle(pool: Out<'_, usize>, handle: Opaque, kind: u32, flags: u64);
+    cuMemPoolExportPointer(data: Out<'_, MemPoolPtrExportData>, at: u64);
+    cuMemPoolImportPointer(at: Out<'_, u64>, pool: usize, data: In<'_, MemPoolPtrExportData>);
+    cuMemGetDefaultMemPool(pool: Out<'_, usize>, location: In<'_, Location>, kind: u32);
+    cuMemGetMemPool(pool: Out<'_, usize>, location: In<'_, Location>, kind: u32);
+    cuMemSetMemPool(location: In<'_, Location>, kind: u32, pool: usize);
     cuMemAdvise_v2(at: u64, bytes: usize, advice: u32, location: Location);
     cuMemPrefetchAsync_v2(at: u64, bytes: usize, location: Location, flags: u32, stream: usize);
-    cuMemRangeGetAttribute(data: usize, data_bytes: usize, attribute: u32, at: u64, bytes: usize);
-    cuMemRangeGetAttributes(data: usize, sizes: usize, attributes: usize, count: usize, at: u64, bytes: usize);
+    cuMemRangeGetAttribute(data: OutBytes, data_bytes: usize, attribute: u32, at: u64, bytes: usize);
+    cuMemRangeGetAttributes(data: In<'_, OutBytes>, sizes: In<'_, usize>, attributes: In<'_, u32>, count: usize, at: u64, bytes: usize);
     cuPointerGetAttributes(count: u32, attributes: In<'_, u32>, data: In<'_, usize>, at: u64);
     cuMemcpy(dst: u64, src: u64, bytes: usize);
     cuMemcpyAsync(dst: u64, src: u64, bytes: usize, stream: usize);
-    cuMemcpyHtoD_v2(dst: u64, src: usize, bytes: usize);
-    cuMemcpyHtoDAsync_v2(dst: u64, src: usize, bytes: usize, stream: usize);
-    cuMemcpyDtoH_v2(dst: usize, src: u64, bytes: usize);
-    cuMemcpyDtoHAsync_v2(dst: usize, src: u64, bytes: usize, stream: usize);
+    cuMemcpyHtoD_v2(dst: u64, src: InBytes, bytes: usize);
+    cuMemcpyHtoDAsync_v2(dst: u64, src: InBytes, bytes: usize, stream: usize);
+    cuMemcpyDtoH_v2(dst: OutBytes, src: u64, bytes: usize);
+    cuMemcpyDtoHAsync_v2(dst: OutBytes, src: u64, bytes: usize, stream: usize);
     cuMemcpyDtoD_v2(dst: u64, src: u64, bytes: usize);
     cuMemcpyDtoDAsync_v2(dst: u64, src: u64, bytes: usize, stream: usize);
     cuMemcpyPeer(dst: u64, dst_context: usize, src: u64, src_context: usize, bytes: usize);
@@ -124,8 +127,8 @@ functions! {
     cuMemcpy3DAsync_v2(copy: In<'_, Copy3D>, stream: usize);
     cuMemcpy3DPeer(copy: In<'_, Copy3D>);
     cuMemcpy3DPeerAsync(copy: In<'_, Copy3D>, stream: usize);
-    cuMemcpyBatchAsync_v2(dsts: usize, srcs: usize, sizes: usize, count: usize, attributes: usize, indices: usize, attribute_count: usize, stream: usize);
-    cuMemcpy3DBatchAsync_v2(count: usize, list: usize, flags: u64, stream: usize);
+    cuMemcpyBatchAsync_v2(dsts: In<'_, u64>, srcs: In<'_, u64>, sizes: In<'_, usize>, count: usize, attributes: In<'_, MemcpyAttributes>, indices: In<'_, usize>, attribute_count: usize, stream: usize);
+    cuMemcpy3DBatchAsync_v2(count: usize, list: In<'_, Memcpy3DBatchOp>, flags: u64, stream: usize);
     cuMemsetD8_v2(dst: u64, value: u8, bytes: usize);
     cuMemsetD8Async(dst: u64, value: u8, bytes: usize, stream: usize);
     cuMemsetD2D8_v2(dst: u64, pitch: usize, value: u8, width: usize, height: usize);
@@ -136,23 +139,23 @@ functions! {
     cuStreamQuery(stream: usize);
     cuStreamSynchronize(stream: usize);
     cuStreamWaitEvent(stream: usize, event: usize, flags: u32);
-    cuStreamAddCallback(stream: usize, callback: usize, data: usize, flags: u32);
+    cuStreamAddCallback(stream: usize, callback: HostFunction, data: Opaque, flags: u32);
     cuStreamGetPriority(stream: usize, priority: Out<'_, i32>);
     cuStreamGetFlags(stream: usize, flags: Out<'_, u32>);
     cuStreamGetId(stream: usize, id: Out<'_, u64>);
     cuStreamGetDevice(stream: usize, device: Out<'_, i32>);
     cuStreamCopyAttributes(dst: usize, src: usize);
-    cuStreamGetAttribute(stream: usize, attribute: u32, value: usize);
-    cuStreamSetAttribute(stream: usize, attribute: u32, value: usize);
+    cuStreamGetAttribute(stream: usize, attribute: u32, value: Out<'_, AttributeValue>);
+    cuStreamSetAttribute(stream: usize, attribute: u32, value: In<'_, AttributeValue>);
     cuStreamAttachMemAsync(stream: usize, at: u64, bytes: usize, flags: u32);
     cuStreamBeginCapture_v2(stream: usize, mode: u32);
-    cuStreamBeginCaptureToGraph(stream: usize, graph: usize, dependencies: usize, edges: usize, count: usize, mode: u32);
+    cuStreamBeginCaptureToGraph(stream: usize, graph: usize, dependencies: In<'_, usize>, edges: In<'_, EdgeData>, count: usize, mode: u32);
     cuStreamEndCapture(stream: usize, graph: Out<'_, usize>);
     cuStreamIsCapturing(stream: usize, status: Out<'_, u32>);
     cuStreamGetCaptureInfo_v3(stream: usize, status: Out<'_, u32>, id: Out<'_, u64>, graph: Out<'_, usize>, dependencies: Out<'_, usize>, edges: Out<'_, usize>, count: Out<'_, usize>);
-    cuStreamUpdateCaptureDependencies_v2(stream: usize, dependencies: usize, edges: usize, count: usize, flags: u32);
-    cuThreadExchangeStreamCaptureMode(mode: Out<'_, u32>);
-    cuLaunchHostFunc(stream: usize, function: usize, data: usize);
+    cuStreamUpdateCaptureDependencies_v2(stream: usize, dependencies: In<'_, usize>, edges: In<'_, EdgeData>, count: usize, flags: u32);
+    cuThreadExchangeStreamCaptureMode(mode: InOut<'_, u32>);
+    cuLaunchHostFunc(stream: usize, function: HostFunction, data: Opaque);
     cuEventCreate(event: Out<'_, usize>, flags: u32);
     cuEventDestroy_v2(event: usize);
     cuEventRecord(event: usize, stream: usize);
@@ -165,15 +168,15 @@ functions! {
     cuIpcCloseMemHandle(at: u64);
     cuIpcGetEventHandle(handle: Out<'_, IpcHandle>, event: usize);
     cuIpcOpenEventHandle(event: Out<'_, usize>, handle: IpcHandle);
-    cuLibraryLoadData(library: Out<'_, usize>, code: usize, jit: usize, jit_values: usize, jit_count: u32, options: usize, values: usize, count: u32);
-    cuLibraryLoadFromFile(library: Out<'_, usize>, path: usize, jit: usize, jit_values: usize, jit_count: u32, options: usize, values: usize, count: u32);
+    cuLibraryLoadData(library: Out<'_, usize>, code: Image, jit: In<'_, u32>, jit_values: InOut<'_, usize>, jit_count: u32, options: In<'_, u32>, values: In<'_, usize>, count: u32);
+    cuLibraryLoadFromFile(library: Out<'_, usize>, path: Text, jit: In<'_, u32>, jit_values: InOut<'_, usize>, jit_count: u32, options: In<'_, u32>, values: In<'_, usize>, count: u32);
     cuLibraryUnload(library: usize);
-    cuLibraryGetKernel(kernel: Out<'_, usize>, library: usize, name: usize);
+    cuLibraryGetKernel(kernel: Out<'_, usize>, library: usize, name: Text);
     cuLibraryGetKernelCount(count: Out<'_, u32>, library: usize);
-    cuLibraryEnumerateKernels(kernels: usize, count: u32, library: usize);
-    cuLibraryGetGlobal(at: Out<'_, u64>, bytes: Out<'_, usize>, library: usize, name: usize);
-    cuLibraryGetManaged(at: Out<'_, u64>, bytes: Out<'_, usize>, library: usize, name: usize);
-    cuLibraryGetUnifiedFunction(function: Out<'_, usize>, library: usize, name: usize);
+    cuLibraryEnumerateKernels(kernels: Out<'_, usize>, count: u32, library: usize);
+    cuLibraryGetGlobal(at: Out<'_, u64>, bytes: Out<'_, usize>, library: usize, name: Text);
+    cuLibraryGetManaged(at: Out<'_, u64>, bytes: Out<'_, usize>, library: usize, name: Text);
+    cuLibraryGetUnifiedFunction(function: Out<'_, usize>, library: usize, name: Text);
     cuKernelGetFunction(function: Out<'_, usize>, kernel: usize);
     cuKernelGetParamInfo(kernel: usize, index: usize, offset: Out<'_, usize>, bytes: Out<'_, usize>);
     cuKernelGetName(name: Out<'_, usize>, kernel: usize);
@@ -182,76 +185,76 @@ functions! {
     cuFuncSetAttribute(function: usize, attribute: u32, value: i32);
     cuFuncSetCacheConfig(function: usize, config: u32);
     cuFuncSetSharedMemConfig(function: usize, config: u32);
-    cuLaunchKernel(function: usize, grid_x: u32, grid_y: u32, grid_z: u32, block_x: u32, block_y: u32, block_z: u32, shared_bytes: u32, stream: usize, parameters: usize, extra: usize);
-    cuLaunchKernelEx(config: In<'_, DriverLaunchConfig>, function: usize, parameters: usize, extra: usize);
-    cuLaunchCooperativeKernel(function: usize, grid_x: u32, grid_y: u32, grid_z: u32, block_x: u32, block_y: u32, block_z: u32, shared_bytes: u32, stream: usize, parameters: usize);
+    cuLaunchKernel(function: usize, grid_x: u32, grid_y: u32, grid_z: u32, block_x: u32, block_y: u32, block_z: u32, shared_bytes: u32, stream: usize, parameters: In<'_, usize>, extra: In<'_, usize>);
+    cuLaunchKernelEx(config: In<'_, DriverLaunchConfig>, function: usize, parameters: In<'_, usize>, extra: In<'_, usize>);
+    cuLaunchCooperativeKernel(function: usize, grid_x: u32, grid_y: u32, grid_z: u32, block_x: u32, block_y: u32, block_z: u32, shared_bytes: u32, stream: usize, parameters: In<'_, usize>);
     cuOccupancyMaxActiveBlocksPerMultiprocessor(blocks: Out<'_, i32>, function: usize, block: i32, shared_bytes: usize);
     cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(blocks: Out<'_, i32>, function: usize, block: i32, shared_bytes: usize, flags: u32);
     cuOccupancyAvailableDynamicSMemPerBlock(bytes: Out<'_, usize>, function: usize, blocks: i32, block: i32);
     cuOccupancyMaxPotentialClusterSize(size: Out<'_, i32>, function: usize, config: In<'_, DriverLaunchConfig>);
     cuOccupancyMaxActiveClusters(count: Out<'_, i32>, function: usize, config: In<'_, DriverLaunchConfig>);
-    cuGetProcAddress_v2(name: usize, function: Out<'_, usize>, version: i32, flags: u64, status: Out<'_, u32>);
+    cuGetProcAddress_v2(name: Text, function: Out<'_, usize>, version: i32, flags: u64, status: Out<'_, u32>);
     cuProfilerStart();
     cuProfilerStop();
     cuGraphCreate(graph: Out<'_, usize>, flags: u32);
     cuGraphDestroy(graph: usize);
     cuGraphClone(clone: Out<'_, usize>, graph: usize);
     cuGraphNodeFindInClone(node: Out<'_, usize>, original: usize, clone: usize);
-    cuGraphGetNodes(graph: usize, nodes: usize, count: Out<'_, usize>);
-    cuGraphGetRootNodes(graph: usize, nodes: usize, count: Out<'_, usize>);
-    cuGraphGetEdges_v2(graph: usize, from: usize, to: usize, data: usize, count: Out<'_, usize>);
-    cuGraphNodeGetDependencies_v2(node: usize, nodes: usize, data: usize, count: Out<'_, usize>);
-    cuGraphNodeGetDependentNodes_v2(node: usize, nodes: usize, data: usize, count: Out<'_, usize>);
-    cuGraphAddDependencies_v2(graph: usize, from: usize, to: usize, data: usize, count: usize);
-    cuGraphRemoveDependencies_v2(graph: usize, from: usize, to: usize, data: usize, count: usize);
+    cuGraphGetNodes(graph: usize, nodes: Out<'_, usize>, count: InOut<'_, usize>);
+    cuGraphGetRootNodes(graph: usize, nodes: Out<'_, usize>, count: InOut<'_, usize>);
+    cuGraphGetEdges_v2(graph: usize, from: Out<'_, usize>, to: Out<'_, usize>, data: Out<'_, EdgeData>, count: InOut<'_, usize>);
+    cuGraphNodeGetDependencies_v2(node: usize, nodes: Out<'_, usize>, data: Out<'_, EdgeData>, count: InOut<'_, usize>);
+    cuGraphNodeGetDependentNodes_v2(node: usize, nodes: Out<'_, usize>, data: Out<'_, EdgeData>, count: InOut<'_, usize>);
+    cuGraphAddDependencies_v2(graph: usize, from: In<'_, usize>, to: In<'_, usize>, data: In<'_, EdgeData>, count: usize);
+    cuGraphRemoveDependencies_v2(graph: usize, from: In<'_, usize>, to: In<'_, usize>, data: In<'_, EdgeData>, count: usize);
     cuGraphNodeGetType(node: usize, kind: Out<'_, u32>);
     cuGraphDestroyNode(node: usize);
-    cuGraphAddKernelNode_v2(node: Out<'_, usize>, graph: usize, dependencies: usize, count: usize, parameters: In<'_, DriverKernelNode>);
+    cuGraphAddKernelNode_v2(node: Out<'_, usize>, graph: usize, dependencies: In<'_, usize>, count: usize, parameters: In<'_, DriverKernelNode>);
     cuGraphKernelNodeGetParams_v2(node: usize, parameters: Out<'_, DriverKernelNode>);
     cuGraphKernelNodeSetParams_v2(node: usize, parameters: In<'_, DriverKernelNode>);
     cuGraphExecKernelNodeSetParams_v2(exec: usize, node: usize, parameters: In<'_, DriverKernelNode>);
     cuGraphKernelNodeCopyAttributes(dst: usize, src: usize);
-    cuGraphKernelNodeGetAttribute(node: usize, attribute: u32, value: usize);
-    cuGraphKernelNodeSetAttribute(node: usize, attribute: u32, value: usize);
-    cuGraphAddMemcpyNode(node: Out<'_, usize>, graph: usize, dependencies: usize, count: usize, copy: In<'_, Copy3D>, context: usize);
+    cuGraphKernelNodeGetAttribute(node: usize, attribute: u32, value: Out<'_, AttributeValue>);
+    cuGraphKernelNodeSetAttribute(node: usize, attribute: u32, value: In<'_, AttributeValue>);
+    cuGraphAddMemcpyNode(node: Out<'_, usize>, graph: usize, dependencies: In<'_, usize>, count: usize, copy: In<'_, Copy3D>, context: usize);
     cuGraphMemcpyNodeGetParams(node: usize, copy: Out<'_, Copy3D>);
     cuGraphMemcpyNodeSetParams(node: usize, copy: In<'_, Copy3D>);
     cuGraphExecMemcpyNodeSetParams(exec: usize, node: usize, copy: In<'_, Copy3D>, context: usize);
-    cuGraphAddMemsetNode(node: Out<'_, usize>, graph: usize, dependencies: usize, count: usize, fill: In<'_, MemsetNode>, context: usize);
+    cuGraphAddMemsetNode(node: Out<'_, usize>, graph: usize, dependencies: In<'_, usize>, count: usize, fill: In<'_, MemsetNode>, context: usize);
     cuGraphMemsetNodeGetParams(node: usize, fill: Out<'_, MemsetNode>);
     cuGraphMemsetNodeSetParams(node: usize, fill: In<'_, MemsetNode>);
     cuGraphExecMemsetNodeSetParams(exec: usize, node: usize, fill: In<'_, MemsetNode>, context: usize);
-    cuGraphAddHostNode(node: Out<'_, usize>, graph: usize, dependencies: usize, count: usize, call: In<'_, HostNode>);
+    cuGraphAddHostNode(node: Out<'_, usize>, graph: usize, dependencies: In<'_, usize>, count: usize, call: In<'_, HostNode>);
     cuGraphHostNodeGetParams(node: usize, call: Out<'_, HostNode>);
     cuGraphHostNodeSetParams(node: usize, call: In<'_, HostNode>);
     cuGraphExecHostNodeSetParams(exec: usize, node: usize, call: In<'_, HostNode>);
-    cuGraphAddEmptyNode(node: Out<'_, usize>, graph: usize, dependencies: usize, count: usize);
-    cuGraphAddChildGraphNode(node: Out<'_, usize>, graph: usize, dependencies: usize, count: usize, child: usize);
+    cuGraphAddEmptyNode(node: Out<'_, usize>, graph: usize, dependencies: In<'_, usize>, count: usize);
+    cuGraphAddChildGraphNode(node: Out<'_, usize>, graph: usize, dependencies: In<'_, usize>, count: usize, child: usize);
     cuGraphChildGraphNodeGetGraph(node: usize, graph: Out<'_, usize>);
     cuGraphExecChildGraphNodeSetParams(exec: usize, node: usize, child: usize);
-    cuGraphAddEventRecordNode(node: Out<'_, usize>, graph: usize, dependencies: usize, count: usize, event: usize);
-    cuGraphAddEventWaitNode(node: Out<'_, usize>, graph: usize, dependencies: usize, count: usize, event: usize);
+    cuGraphAddEventRecordNode(node: Out<'_, usize>, graph: usize, dependencies: In<'_, usize>, count: usize, event: usize);
+    cuGraphAddEventWaitNode(node: Out<'_, usize>, graph: usize, dependencies: In<'_, usize>, count: usize, event: usize);
     cuGraphEventRecordNodeGetEvent(node: usize, event: Out<'_, usize>);
     cuGraphEventRecordNodeSetEvent(node: usize, event: usize);
     cuGraphEventWaitNodeGetEvent(node: usize, event: Out<'_, usize>);
     cuGraphEventWaitNodeSetEvent(node: usize, event: usize);
     cuGraphExecEventRecordNodeSetEvent(exec: usize, node: usize, event: usize);
     cuGraphExecEventWaitNodeSetEvent(exec: usize, node: usize, event: usize);
-    cuGraphAddMemAllocNode(node: Out<'_, usize>, graph: usize, dependencies: usize, count: usize, parameters: usize);
-    cuGraphMemAllocNodeGetParams(node: usize, parameters: usize);
-    cuGraphAddMemFreeNode(node: Out<'_, usize>, graph: usize, dependencies: usize, count: usize, at: u64);
+    cuGraphAddMemAllocNode(node: Out<'_, usize>, graph: usize, dependencies: In<'_, usize>, count: usize, parameters: InOut<'_, MemAllocNodeParams>);
+    cuGraphMemAllocNodeGetParams(node: usize, parameters: Out<'_, MemAllocNodeParams>);
+    cuGraphAddMemFreeNode(node: Out<'_, usize>, graph: usize, dependencies: In<'_, usize>, count: usize, at: u64);
     cuGraphMemFreeNodeGetParams(node: usize, at: Out<'_, u64>);
     cuGraphInstantiateWithFlags(exec: Out<'_, usize>, graph: usize, flags: u64);
-    cuGraphInstantiateWithParams(exec: Out<'_, usize>, graph: usize, parameters: usize);
+    cuGraphInstantiateWithParams(exec: Out<'_, usize>, graph: usize, parameters: InOut<'_, GraphInstantiateParams>);
     cuGraphExecGetFlags(exec: usize, flags: Out<'_, u64>);
-    cuGraphExecUpdate_v2(exec: usize, graph: usize, result: usize);
+    cuGraphExecUpdate_v2(exec: usize, graph: usize, result: Out<'_, GraphExecUpdateResultInfo>);
     cuGraphNodeSetEnabled(exec: usize, node: usize, enabled: u32);
     cuGraphNodeGetEnabled(exec: usize, node: usize, enabled: Out<'_, u32>);
     cuGraphUpload(exec: usize, stream: usize);
     cuGraphLaunch(exec: usize, stream: usize);
     cuGraphExecDestroy(exec: usize);
-    cuGraphDebugDotPrint(graph: usize, path: usize, flags: u32);
-    cuUserObjectCreate(object: Out<'_, usize>, data: usize, destroy: usize, count: u32, flags: u32);
+    cuGraphDebugDotPrint(graph: usize, path: Text, flags: u32);
+    cuUserObjectCreate(object: Out<'_, usize>, data: Opaque, destroy: HostFunction, count: u32, flags: u32);
     cuUserObjectRetain(object: usize, count: u32);
     cuUserObjectRelease(object: usize, count: u32);
     cuGraphRetainUserObject(graph: usize, object: usize, count: u32, flags: u32);
@@ -288,7 +291,8 @@ impl Library {
 /// The driver's library, if there is one.
 pub(crate) fn library() -> Option<&'static Library> {
     static LIBRARY: OnceLock<Option<Library>> = OnceLock::new();
-    LIBRARY.get_or_init(|| Library::open(c"libcuda.so.1")).as_ref()
+    let open = || Library::open(c"libcuda.so.1").inspect(crate::exports::offer_calls);
+    LIBRARY.get_or_init(open).as_ref()
 }
 
 /// The driver, not necessarily started.
@@ -383,9 +387,16 @@ pub(crate) fn primary(device: i32) -> Outcome<usize> {
         contexts.resize(index + 1, 0);
     }
     if contexts[index] == 0 {
-        started()?.cuDevicePrimaryCtxRetain(Out::to(&mut contexts[index]), device)?;
+        contexts[index] = retain(device)?;
     }
     Ok(contexts[index])
+}
+
+#[cold]
+fn retain(device: i32) -> Outcome<usize> {
+    let mut context = 0;
+    started()?.cuDevicePrimaryCtxRetain(Out::to(&mut context), device)?;
+    Ok(context)
 }
 
 /// Forgets the primary context of a device that was reset.

@@ -1,7 +1,7 @@
 //! Names and texts of the runtime's status codes.
 
 use crate::thread;
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char};
 
 /// Code, name, text: sorted by code. The texts are what programs print and compare.
 const ERRORS: &[(i32, &CStr, &CStr)] = &[
@@ -147,24 +147,22 @@ fn find(code: i32) -> Option<&'static (i32, &'static CStr, &'static CStr)> {
     ERRORS.binary_search_by_key(&code, |row| row.0).ok().map(|at| &ERRORS[at])
 }
 
-#[unsafe(no_mangle)]
-extern "C" fn cudaGetErrorName(code: i32) -> *const std::ffi::c_char {
-    find(code).map_or(UNRECOGNIZED, |row| row.1).as_ptr()
-}
+raw! {
+    free fn cudaGetErrorName(code: i32) -> *const c_char {
+        find(code).map_or(UNRECOGNIZED, |row| row.1).as_ptr()
+    }
 
-#[unsafe(no_mangle)]
-extern "C" fn cudaGetErrorString(code: i32) -> *const std::ffi::c_char {
-    find(code).map_or(UNRECOGNIZED, |row| row.2).as_ptr()
-}
+    free fn cudaGetErrorString(code: i32) -> *const c_char {
+        find(code).map_or(UNRECOGNIZED, |row| row.2).as_ptr()
+    }
 
-#[unsafe(no_mangle)]
-extern "C" fn cudaGetLastError() -> i32 {
-    thread::take_last_error()
-}
+    free fn cudaGetLastError() -> i32 {
+        thread::take_last_error()
+    }
 
-#[unsafe(no_mangle)]
-extern "C" fn cudaPeekAtLastError() -> i32 {
-    thread::last_error()
+    free fn cudaPeekAtLastError() -> i32 {
+        thread::last_error()
+    }
 }
 
 #[cfg(test)]

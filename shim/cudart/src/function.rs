@@ -48,12 +48,12 @@ fn attributes(symbol: usize) -> Outcome<FunctionAttributes> {
 const SETTABLE: std::ops::RangeInclusive<u32> = 8..=15;
 
 entries! {
-    fn cudaFuncGetAttributes(out: Out<'_, FunctionAttributes>, symbol: usize) {
+    sync fn cudaFuncGetAttributes(out: Out<'_, FunctionAttributes>, symbol: usize) {
         let out = out.present()?;
         out.set(attributes(symbol)?)
     }
 
-    fn cudaFuncSetAttribute(symbol: usize, attribute: u32, value: i32) {
+    sync fn cudaFuncSetAttribute(symbol: usize, attribute: u32, value: i32) {
         if !SETTABLE.contains(&attribute) {
             return Err(Error::INVALID_VALUE);
         }
@@ -61,17 +61,17 @@ entries! {
         driver.cuFuncSetAttribute(function, attribute, value)
     }
 
-    fn cudaFuncSetCacheConfig(symbol: usize, config: u32) {
+    sync fn cudaFuncSetCacheConfig(symbol: usize, config: u32) {
         let (driver, function) = function(symbol)?;
         driver.cuFuncSetCacheConfig(function, config)
     }
 
-    fn cudaFuncSetSharedMemConfig(symbol: usize, config: u32) {
+    sync fn cudaFuncSetSharedMemConfig(symbol: usize, config: u32) {
         let (driver, function) = function(symbol)?;
         driver.cuFuncSetSharedMemConfig(function, config)
     }
 
-    fn cudaFuncGetName(name: Out<'_, usize>, symbol: usize) {
+    local fn cudaFuncGetName(name: Out<'_, usize>, symbol: usize) {
         let name = name.present()?;
         match module::function(symbol) {
             Some(function) => name.set(function.name),
@@ -79,33 +79,33 @@ entries! {
         }
     }
 
-    fn cudaFuncGetParamInfo(symbol: usize, index: usize, offset: Out<'_, usize>, bytes: Out<'_, usize>) {
+    local fn cudaFuncGetParamInfo(symbol: usize, index: usize, offset: Out<'_, usize>, bytes: Out<'_, usize>) {
         let driver = driver::bind()?;
         driver.cuKernelGetParamInfo(module::kernel(symbol)?, index, offset.present()?, bytes)
     }
 
-    fn cudaOccupancyMaxActiveBlocksPerMultiprocessor(blocks: Out<'_, i32>, symbol: usize, block: i32, shared: usize) {
+    sync fn cudaOccupancyMaxActiveBlocksPerMultiprocessor(blocks: Out<'_, i32>, symbol: usize, block: i32, shared: usize) {
         let (driver, function) = function(symbol)?;
         driver.cuOccupancyMaxActiveBlocksPerMultiprocessor(blocks.present()?, function, block, shared)
     }
 
-    fn cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(blocks: Out<'_, i32>, symbol: usize, block: i32, shared: usize, flags: u32) {
+    sync fn cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(blocks: Out<'_, i32>, symbol: usize, block: i32, shared: usize, flags: u32) {
         let (driver, function) = function(symbol)?;
         driver.cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(blocks.present()?, function, block, shared, flags)
     }
 
-    fn cudaOccupancyAvailableDynamicSMemPerBlock(bytes: Out<'_, usize>, symbol: usize, blocks: i32, block: i32) {
+    sync fn cudaOccupancyAvailableDynamicSMemPerBlock(bytes: Out<'_, usize>, symbol: usize, blocks: i32, block: i32) {
         let (driver, function) = function(symbol)?;
         driver.cuOccupancyAvailableDynamicSMemPerBlock(bytes.present()?, function, blocks, block)
     }
 
-    fn cudaOccupancyMaxPotentialClusterSize(size: Out<'_, i32>, symbol: usize, config: In<'_, LaunchConfig>) {
+    sync fn cudaOccupancyMaxPotentialClusterSize(size: Out<'_, i32>, symbol: usize, config: In<'_, LaunchConfig>) {
         let config = driver_config(config.get()?);
         let (driver, function) = function(symbol)?;
         driver.cuOccupancyMaxPotentialClusterSize(size.present()?, function, In::to(&config))
     }
 
-    fn cudaOccupancyMaxActiveClusters(count: Out<'_, i32>, symbol: usize, config: In<'_, LaunchConfig>) {
+    sync fn cudaOccupancyMaxActiveClusters(count: Out<'_, i32>, symbol: usize, config: In<'_, LaunchConfig>) {
         let config = driver_config(config.get()?);
         let (driver, function) = function(symbol)?;
         driver.cuOccupancyMaxActiveClusters(count.present()?, function, In::to(&config))

@@ -5,11 +5,11 @@ use crate::copy3d;
 use crate::driver::{self, Driver};
 use crate::error::{Error, Outcome};
 use crate::module;
-use crate::pointer::{In, Out};
+use crate::pointer::{In, InOut, Out};
 use crate::symbol;
 use crate::types::{
-    Copy3D, Copy3DParameters, DriverKernelNode, Extent, HostNode, KernelNode, MemsetNode,
-    PitchedPtr, Position, Side3D,
+    AttributeValue, Copy3D, Copy3DParameters, DriverKernelNode, Extent, HostNode, KernelNode,
+    MemAllocNodeParams, MemsetNode, PitchedPtr, Position, Side3D,
 };
 
 /// The thread's context: a node belongs to one.
@@ -86,7 +86,7 @@ fn program_copy(copy: Copy3D) -> Copy3DParameters {
 struct Place<'a> {
     node: Out<'a, usize>,
     graph: usize,
-    dependencies: usize,
+    dependencies: In<'a, usize>,
     count: usize,
 }
 
@@ -125,120 +125,120 @@ fn from_symbol(
 }
 
 entries! {
-    fn cudaGraphAddKernelNode(node: Out<'_, usize>, graph: usize, dependencies: usize, count: usize, kernel: In<'_, KernelNode>) {
+    sync fn cudaGraphAddKernelNode(node: Out<'_, usize>, graph: usize, dependencies[count]: In<'_, usize>, count: usize, kernel: In<'_, KernelNode>) {
         let kernel = driver_kernel(kernel.get()?)?;
         driver::bind()?.cuGraphAddKernelNode_v2(node, graph, dependencies, count, In::to(&kernel))
     }
 
-    fn cudaGraphKernelNodeGetParams(node: usize, kernel: Out<'_, KernelNode>) {
+    sync fn cudaGraphKernelNodeGetParams(node: usize, kernel: Out<'_, KernelNode>) {
         let kernel = kernel.present()?;
         let mut found = DriverKernelNode::default();
         driver::bind()?.cuGraphKernelNodeGetParams_v2(node, Out::to(&mut found))?;
         kernel.set(program_kernel(found)?)
     }
 
-    fn cudaGraphKernelNodeSetParams(node: usize, kernel: In<'_, KernelNode>) {
+    sync fn cudaGraphKernelNodeSetParams(node: usize, kernel: In<'_, KernelNode>) {
         let kernel = driver_kernel(kernel.get()?)?;
         driver::bind()?.cuGraphKernelNodeSetParams_v2(node, In::to(&kernel))
     }
 
-    fn cudaGraphExecKernelNodeSetParams(exec: usize, node: usize, kernel: In<'_, KernelNode>) {
+    sync fn cudaGraphExecKernelNodeSetParams(exec: usize, node: usize, kernel: In<'_, KernelNode>) {
         let kernel = driver_kernel(kernel.get()?)?;
         driver::bind()?.cuGraphExecKernelNodeSetParams_v2(exec, node, In::to(&kernel))
     }
 
-    fn cudaGraphAddMemcpyNode(node: Out<'_, usize>, graph: usize, dependencies: usize, count: usize, copy: In<'_, Copy3DParameters>) {
+    sync fn cudaGraphAddMemcpyNode(node: Out<'_, usize>, graph: usize, dependencies[count]: In<'_, usize>, count: usize, copy: In<'_, Copy3DParameters>) {
         Place { node, graph, dependencies, count }.add_copy(driver_copy(copy)?)
     }
 
-    fn cudaGraphAddMemcpyNode1D(node: Out<'_, usize>, graph: usize, dependencies: usize, count: usize, dst: usize, src: usize, bytes: usize, kind: u32) {
+    sync fn cudaGraphAddMemcpyNode1D(node: Out<'_, usize>, graph: usize, dependencies[count]: In<'_, usize>, count: usize, dst: usize, src: usize, bytes: usize, kind: u32) {
         Place { node, graph, dependencies, count }.add_copy(linear(dst, src, bytes, Kind::new(kind)?)?)
     }
 
-    fn cudaGraphAddMemcpyNodeToSymbol(node: Out<'_, usize>, graph: usize, dependencies: usize, count: usize, symbol: usize, src: usize, bytes: usize, offset: usize, kind: u32) {
+    sync fn cudaGraphAddMemcpyNodeToSymbol(node: Out<'_, usize>, graph: usize, dependencies[count]: In<'_, usize>, count: usize, symbol: usize, src: usize, bytes: usize, offset: usize, kind: u32) {
         Place { node, graph, dependencies, count }.add_copy(to_symbol(symbol, src, bytes, offset, kind)?)
     }
 
-    fn cudaGraphAddMemcpyNodeFromSymbol(node: Out<'_, usize>, graph: usize, dependencies: usize, count: usize, dst: usize, symbol: usize, bytes: usize, offset: usize, kind: u32) {
+    sync fn cudaGraphAddMemcpyNodeFromSymbol(node: Out<'_, usize>, graph: usize, dependencies[count]: In<'_, usize>, count: usize, dst: usize, symbol: usize, bytes: usize, offset: usize, kind: u32) {
         Place { node, graph, dependencies, count }.add_copy(from_symbol(dst, symbol, bytes, offset, kind)?)
     }
 
-    fn cudaGraphMemcpyNodeGetParams(node: usize, copy: Out<'_, Copy3DParameters>) {
+    sync fn cudaGraphMemcpyNodeGetParams(node: usize, copy: Out<'_, Copy3DParameters>) {
         let copy = copy.present()?;
         let mut found = Copy3D::default();
         driver::bind()?.cuGraphMemcpyNodeGetParams(node, Out::to(&mut found))?;
         copy.set(program_copy(found))
     }
 
-    fn cudaGraphMemcpyNodeSetParams(node: usize, copy: In<'_, Copy3DParameters>) {
+    sync fn cudaGraphMemcpyNodeSetParams(node: usize, copy: In<'_, Copy3DParameters>) {
         set_copy(node, driver_copy(copy)?)
     }
 
-    fn cudaGraphMemcpyNodeSetParams1D(node: usize, dst: usize, src: usize, bytes: usize, kind: u32) {
+    sync fn cudaGraphMemcpyNodeSetParams1D(node: usize, dst: usize, src: usize, bytes: usize, kind: u32) {
         set_copy(node, linear(dst, src, bytes, Kind::new(kind)?)?)
     }
 
-    fn cudaGraphMemcpyNodeSetParamsToSymbol(node: usize, symbol: usize, src: usize, bytes: usize, offset: usize, kind: u32) {
+    sync fn cudaGraphMemcpyNodeSetParamsToSymbol(node: usize, symbol: usize, src: usize, bytes: usize, offset: usize, kind: u32) {
         set_copy(node, to_symbol(symbol, src, bytes, offset, kind)?)
     }
 
-    fn cudaGraphMemcpyNodeSetParamsFromSymbol(node: usize, dst: usize, symbol: usize, bytes: usize, offset: usize, kind: u32) {
+    sync fn cudaGraphMemcpyNodeSetParamsFromSymbol(node: usize, dst: usize, symbol: usize, bytes: usize, offset: usize, kind: u32) {
         set_copy(node, from_symbol(dst, symbol, bytes, offset, kind)?)
     }
 
-    fn cudaGraphExecMemcpyNodeSetParams(exec: usize, node: usize, copy: In<'_, Copy3DParameters>) {
+    sync fn cudaGraphExecMemcpyNodeSetParams(exec: usize, node: usize, copy: In<'_, Copy3DParameters>) {
         set_exec_copy(exec, node, driver_copy(copy)?)
     }
 
-    fn cudaGraphExecMemcpyNodeSetParams1D(exec: usize, node: usize, dst: usize, src: usize, bytes: usize, kind: u32) {
+    sync fn cudaGraphExecMemcpyNodeSetParams1D(exec: usize, node: usize, dst: usize, src: usize, bytes: usize, kind: u32) {
         set_exec_copy(exec, node, linear(dst, src, bytes, Kind::new(kind)?)?)
     }
 
-    fn cudaGraphExecMemcpyNodeSetParamsToSymbol(exec: usize, node: usize, symbol: usize, src: usize, bytes: usize, offset: usize, kind: u32) {
+    sync fn cudaGraphExecMemcpyNodeSetParamsToSymbol(exec: usize, node: usize, symbol: usize, src: usize, bytes: usize, offset: usize, kind: u32) {
         set_exec_copy(exec, node, to_symbol(symbol, src, bytes, offset, kind)?)
     }
 
-    fn cudaGraphExecMemcpyNodeSetParamsFromSymbol(exec: usize, node: usize, dst: usize, symbol: usize, bytes: usize, offset: usize, kind: u32) {
+    sync fn cudaGraphExecMemcpyNodeSetParamsFromSymbol(exec: usize, node: usize, dst: usize, symbol: usize, bytes: usize, offset: usize, kind: u32) {
         set_exec_copy(exec, node, from_symbol(dst, symbol, bytes, offset, kind)?)
     }
 
-    fn cudaGraphAddMemsetNode(node: Out<'_, usize>, graph: usize, dependencies: usize, count: usize, fill: In<'_, MemsetNode>) {
+    sync fn cudaGraphAddMemsetNode(node: Out<'_, usize>, graph: usize, dependencies[count]: In<'_, usize>, count: usize, fill: In<'_, MemsetNode>) {
         let driver = driver::bind()?;
         driver.cuGraphAddMemsetNode(node, graph, dependencies, count, fill, context(driver)?)
     }
 
-    fn cudaGraphExecMemsetNodeSetParams(exec: usize, node: usize, fill: In<'_, MemsetNode>) {
+    sync fn cudaGraphExecMemsetNodeSetParams(exec: usize, node: usize, fill: In<'_, MemsetNode>) {
         let driver = driver::bind()?;
         driver.cuGraphExecMemsetNodeSetParams(exec, node, fill, context(driver)?)
     }
 }
 
 passed! {
-    fn cudaGraphMemsetNodeGetParams(node: usize, fill: Out<'_, MemsetNode>) = cuGraphMemsetNodeGetParams;
-    fn cudaGraphMemsetNodeSetParams(node: usize, fill: In<'_, MemsetNode>) = cuGraphMemsetNodeSetParams;
-    fn cudaGraphKernelNodeCopyAttributes(dst: usize, src: usize) = cuGraphKernelNodeCopyAttributes;
-    fn cudaGraphKernelNodeGetAttribute(node: usize, attribute: u32, value: usize) = cuGraphKernelNodeGetAttribute;
-    fn cudaGraphKernelNodeSetAttribute(node: usize, attribute: u32, value: usize) = cuGraphKernelNodeSetAttribute;
-    fn cudaGraphAddHostNode(node: Out<'_, usize>, graph: usize, dependencies: usize, count: usize, call: In<'_, HostNode>) = cuGraphAddHostNode;
-    fn cudaGraphHostNodeGetParams(node: usize, call: Out<'_, HostNode>) = cuGraphHostNodeGetParams;
-    fn cudaGraphHostNodeSetParams(node: usize, call: In<'_, HostNode>) = cuGraphHostNodeSetParams;
-    fn cudaGraphExecHostNodeSetParams(exec: usize, node: usize, call: In<'_, HostNode>) = cuGraphExecHostNodeSetParams;
-    fn cudaGraphAddEmptyNode(node: Out<'_, usize>, graph: usize, dependencies: usize, count: usize) = cuGraphAddEmptyNode;
-    fn cudaGraphAddChildGraphNode(node: Out<'_, usize>, graph: usize, dependencies: usize, count: usize, child: usize) = cuGraphAddChildGraphNode;
-    fn cudaGraphChildGraphNodeGetGraph(node: usize, graph: Out<'_, usize>) = cuGraphChildGraphNodeGetGraph;
-    fn cudaGraphExecChildGraphNodeSetParams(exec: usize, node: usize, child: usize) = cuGraphExecChildGraphNodeSetParams;
-    fn cudaGraphAddEventRecordNode(node: Out<'_, usize>, graph: usize, dependencies: usize, count: usize, event: usize) = cuGraphAddEventRecordNode;
-    fn cudaGraphAddEventWaitNode(node: Out<'_, usize>, graph: usize, dependencies: usize, count: usize, event: usize) = cuGraphAddEventWaitNode;
-    fn cudaGraphEventRecordNodeGetEvent(node: usize, event: Out<'_, usize>) = cuGraphEventRecordNodeGetEvent;
-    fn cudaGraphEventRecordNodeSetEvent(node: usize, event: usize) = cuGraphEventRecordNodeSetEvent;
-    fn cudaGraphEventWaitNodeGetEvent(node: usize, event: Out<'_, usize>) = cuGraphEventWaitNodeGetEvent;
-    fn cudaGraphEventWaitNodeSetEvent(node: usize, event: usize) = cuGraphEventWaitNodeSetEvent;
-    fn cudaGraphExecEventRecordNodeSetEvent(exec: usize, node: usize, event: usize) = cuGraphExecEventRecordNodeSetEvent;
-    fn cudaGraphExecEventWaitNodeSetEvent(exec: usize, node: usize, event: usize) = cuGraphExecEventWaitNodeSetEvent;
-    fn cudaGraphAddMemAllocNode(node: Out<'_, usize>, graph: usize, dependencies: usize, count: usize, parameters: usize) = cuGraphAddMemAllocNode;
-    fn cudaGraphMemAllocNodeGetParams(node: usize, parameters: usize) = cuGraphMemAllocNodeGetParams;
-    fn cudaGraphAddMemFreeNode(node: Out<'_, usize>, graph: usize, dependencies: usize, count: usize, at: u64) = cuGraphAddMemFreeNode;
-    fn cudaGraphMemFreeNodeGetParams(node: usize, at: Out<'_, u64>) = cuGraphMemFreeNodeGetParams;
+    sync fn cudaGraphMemsetNodeGetParams(node: usize, fill: Out<'_, MemsetNode>) = cuGraphMemsetNodeGetParams;
+    sync fn cudaGraphMemsetNodeSetParams(node: usize, fill: In<'_, MemsetNode>) = cuGraphMemsetNodeSetParams;
+    sync fn cudaGraphKernelNodeCopyAttributes(dst: usize, src: usize) = cuGraphKernelNodeCopyAttributes;
+    sync fn cudaGraphKernelNodeGetAttribute(node: usize, attribute: u32, value: Out<'_, AttributeValue>) = cuGraphKernelNodeGetAttribute;
+    sync fn cudaGraphKernelNodeSetAttribute(node: usize, attribute: u32, value: In<'_, AttributeValue>) = cuGraphKernelNodeSetAttribute;
+    sync fn cudaGraphAddHostNode(node: Out<'_, usize>, graph: usize, dependencies[count]: In<'_, usize>, count: usize, call: In<'_, HostNode>) = cuGraphAddHostNode;
+    sync fn cudaGraphHostNodeGetParams(node: usize, call: Out<'_, HostNode>) = cuGraphHostNodeGetParams;
+    sync fn cudaGraphHostNodeSetParams(node: usize, call: In<'_, HostNode>) = cuGraphHostNodeSetParams;
+    sync fn cudaGraphExecHostNodeSetParams(exec: usize, node: usize, call: In<'_, HostNode>) = cuGraphExecHostNodeSetParams;
+    sync fn cudaGraphAddEmptyNode(node: Out<'_, usize>, graph: usize, dependencies[count]: In<'_, usize>, count: usize) = cuGraphAddEmptyNode;
+    sync fn cudaGraphAddChildGraphNode(node: Out<'_, usize>, graph: usize, dependencies[count]: In<'_, usize>, count: usize, child: usize) = cuGraphAddChildGraphNode;
+    sync fn cudaGraphChildGraphNodeGetGraph(node: usize, graph: Out<'_, usize>) = cuGraphChildGraphNodeGetGraph;
+    sync fn cudaGraphExecChildGraphNodeSetParams(exec: usize, node: usize, child: usize) = cuGraphExecChildGraphNodeSetParams;
+    sync fn cudaGraphAddEventRecordNode(node: Out<'_, usize>, graph: usize, dependencies[count]: In<'_, usize>, count: usize, event: usize) = cuGraphAddEventRecordNode;
+    sync fn cudaGraphAddEventWaitNode(node: Out<'_, usize>, graph: usize, dependencies[count]: In<'_, usize>, count: usize, event: usize) = cuGraphAddEventWaitNode;
+    sync fn cudaGraphEventRecordNodeGetEvent(node: usize, event: Out<'_, usize>) = cuGraphEventRecordNodeGetEvent;
+    sync fn cudaGraphEventRecordNodeSetEvent(node: usize, event: usize) = cuGraphEventRecordNodeSetEvent;
+    sync fn cudaGraphEventWaitNodeGetEvent(node: usize, event: Out<'_, usize>) = cuGraphEventWaitNodeGetEvent;
+    sync fn cudaGraphEventWaitNodeSetEvent(node: usize, event: usize) = cuGraphEventWaitNodeSetEvent;
+    sync fn cudaGraphExecEventRecordNodeSetEvent(exec: usize, node: usize, event: usize) = cuGraphExecEventRecordNodeSetEvent;
+    sync fn cudaGraphExecEventWaitNodeSetEvent(exec: usize, node: usize, event: usize) = cuGraphExecEventWaitNodeSetEvent;
+    sync fn cudaGraphAddMemAllocNode(node: Out<'_, usize>, graph: usize, dependencies[count]: In<'_, usize>, count: usize, parameters: InOut<'_, MemAllocNodeParams>) = cuGraphAddMemAllocNode;
+    sync fn cudaGraphMemAllocNodeGetParams(node: usize, parameters: Out<'_, MemAllocNodeParams>) = cuGraphMemAllocNodeGetParams;
+    sync fn cudaGraphAddMemFreeNode(node: Out<'_, usize>, graph: usize, dependencies[count]: In<'_, usize>, count: usize, at: u64) = cuGraphAddMemFreeNode;
+    sync fn cudaGraphMemFreeNodeGetParams(node: usize, at: Out<'_, u64>) = cuGraphMemFreeNodeGetParams;
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ pub(crate) fn launch(
     blocks: Blocks,
     function: usize,
     (grid, block): (Dim3, Dim3),
-    parameters: usize,
+    parameters: In<'_, usize>,
     shared: usize,
     stream: usize,
 ) -> Outcome {
@@ -57,7 +57,7 @@ pub(crate) fn launch(
     let (Dim3 { x, y, z }, Dim3 { x: u, y: v, z: w }) = (grid, block);
     with_context(|driver| match blocks {
         Blocks::Apart => {
-            driver.cuLaunchKernel(kernel, x, y, z, u, v, w, shared, stream, parameters, 0)
+            driver.cuLaunchKernel(kernel, x, y, z, u, v, w, shared, stream, parameters, In::none())
         }
         Blocks::Together => {
             driver.cuLaunchCooperativeKernel(kernel, x, y, z, u, v, w, shared, stream, parameters)
@@ -77,41 +77,41 @@ pub(crate) fn driver_config(config: LaunchConfig) -> DriverLaunchConfig {
     }
 }
 
-fn launch_configured(config: LaunchConfig, function: usize, parameters: usize) -> Outcome {
+fn launch_configured(config: LaunchConfig, function: usize, parameters: In<'_, usize>) -> Outcome {
     let kernel = module::kernel(function)?;
     check_geometry(config.grid, config.block)?;
     let config = driver_config(config);
-    with_context(|driver| driver.cuLaunchKernelEx(In::to(&config), kernel, parameters, 0))
+    with_context(|driver| driver.cuLaunchKernelEx(In::to(&config), kernel, parameters, In::none()))
 }
 
 streamed! {
-    fn cudaLaunchKernel | cudaLaunchKernel_ptsz [stream](function: usize, grid: Dim3, block: Dim3, parameters: usize, shared: usize, stream: usize) {
+    post fn cudaLaunchKernel | cudaLaunchKernel_ptsz [stream](function: usize, grid: Dim3, block: Dim3, parameters[function]: In<'_, usize>, shared: usize, stream: usize) {
         launch(Blocks::Apart, function, (grid, block), parameters, shared, stream)
     }
 
-    fn cudaLaunchCooperativeKernel | cudaLaunchCooperativeKernel_ptsz [stream](function: usize, grid: Dim3, block: Dim3, parameters: usize, shared: usize, stream: usize) {
+    post fn cudaLaunchCooperativeKernel | cudaLaunchCooperativeKernel_ptsz [stream](function: usize, grid: Dim3, block: Dim3, parameters[function]: In<'_, usize>, shared: usize, stream: usize) {
         launch(Blocks::Together, function, (grid, block), parameters, shared, stream)
     }
 }
 
 entries! {
-    fn cudaLaunchKernelExC(config: In<'_, LaunchConfig>, function: usize, parameters: usize) {
+    post fn cudaLaunchKernelExC(config: In<'_, LaunchConfig>, function: usize, parameters[function]: In<'_, usize>) {
         launch_configured(config.get()?, function, parameters)
     }
 
-    fn cudaLaunchKernelExC_ptsz(config: In<'_, LaunchConfig>, function: usize, parameters: usize) {
+    post fn cudaLaunchKernelExC_ptsz(config: In<'_, LaunchConfig>, function: usize, parameters[function]: In<'_, usize>) {
         let mut config = config.get()?;
         config.stream = crate::stream::own(config.stream);
         launch_configured(config, function, parameters)
     }
 
-    fn cudaGetFuncBySymbol(function: Out<'_, usize>, symbol: usize) {
+    sync fn cudaGetFuncBySymbol(function: Out<'_, usize>, symbol: usize) {
         let known = module::function(symbol).ok_or(Error::INVALID_DEVICE_FUNCTION)?;
         let kernel = known.kernel(symbol)?;
         driver::bind()?.cuKernelGetFunction(function.present()?, kernel)
     }
 
-    fn cudaGetKernel(kernel: Out<'_, usize>, symbol: usize) {
+    local fn cudaGetKernel(kernel: Out<'_, usize>, symbol: usize) {
         let known = module::function(symbol).ok_or(Error::INVALID_DEVICE_FUNCTION)?;
         kernel.set(known.kernel(symbol)?)
     }

@@ -2,8 +2,11 @@
 //!
 //! Each function of the runtime is a thin layer over the functions of `libcuda.so.1`, which it finds by name when it is
 //! first needed: the two libraries are objects of their own, and a process has one driver, whoever calls it.
-//! `exports.txt` lists all names that the library exports; the build script makes a stub of every one that nothing here
-//! implements. A stub answers `cudaErrorNotSupported` and is reported once by name.
+//! `functions.tsv` has all names that the library exports; each that is implemented has a row in the module of its subject
+//! (`entry`): class, arguments with direction and size, behaviour. From the two the build script makes [`EXPORTS`] and a stub
+//! of every name without a row, which answers `cudaErrorNotSupported` and is reported once by name; it also reads from the
+//! sources which functions of the driver a row calls. Calls are counted by function, and told by the driver's library where
+//! `RINGBAR_STATS` asks for it.
 //!
 //! # What a program can rely on
 //!
@@ -15,7 +18,7 @@
 //! - The last error is each thread's own. An error that ends the device is answered by every later call.
 //! - A failed allocation leaves its pointer null.
 
-#![allow(non_snake_case, reason = "CUDA's names")]
+#![allow(non_snake_case, non_upper_case_globals, reason = "CUDA's names")]
 
 #[macro_use]
 mod entry;
@@ -27,6 +30,7 @@ mod driver;
 mod error;
 mod error_text;
 mod event;
+mod exports;
 mod function;
 mod graph;
 mod graph_nodes;
@@ -40,10 +44,9 @@ mod pool;
 mod properties;
 mod registration;
 mod stream;
-mod stubs;
 mod symbol;
 mod table;
 mod thread;
 mod types;
 
-pub use stubs::{EXPORTS, Export};
+pub use exports::{Argument, Class, EXPORTS, Export};

@@ -2,8 +2,8 @@
 
 use crate::driver;
 use crate::error::{Error, Outcome};
-use crate::pointer::{In, Out};
-use crate::types::{Extent, PitchedPtr, PointerAttributes};
+use crate::pointer::{In, Out, OutBytes};
+use crate::types::{Extent, Location, PitchedPtr, PointerAttributes};
 
 /// Allocates into `at`, which is null if that fails. Nothing is needed for no bytes.
 pub(crate) fn allocate<T: Default>(
@@ -41,68 +41,68 @@ fn allocate_box(out: Out<'_, PitchedPtr>, extent: Extent) -> Outcome {
 }
 
 entries! {
-    fn cudaMalloc(at: Out<'_, u64>, bytes: usize) {
+    sync fn cudaMalloc(at: Out<'_, u64>, bytes: usize) {
         allocate(at, bytes, |driver| driver.cuMemAlloc_v2(at, bytes))
     }
 
-    fn cudaMallocPitch(at: Out<'_, u64>, pitch: Out<'_, usize>, width: usize, height: usize) {
+    sync fn cudaMallocPitch(at: Out<'_, u64>, pitch: Out<'_, usize>, width: usize, height: usize) {
         allocate_pitched(at, pitch, width, height)
     }
 
-    fn cudaMalloc3D(out: Out<'_, PitchedPtr>, extent: Extent) {
+    sync fn cudaMalloc3D(out: Out<'_, PitchedPtr>, extent: Extent) {
         allocate_box(out, extent)
     }
 
-    fn cudaFree(at: u64) {
+    post fn cudaFree(at: u64) {
         let driver = driver::bind()?;
         if at == 0 { Ok(()) } else { driver.cuMemFree_v2(at) }
     }
 
-    fn cudaMallocHost(at: Out<'_, usize>, bytes: usize) {
+    post fn cudaMallocHost(at: Out<'_, usize>, bytes: usize) {
         allocate(at, bytes, |driver| driver.cuMemHostAlloc(at, bytes, 0))
     }
 
-    fn cudaHostAlloc(at: Out<'_, usize>, bytes: usize, flags: u32) {
+    post fn cudaHostAlloc(at: Out<'_, usize>, bytes: usize, flags: u32) {
         allocate(at, bytes, |driver| driver.cuMemHostAlloc(at, bytes, flags))
     }
 
-    fn cudaFreeHost(at: usize) {
+    post fn cudaFreeHost(at: usize) {
         let driver = driver::bind()?;
         if at == 0 { Ok(()) } else { driver.cuMemFreeHost(at) }
     }
 
-    fn cudaMallocManaged(at: Out<'_, u64>, bytes: usize, flags: u32) {
+    post fn cudaMallocManaged(at: Out<'_, u64>, bytes: usize, flags: u32) {
         if bytes == 0 {
             return Err(Error::INVALID_VALUE);
         }
         allocate(at, bytes, |driver| driver.cuMemAllocManaged(at, bytes, flags))
     }
 
-    fn cudaHostGetDevicePointer(device: Out<'_, u64>, host: usize, flags: u32) {
+    local fn cudaHostGetDevicePointer(device: Out<'_, u64>, host: usize, flags: u32) {
         driver::bind()?.cuMemHostGetDevicePointer_v2(device.present()?, host, flags)
     }
 
-    fn cudaMemGetInfo(free: Out<'_, usize>, total: Out<'_, usize>) {
+    sync fn cudaMemGetInfo(free: Out<'_, usize>, total: Out<'_, usize>) {
         driver::bind()?.cuMemGetInfo_v2(free.present()?, total.present()?)
     }
 
-    fn cudaPointerGetAttributes(out: Out<'_, PointerAttributes>, at: u64) {
+    local fn cudaPointerGetAttributes(out: Out<'_, PointerAttributes>, at: u64) {
         let out = out.present()?;
         out.set(pointer_attributes(at)?)
     }
 }
 
 passed! {
-    fn cudaHostRegister(at: usize, bytes: usize, flags: u32) = cuMemHostRegister_v2;
-    fn cudaHostUnregister(at: usize) = cuMemHostUnregister;
-    fn cudaHostGetFlags(flags: Out<'_, u32>, host: usize) = cuMemHostGetFlags;
-    fn cudaMemRangeGetAttribute(data: usize, data_bytes: usize, attribute: u32, at: u64, bytes: usize) = cuMemRangeGetAttribute;
-    fn cudaMemRangeGetAttributes(data: usize, sizes: usize, attributes: usize, count: usize, at: u64, bytes: usize) = cuMemRangeGetAttributes;
-    fn cudaMemAdvise(at: u64, bytes: usize, advice: u32, location: crate::types::Location) = cuMemAdvise_v2;
+    local fn cudaHostRegister(at: usize, bytes: usize, flags: u32) = cuMemHostRegister_v2;
+    local fn cudaHostUnregister(at: usize) = cuMemHostUnregister;
+    local fn cudaHostGetFlags(flags: Out<'_, u32>, host: usize) = cuMemHostGetFlags;
+    local fn cudaMemRangeGetAttribute(data[data_bytes]: OutBytes, data_bytes: usize, attribute: u32, at: u64, bytes: usize) = cuMemRangeGetAttribute;
+    local fn cudaMemRangeGetAttributes(data[count]: In<'_, OutBytes>, sizes[count]: In<'_, usize>, attributes[count]: In<'_, u32>, count: usize, at: u64, bytes: usize) = cuMemRangeGetAttributes;
+    local fn cudaMemAdvise(at: u64, bytes: usize, advice: u32, location: Location) = cuMemAdvise_v2;
 }
 
 passed_streamed! {
-    fn cudaMemPrefetchAsync | cudaMemPrefetchAsync_ptsz [stream](at: u64, bytes: usize, location: crate::types::Location, flags: u32, stream: usize) = cuMemPrefetchAsync_v2;
+    local fn cudaMemPrefetchAsync | cudaMemPrefetchAsync_ptsz [stream](at: u64, bytes: usize, location: Location, flags: u32, stream: usize) = cuMemPrefetchAsync_v2;
 }
 
 /// `cudaInvalidDeviceId`: the device of memory that CUDA does not know.
@@ -173,35 +173,35 @@ fn fill_box(to: PitchedPtr, value: i32, extent: Extent, stream: usize) -> Outcom
 }
 
 streamed! {
-    fn cudaMemsetAsync | cudaMemsetAsync_ptsz [stream](at: u64, value: i32, bytes: usize, stream: usize) {
+    post fn cudaMemsetAsync | cudaMemsetAsync_ptsz [stream](at: u64, value: i32, bytes: usize, stream: usize) {
         fill(at, value, bytes, stream)
     }
 
-    fn cudaMemset2DAsync | cudaMemset2DAsync_ptsz [stream](at: u64, pitch: usize, value: i32, width: usize, height: usize, stream: usize) {
+    post fn cudaMemset2DAsync | cudaMemset2DAsync_ptsz [stream](at: u64, pitch: usize, value: i32, width: usize, height: usize, stream: usize) {
         fill_rows(at, pitch, value, width, height, stream)
     }
 
-    fn cudaMemset3DAsync | cudaMemset3DAsync_ptsz [stream](to: PitchedPtr, value: i32, extent: Extent, stream: usize) {
+    post fn cudaMemset3DAsync | cudaMemset3DAsync_ptsz [stream](to: PitchedPtr, value: i32, extent: Extent, stream: usize) {
         fill_box(to, value, extent, stream)
     }
 }
 
 on_default! {
-    fn cudaMemset | cudaMemset_ptds [stream](at: u64, value: i32, bytes: usize) {
+    post fn cudaMemset | cudaMemset_ptds [stream](at: u64, value: i32, bytes: usize) {
         if stream == crate::stream::DEFAULT && bytes != 0 {
             return driver::bind()?.cuMemsetD8_v2(at, value as u8, bytes);
         }
         fill(at, value, bytes, stream)
     }
 
-    fn cudaMemset2D | cudaMemset2D_ptds [stream](at: u64, pitch: usize, value: i32, width: usize, height: usize) {
+    post fn cudaMemset2D | cudaMemset2D_ptds [stream](at: u64, pitch: usize, value: i32, width: usize, height: usize) {
         if stream == crate::stream::DEFAULT && width != 0 && height != 0 {
             return driver::bind()?.cuMemsetD2D8_v2(at, pitch, value as u8, width, height);
         }
         fill_rows(at, pitch, value, width, height, stream)
     }
 
-    fn cudaMemset3D | cudaMemset3D_ptds [stream](to: PitchedPtr, value: i32, extent: Extent) {
+    post fn cudaMemset3D | cudaMemset3D_ptds [stream](to: PitchedPtr, value: i32, extent: Extent) {
         fill_box(to, value, extent, stream)
     }
 }

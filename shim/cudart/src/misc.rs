@@ -2,7 +2,7 @@
 
 use crate::driver;
 use crate::error::{Error, Outcome};
-use crate::pointer::Out;
+use crate::pointer::{Out, Text};
 use crate::types::{ChannelFormat, IpcHandle};
 
 /// CUDA 13.0, as CUDA numbers it.
@@ -11,7 +11,7 @@ const VERSION: i32 = 13_000;
 const PREFER_OWN_STREAM: u64 = 2;
 
 fn entry_point(
-    name: usize,
+    name: Text,
     function: Out<'_, usize>,
     version: i32,
     flags: u64,
@@ -34,11 +34,11 @@ fn entry_point(
 }
 
 entries! {
-    fn cudaRuntimeGetVersion(version: Out<'_, i32>) {
+    free fn cudaRuntimeGetVersion(version: Out<'_, i32>) {
         version.set(VERSION)
     }
 
-    fn cudaDriverGetVersion(version: Out<'_, i32>) {
+    local fn cudaDriverGetVersion(version: Out<'_, i32>) {
         match driver::loaded() {
             Ok(driver) => driver.cuDriverGetVersion(version.present()?),
             // Without a driver there is no version.
@@ -46,23 +46,23 @@ entries! {
         }
     }
 
-    fn cudaGetDriverEntryPoint(name: usize, function: Out<'_, usize>, flags: u64, status: Out<'_, u32>) {
+    local fn cudaGetDriverEntryPoint(name: Text, function: Out<'_, usize>, flags: u64, status: Out<'_, u32>) {
         entry_point(name, function, VERSION, flags, status)
     }
 
-    fn cudaGetDriverEntryPoint_ptsz(name: usize, function: Out<'_, usize>, flags: u64, status: Out<'_, u32>) {
+    local fn cudaGetDriverEntryPoint_ptsz(name: Text, function: Out<'_, usize>, flags: u64, status: Out<'_, u32>) {
         entry_point(name, function, VERSION, prefer_own(flags), status)
     }
 
-    fn cudaGetDriverEntryPointByVersion(name: usize, function: Out<'_, usize>, version: u32, flags: u64, status: Out<'_, u32>) {
+    local fn cudaGetDriverEntryPointByVersion(name: Text, function: Out<'_, usize>, version: u32, flags: u64, status: Out<'_, u32>) {
         entry_point(name, function, version.cast_signed(), flags, status)
     }
 
-    fn cudaGetDriverEntryPointByVersion_ptsz(name: usize, function: Out<'_, usize>, version: u32, flags: u64, status: Out<'_, u32>) {
+    local fn cudaGetDriverEntryPointByVersion_ptsz(name: Text, function: Out<'_, usize>, version: u32, flags: u64, status: Out<'_, u32>) {
         entry_point(name, function, version.cast_signed(), prefer_own(flags), status)
     }
 
-    fn cudaIpcOpenMemHandle(at: Out<'_, u64>, handle: IpcHandle, flags: u32) {
+    sync fn cudaIpcOpenMemHandle(at: Out<'_, u64>, handle: IpcHandle, flags: u32) {
         driver::bind()?.cuIpcOpenMemHandle_v2(at.present()?, handle, flags)
     }
 }
@@ -73,15 +73,16 @@ fn prefer_own(flags: u64) -> u64 {
 }
 
 passed! {
-    fn cudaProfilerStart() = cuProfilerStart;
-    fn cudaProfilerStop() = cuProfilerStop;
-    fn cudaIpcGetMemHandle(handle: Out<'_, IpcHandle>, at: u64) = cuIpcGetMemHandle;
-    fn cudaIpcCloseMemHandle(at: u64) = cuIpcCloseMemHandle;
-    fn cudaIpcGetEventHandle(handle: Out<'_, IpcHandle>, event: usize) = cuIpcGetEventHandle;
-    fn cudaIpcOpenEventHandle(event: Out<'_, usize>, handle: IpcHandle) = cuIpcOpenEventHandle;
+    local fn cudaProfilerStart() = cuProfilerStart;
+    local fn cudaProfilerStop() = cuProfilerStop;
+    sync fn cudaIpcGetMemHandle(handle: Out<'_, IpcHandle>, at: u64) = cuIpcGetMemHandle;
+    sync fn cudaIpcCloseMemHandle(at: u64) = cuIpcCloseMemHandle;
+    sync fn cudaIpcGetEventHandle(handle: Out<'_, IpcHandle>, event: usize) = cuIpcGetEventHandle;
+    sync fn cudaIpcOpenEventHandle(event: Out<'_, usize>, handle: IpcHandle) = cuIpcOpenEventHandle;
 }
 
-#[unsafe(no_mangle)]
-extern "C" fn cudaCreateChannelDesc(x: i32, y: i32, z: i32, w: i32, kind: u32) -> ChannelFormat {
-    ChannelFormat { bits: [x, y, z, w], kind }
+raw! {
+    free fn cudaCreateChannelDesc(x: i32, y: i32, z: i32, w: i32, kind: u32) -> ChannelFormat {
+        ChannelFormat { bits: [x, y, z, w], kind }
+    }
 }

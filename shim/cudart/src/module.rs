@@ -96,7 +96,9 @@ impl Binary {
         let _names = self.names.lock().map_err(|_| Error::UNKNOWN)?;
         let mut library = self.library.load(Ordering::Acquire);
         if library == 0 {
-            driver.cuLibraryLoadData(Out::to(&mut library), self.image, 0, 0, 0, 0, 0, 0)?;
+            let (none, values) = (In::none(), In::none());
+            let (jit, place) = (Out::none(), Out::to(&mut library));
+            driver.cuLibraryLoadData(place, self.image, none, jit, 0, none, values, 0)?;
             self.library.store(library, Ordering::Release);
         }
         Ok(library)
@@ -163,7 +165,7 @@ impl Function {
 
 impl Variable {
     /// Where it is in the thread's context.
-    pub(crate) fn address(&self) -> Outcome<u64> {
+    pub(crate) fn locate(&self) -> Outcome<u64> {
         let (mut at, library) = (0, self.binary.library()?);
         let driver = driver::bind()?;
         let found = driver.cuLibraryGetGlobal(Out::to(&mut at), Out::none(), library, self.name);

@@ -16,6 +16,21 @@ pub(crate) struct Out<'a, T>(*mut T, PhantomData<&'a mut T>);
 #[repr(transparent)]
 pub(crate) struct In<'a, T>(*const T, PhantomData<&'a T>);
 
+/// Where a function reads a value and puts another.
+pub(crate) type InOut<'a, T> = Out<'a, T>;
+/// The address of a text that ends in zero.
+pub(crate) type Text = usize;
+/// The address of an image, which says by itself how long it is.
+pub(crate) type Image = usize;
+/// The address of bytes that are read.
+pub(crate) type InBytes = usize;
+/// The address of bytes that are written.
+pub(crate) type OutBytes = usize;
+/// A pointer of the program's that is handed back to it and never followed.
+pub(crate) type Opaque = usize;
+/// A function of the program's.
+pub(crate) type HostFunction = usize;
+
 impl<T> Clone for Out<'_, T> {
     fn clone(&self) -> Self {
         *self
@@ -72,6 +87,11 @@ impl<'a, T> In<'a, T> {
     #[inline]
     pub(crate) fn to(value: &'a T) -> Self {
         Self(value, PhantomData)
+    }
+
+    /// Nothing.
+    pub(crate) fn none() -> Self {
+        Self(ptr::null(), PhantomData)
     }
 
     pub(crate) fn is_null(self) -> bool {

@@ -31,7 +31,7 @@ macro_rules! properties {
                 reserved: [0; 56],
             };
 
-            fn read(&mut self, driver: &Driver, device: i32) -> Outcome {
+            fn read_all(&mut self, driver: &Driver, device: i32) -> Outcome {
                 let get = |attribute: i32| {
                     let mut value = 0;
                     match driver.cuDeviceGetAttribute(Out::to(&mut value), attribute, device) {
@@ -188,7 +188,7 @@ pub(crate) fn of(device: i32) -> Outcome<Properties> {
     driver.cuDeviceGetName(Out::to(&mut found.name), 256, device)?;
     driver.cuDeviceGetUuid_v2(Out::to(&mut found.uuid), device)?;
     driver.cuDeviceTotalMem_v2(Out::to(&mut found.totalGlobalMem), device)?;
-    found.read(driver, device)?;
+    found.read_all(driver, device)?;
     Ok(found)
 }
 

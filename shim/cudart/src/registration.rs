@@ -3,7 +3,7 @@
 use crate::error::{Error, Outcome};
 use crate::launch::{self, Blocks};
 use crate::module::{self, Binary, Wrapper};
-use crate::pointer::{In, Out};
+use crate::pointer::{In, Opaque, Out, Text};
 use crate::thread::{self, Configuration};
 use crate::types::Dim3;
 use std::panic::{UnwindSafe, catch_unwind};
@@ -21,75 +21,45 @@ fn with(handle: In<'static, Binary>, body: impl FnOnce(&'static Binary) + Unwind
     let _ = catch_unwind(|| binary(handle).map(body));
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn __cudaRegisterFatBinary(wrapper: In<'static, Wrapper>) -> usize {
-    let binary = catch_unwind(|| Binary::register(Wrapper::image(wrapper)));
-    binary.map_or(0, |binary| ptr::from_ref(binary).expose_provenance())
-}
+raw! {
+    local fn __cudaRegisterFatBinary(wrapper: In<'static, Wrapper>) -> usize {
+        let binary = catch_unwind(|| Binary::register(Wrapper::image(wrapper)));
+        binary.map_or(0, |binary| ptr::from_ref(binary).expose_provenance())
+    }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn __cudaRegisterFatBinaryEnd(_handle: In<'static, Binary>) {}
+    local fn __cudaRegisterFatBinaryEnd(_handle: In<'static, Binary>) -> () {}
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn __cudaUnregisterFatBinary(handle: In<'static, Binary>) {
-    with(handle, |binary| binary.unregister());
-}
+    post fn __cudaUnregisterFatBinary(handle: In<'static, Binary>) -> () {
+        with(handle, |binary| binary.unregister());
+    }
 
-// The further arguments of the compiler's (thread limit, places for indices) have had no meaning since CUDA 4.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn __cudaRegisterFunction(
-    handle: In<'static, Binary>,
-    host: usize,
-    _device: usize,
-    name: usize,
-) {
-    with(handle, |binary| binary.add_function(host, name));
-}
+    // The further arguments of the compiler's (thread limit, places for indices) have had no meaning since CUDA 4.
+    local fn __cudaRegisterFunction(handle: In<'static, Binary>, host: Opaque, _device: Opaque, name: Text) -> () {
+        with(handle, |binary| binary.add_function(host, name));
+    }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn __cudaRegisterVar(
-    handle: In<'static, Binary>,
-    host: usize,
-    _device: usize,
-    name: usize,
-    _external: i32,
-    bytes: usize,
-) {
-    with(handle, |binary| binary.add_variable(host, name, bytes));
-}
+    local fn __cudaRegisterVar(handle: In<'static, Binary>, host: Opaque, _device: Opaque, name: Text, _external: i32, bytes: usize) -> () {
+        with(handle, |binary| binary.add_variable(host, name, bytes));
+    }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn __cudaRegisterManagedVar(
-    handle: In<'static, Binary>,
-    place: usize,
-    _device: usize,
-    name: usize,
-    _external: i32,
-    bytes: usize,
-) {
-    with(handle, |binary| binary.add_managed(place, name, bytes));
-}
+    local fn __cudaRegisterManagedVar(handle: In<'static, Binary>, place: Opaque, _device: Opaque, name: Text, _external: i32, bytes: usize) -> () {
+        with(handle, |binary| binary.add_managed(place, name, bytes));
+    }
 
-/// Called before the program first reads a managed variable of this binary. Answers whether that is possible.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn __cudaInitModule(handle: In<'static, Binary>) -> u8 {
-    let outcome = thread::enter(|| match binary(handle) {
-        Some(binary) => binary.place_managed(),
-        None => Err(Error::INVALID_VALUE),
-    });
-    u8::from(outcome == 0)
-}
+    /// Called before the program first reads a managed variable of this binary. Answers whether that is possible.
+    sync fn __cudaInitModule(handle: In<'static, Binary>) -> u8 {
+        let outcome = thread::enter(|| match binary(handle) {
+            Some(binary) => binary.place_managed(),
+            None => Err(Error::INVALID_VALUE),
+        });
+        u8::from(outcome == 0)
+    }
 
-/// Answers 0 if the launch may go on.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn __cudaPushCallConfiguration(
-    grid: Dim3,
-    block: Dim3,
-    shared_bytes: usize,
-    stream: usize,
-) -> u32 {
-    let configuration = Configuration { grid, block, shared_bytes, stream };
-    (thread::enter(|| thread::push(configuration)) != 0).into()
+    /// Answers 0 if the launch may go on.
+    local fn __cudaPushCallConfiguration(grid: Dim3, block: Dim3, shared_bytes: usize, stream: usize) -> u32 {
+        let configuration = Configuration { grid, block, shared_bytes, stream };
+        (thread::enter(|| thread::push(configuration)) != 0).into()
+    }
 }
 
 fn pop(
@@ -106,13 +76,13 @@ fn pop(
 }
 
 entries! {
-    fn __cudaPopCallConfiguration(grid: Out<'_, Dim3>, block: Out<'_, Dim3>, shared_bytes: Out<'_, usize>, stream: Out<'_, usize>) {
+    local fn __cudaPopCallConfiguration(grid: Out<'_, Dim3>, block: Out<'_, Dim3>, shared_bytes: Out<'_, usize>, stream: Out<'_, usize>) {
         pop(grid, block, shared_bytes, stream)
     }
 
     // The handle is the host function itself: it is kept in a static by the compiler's code, which asks but once, also
     // when there is no device yet. It is looked up when the kernel is launched.
-    fn __cudaGetKernel(kernel: Out<'_, usize>, host: usize) {
+    local fn __cudaGetKernel(kernel: Out<'_, usize>, host: Opaque) {
         match module::function(host) {
             Some(_) => kernel.set(host),
             None => Err(Error::INVALID_DEVICE_FUNCTION),
@@ -121,7 +91,7 @@ entries! {
 }
 
 streamed! {
-    fn __cudaLaunchKernel | __cudaLaunchKernel_ptsz [stream](kernel: usize, grid: Dim3, block: Dim3, parameters: usize, shared_bytes: usize, stream: usize) {
+    post fn __cudaLaunchKernel | __cudaLaunchKernel_ptsz [stream](kernel: usize, grid: Dim3, block: Dim3, parameters[kernel]: In<'_, usize>, shared_bytes: usize, stream: usize) {
         launch::launch(Blocks::Apart, kernel, (grid, block), parameters, shared_bytes, stream)
     }
 }

@@ -12,7 +12,7 @@ pub(crate) fn part(symbol: usize, bytes: usize, offset: usize) -> Outcome<usize>
     if end > variable.bytes {
         return Err(Error::INVALID_VALUE);
     }
-    let at = variable.address()?.wrapping_add(offset as u64);
+    let at = variable.locate()?.wrapping_add(offset as u64);
     usize::try_from(at).map_err(|_| Error::INVALID_VALUE)
 }
 
@@ -33,36 +33,36 @@ pub(crate) fn from_variable(kind: u32) -> Outcome<Kind> {
 }
 
 on_default! {
-    fn cudaMemcpyToSymbol | cudaMemcpyToSymbol_ptds [stream](symbol: usize, src: usize, bytes: usize, offset: usize, kind: u32) {
+    sync fn cudaMemcpyToSymbol | cudaMemcpyToSymbol_ptds [stream](symbol: usize, src: usize, bytes: usize, offset: usize, kind: u32) {
         let kind = to_variable(kind)?;
         copy::copy(part(symbol, bytes, offset)?, src, bytes, kind, stream)
     }
 
-    fn cudaMemcpyFromSymbol | cudaMemcpyFromSymbol_ptds [stream](dst: usize, symbol: usize, bytes: usize, offset: usize, kind: u32) {
+    sync fn cudaMemcpyFromSymbol | cudaMemcpyFromSymbol_ptds [stream](dst: usize, symbol: usize, bytes: usize, offset: usize, kind: u32) {
         let kind = from_variable(kind)?;
         copy::copy(dst, part(symbol, bytes, offset)?, bytes, kind, stream)
     }
 }
 
 streamed! {
-    fn cudaMemcpyToSymbolAsync | cudaMemcpyToSymbolAsync_ptsz [stream](symbol: usize, src: usize, bytes: usize, offset: usize, kind: u32, stream: usize) {
+    sync fn cudaMemcpyToSymbolAsync | cudaMemcpyToSymbolAsync_ptsz [stream](symbol: usize, src: usize, bytes: usize, offset: usize, kind: u32, stream: usize) {
         let kind = to_variable(kind)?;
         copy::copy_on(part(symbol, bytes, offset)?, src, bytes, kind, stream)
     }
 
-    fn cudaMemcpyFromSymbolAsync | cudaMemcpyFromSymbolAsync_ptsz [stream](dst: usize, symbol: usize, bytes: usize, offset: usize, kind: u32, stream: usize) {
+    sync fn cudaMemcpyFromSymbolAsync | cudaMemcpyFromSymbolAsync_ptsz [stream](dst: usize, symbol: usize, bytes: usize, offset: usize, kind: u32, stream: usize) {
         let kind = from_variable(kind)?;
         copy::copy_on(dst, part(symbol, bytes, offset)?, bytes, kind, stream)
     }
 }
 
 entries! {
-    fn cudaGetSymbolAddress(at: Out<'_, u64>, symbol: usize) {
+    sync fn cudaGetSymbolAddress(at: Out<'_, u64>, symbol: usize) {
         let at = at.present()?;
-        at.set(module::variable(symbol)?.address()?)
+        at.set(module::variable(symbol)?.locate()?)
     }
 
-    fn cudaGetSymbolSize(bytes: Out<'_, usize>, symbol: usize) {
+    local fn cudaGetSymbolSize(bytes: Out<'_, usize>, symbol: usize) {
         let bytes = bytes.present()?;
         bytes.set(module::variable(symbol)?.bytes)
     }

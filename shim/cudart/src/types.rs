@@ -265,3 +265,15 @@ const _: () = {
     assert!(size_of::<FunctionAttributes>() == 144);
     assert!(size_of::<PointerAttributes>() == 88);
 };
+
+/// Structures of the program's that are handed to the driver as they are.
+macro_rules! handed_on {
+    ($($name:ident),+) => {$(
+        pub(crate) enum $name {}
+    )+};
+}
+
+handed_on! {
+    AttributeValue, EdgeData, GraphExecUpdateResultInfo, GraphInstantiateParams, MemAccessDesc, MemAllocNodeParams,
+    MemPoolProps, MemPoolPtrExportData, Memcpy3DBatchOp, MemcpyAttributes
+}

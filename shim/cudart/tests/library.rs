@@ -46,7 +46,8 @@ fn lines(text: &str) -> Vec<&str> {
 fn exactly_the_names_of_the_list_are_exported_each_with_the_librarys_version() {
     let exports = exports();
     let names: Vec<&str> = exports.keys().map(String::as_str).collect();
-    assert_eq!(names, lines(include_str!("../exports.txt")));
+    let table: Vec<&str> = ringbar_shim_cudart::EXPORTS.iter().map(|export| export.name).collect();
+    assert_eq!(names, table);
     for (name, version) in exports {
         assert_eq!(version.as_deref(), Some("libcudart.so.13"), "{name}");
     }
@@ -56,7 +57,7 @@ fn exactly_the_names_of_the_list_are_exported_each_with_the_librarys_version() {
 fn all_that_pytorch_and_ggml_import_is_implemented() {
     for name in lines(include_str!("imports.txt")) {
         let export = ringbar_shim_cudart::EXPORTS.iter().find(|export| export.name == name);
-        assert!(export.is_some_and(|export| export.has_entry), "{name}");
+        assert!(export.is_some_and(|export| export.implemented), "{name}");
     }
 }
 

@@ -246,11 +246,11 @@ entry! {
     }
 
     /// Sets an attribute of a pool.
-    sync fn cuMemPoolSetAttribute(pool: CUmemoryPool, attribute: u32, place[attribute]: *mut c_void) {
+    sync fn cuMemPoolSetAttribute(pool: CUmemoryPool, attribute: u32, place[attribute]: *const c_void) {
         let pool = get(pool)?.id;
         let value = match is_int(attribute)? {
-            true => Out::<i32>::at_address(place.cast()).get()? as u32 as u64,
-            false => Out::<u64>::at_address(place.cast()).get()?,
+            true => In::<i32>::at_address(place.cast()).get()? as u32 as u64,
+            false => In::<u64>::at_address(place.cast()).get()?,
         };
         session::live()?.call(&PoolSetAttribute { pool, attribute, value })?;
         Ok(())

@@ -1,7 +1,7 @@
 //! `cuModule*`.
 
 use super::{Module, Options, resolve};
-use crate::arg::{Image, Out, Text};
+use crate::arg::{Image, In, InOut, Out, Text};
 use crate::failure::{Failure, Outcome};
 use crate::tls;
 use crate::types::{CUdeviceptr, CUfunction, CUmodule};
@@ -49,7 +49,7 @@ entry! {
     }
 
     /// Loads a module from memory, with options of the compiler; those that name symbols are not supported.
-    sync fn cuModuleLoadDataEx(module: Out<CUmodule>, image: Image, count: u32, options[count]: Out<u32>, values[count]: Out<usize>) {
+    sync fn cuModuleLoadDataEx(module: Out<CUmodule>, image: Image, count: u32, options[count]: In<u32>, values[count]: InOut<usize>) {
         load(module, image, &Options::read(count, options, values)?)
     }
 

@@ -1,6 +1,6 @@
 //! Options of the just-in-time compiler: those that are numbers travel to the executor's driver, and its logs come back.
 
-use crate::arg::Out;
+use crate::arg::{In, Out};
 use crate::failure::Outcome;
 use crate::session::Live;
 use ringbar_vocabulary::{
@@ -48,7 +48,7 @@ fn at<T>(address: usize) -> Out<T> {
 
 impl Options {
     /// The options of a call. INVALID_VALUE for what is no option; NOT_SUPPORTED, by name, for what cannot travel.
-    pub fn read(count: u32, options: Out<u32>, values: Out<usize>) -> Outcome<Self> {
+    pub fn read(count: u32, options: In<u32>, values: Out<usize>) -> Outcome<Self> {
         let mut read = Self::default();
         if count == 0 {
             return Ok(read);
@@ -57,7 +57,7 @@ impl Options {
             return Err(Status::INVALID_VALUE.into());
         }
         for index in 0..count as usize {
-            let (option, value) = (options.at(index).get()?, values.at(index).get()?);
+            let (option, value) = (options.at(index)?, values.at(index).get()?);
             read.add(option, value)?;
             read.given.push((option, values.at(index).as_ptr().expose_provenance()));
         }
@@ -172,13 +172,9 @@ mod tests {
     use super::*;
 
     fn read(pairs: &[(u32, usize)]) -> Outcome<Options> {
-        let (mut options, mut values): (Vec<u32>, Vec<usize>) = pairs.iter().copied().unzip();
+        let (options, mut values): (Vec<u32>, Vec<usize>) = pairs.iter().copied().unzip();
         let count = pairs.len() as u32;
-        Options::read(
-            count,
-            Out::at_address(options.as_mut_ptr()),
-            Out::at_address(values.as_mut_ptr()),
-        )
+        Options::read(count, In::at_address(options.as_ptr()), Out::at_address(values.as_mut_ptr()))
     }
 
     #[test]
@@ -197,7 +193,7 @@ mod tests {
             assert_eq!(read(&[(option, 0)]).err(), Some(Status::NOT_SUPPORTED.into()));
         }
         assert_eq!(read(&[(99, 0)]).err(), Some(Status::INVALID_VALUE.into()));
-        let missing = Options::read(1, Out::null(), Out::null());
+        let missing = Options::read(1, In::null(), Out::null());
         assert_eq!(missing.err(), Some(Status::INVALID_VALUE.into()));
     }
 

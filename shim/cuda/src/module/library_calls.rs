@@ -2,7 +2,7 @@
 
 use super::calls::read;
 use super::{Library, Options, resolve_kernel, resolve_library};
-use crate::arg::{Image, In, Out, Text};
+use crate::arg::{Image, In, InOut, Out, Text};
 use crate::failure::Outcome;
 use crate::tls;
 use crate::types::{CUdeviceptr, CUfunction, CUkernel, CUlibrary, CUmodule};
@@ -47,7 +47,7 @@ fn give(place: Out<CUlibrary>, library: &'static Library, options: &Options) -> 
 entry! {
     /// Makes a library of an image in memory; nothing is sent before a context uses it, or the compiler is asked for its
     /// logs.
-    sync fn cuLibraryLoadData(library: Out<CUlibrary>, code: Image, jit_options[jit_count]: Out<u32>, jit_values[jit_count]: Out<usize>, jit_count: u32, options[count]: In<u32>, values[count]: In<usize>, count: u32) {
+    sync fn cuLibraryLoadData(library: Out<CUlibrary>, code: Image, jit_options[jit_count]: In<u32>, jit_values[jit_count]: InOut<usize>, jit_count: u32, options[count]: In<u32>, values[count]: In<usize>, count: u32) {
         let library = library.required()?;
         let preserved = is_preserved(count, options, values)?;
         let options = Options::read(jit_count, jit_options, jit_values)?;
@@ -57,7 +57,7 @@ entry! {
     }
 
     /// Makes a library of a file.
-    sync fn cuLibraryLoadFromFile(library: Out<CUlibrary>, file: Text, jit_options[jit_count]: Out<u32>, jit_values[jit_count]: Out<usize>, jit_count: u32, options[count]: In<u32>, values[count]: In<usize>, count: u32) {
+    sync fn cuLibraryLoadFromFile(library: Out<CUlibrary>, file: Text, jit_options[jit_count]: In<u32>, jit_values[jit_count]: InOut<usize>, jit_count: u32, options[count]: In<u32>, values[count]: In<usize>, count: u32) {
         let library = library.required()?;
         is_preserved(count, options, values)?;
         let options = Options::read(jit_count, jit_options, jit_values)?;
