@@ -40,6 +40,13 @@ pub enum ChannelError {
         "the device was unplugged from this virtual machine, with all that was in flight; plug it in again and attach anew"
     )]
     Unplugged,
+    /// The process that has the device's interrupts for all programs of a virtual machine ended.
+    #[error(
+        "`ringbar vm hold` of this virtual machine ended: its kernel turned the device's memory off for a moment, what was \
+         written meanwhile is lost, and no interrupt comes any more; likely cause: it was killed; try: end all programs, \
+         start it anew, then attach anew"
+    )]
+    HolderEnded,
     /// The peer left in order.
     #[error("the peer closed the channel")]
     Closed,

@@ -15,6 +15,7 @@ use crate::os::mapping::{Mapping, SubMapping};
 use crate::region::{self, Channel, Expect, Place, RegionError, Span, State};
 use crate::spin::{SPIN_MAX, SpinBudget};
 use crate::sync::Arc;
+use std::time::Instant;
 
 /// How a guest's client came to its channel, for status output.
 #[derive(Clone, Debug)]
@@ -49,7 +50,10 @@ pub fn connect(
     want: Expect,
     options: Options,
 ) -> Result<(Client, Attached), GuestError> {
-    attach(&Device::find(config)?, config, want, options)
+    let begun = Instant::now();
+    let device = Device::find(config)?;
+    let patience = config.patience.saturating_sub(begun.elapsed());
+    attach(&device, &GuestConfig { patience, ..config.clone() }, want, options)
 }
 
 /// Claims a channel of a device that is open already, and attaches to it.

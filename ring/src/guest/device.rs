@@ -4,7 +4,7 @@ use super::discovery::{self, Function};
 use super::source::Source;
 use super::vfio::{Interrupts, Vfio};
 use super::{Bulk, GuestConfig, GuestError, hold};
-use crate::directory;
+use crate::directory::{self, Nonce};
 use crate::layout::PAGE_BYTES;
 use crate::os::doorbell::{Doorbell, EventFd, EventFdDoorbell, MmioDoorbell, NoDoorbell};
 use crate::os::mapping::Mapping;
@@ -31,7 +31,9 @@ pub struct Device {
     pub bells: Bells,
     /// Interrupts, if this program got them.
     pub interrupts: Option<Arc<Interrupts>>,
-    /// What was tried and did not work, and what is done instead.
+    /// Why this program polls, although the function is bound to vfio-pci and interrupts were wanted.
+    pub no_interrupts: Option<String>,
+    /// What else is done otherwise than it might be.
     pub notes: Vec<String>,
     /// The region's directory.
     pub directory: Directory,
@@ -110,17 +112,26 @@ impl Device {
     fn of_source(name: String, source: Source) -> Result<Self, GuestError> {
         let directory = directory_of(&name, &source)?;
         let (control, bulk) = (source.clone(), source);
-        let (function, bells, interrupts, notes) = (None, Bells::None, None, Vec::new());
-        Ok(Self { name, function, control, bulk, bells, interrupts, notes, directory })
+        let (function, bells, notes) = (None, Bells::None, Vec::new());
+        let (interrupts, no_interrupts) = (None, None);
+        Ok(Self {
+            name,
+            function,
+            control,
+            bulk,
+            bells,
+            interrupts,
+            no_interrupts,
+            notes,
+            directory,
+        })
     }
 
     fn of_function(function: &Function, config: &GuestConfig) -> Result<Self, GuestError> {
-        let mut notes = Vec::new();
-        let mut interrupts = None;
+        let (mut notes, mut interrupts) = (Vec::new(), None);
+        let mut no_interrupts = None;
         if function.is_vfio() && config.interrupts {
-            let mut polls = |error: &dyn std::fmt::Display| {
-                notes.push(format!("no interrupts, polling instead: {error}"));
-            };
+            let mut polls = |error: &dyn std::fmt::Display| no_interrupts = Some(error.to_string());
             match hold::from_holder(&function.address, config) {
                 Ok(Some(shared)) => interrupts = Some(Arc::new(shared)),
                 Err(error) => polls(&error),
@@ -132,7 +143,8 @@ impl Device {
             }
         }
         let opened = Opened::by_files(function, config, &mut notes)?;
-        Self::of_opened(function, opened, interrupts, notes, config)
+        let device = Self::of_opened(function, opened, interrupts, notes, config)?;
+        Ok(Self { no_interrupts, ..device })
     }
 
     /// Through VFIO, alone: the kernel then refuses other programs the function's memory. It must, since it turns the
@@ -157,6 +169,7 @@ impl Device {
             bulk: opened.bulk,
             bells: Bells::Registers(Arc::new(opened.registers)),
             interrupts,
+            no_interrupts: None,
             notes,
             directory: opened.directory,
         };
@@ -168,7 +181,12 @@ impl Device {
     fn use_memory(&mut self, config: &GuestConfig) -> Result<(), GuestError> {
         let Some(path) = &config.memory else { return Ok(()) };
         let source = Source::open(path)?;
-        self.directory = directory_of(&path.display().to_string(), &source)?;
+        let directory = directory_of(&path.display().to_string(), &source)?;
+        if let Some(differs) = difference(&self.directory, &directory) {
+            let (path, function) = (path.clone(), self.name.clone());
+            return Err(GuestError::OtherMemory { path, function, differs });
+        }
+        self.directory = directory;
         self.control = source.clone();
         self.bulk = source;
         Ok(())
@@ -296,6 +314,32 @@ fn bulk_of(
 fn directory_of(name: &str, source: &Source) -> Result<Directory, GuestError> {
     let page = Arc::new(source.map(0, PAGE_BYTES as u64)?);
     Directory::inspect(&page, source.bytes).map_err(|error| GuestError::region(name, error))
+}
+
+/// Looks at a word that the host may change meanwhile.
+const LOOKS: usize = 100;
+
+/// What two regions differ by; nothing for two mappings of one (or two that nobody serves or uses).
+fn difference(one: &Directory, other: &Directory) -> Option<&'static str> {
+    if (one.region_bytes, one.channels) != (other.region_bytes, other.channels) {
+        return Some("other sizes");
+    }
+    let same = |word: &dyn Fn(&Directory) -> u64| (0..LOOKS).any(|_| word(one) == word(other));
+    if !same(&|region| directory::heartbeat(&region.lines)) {
+        return Some("another heartbeat of its host");
+    }
+    let channels = 0..one.channels;
+    let assigned = |channel| {
+        same(&move |region| directory::assigned(&region.lines, channel).map_or(0, Nonce::get))
+    };
+    let place = |channel| {
+        let offset = |region: &Directory| region.span(channel).ok().map(|span| span.offset);
+        offset(one) == offset(other)
+    };
+    if !channels.clone().all(place) {
+        return Some("its channels lie elsewhere");
+    }
+    (!channels.clone().all(assigned)).then_some("other programs have its channels")
 }
 
 fn not_ringbar(bad: impl Iterator<Item = (Function, GuestError)>) -> GuestError {

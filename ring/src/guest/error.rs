@@ -171,6 +171,32 @@ pub enum GuestError {
         /// What usually helps.
         advice: &'static str,
     },
+    /// The process that has the function's interrupts is there, and gave none.
+    #[error(
+        "`ringbar vm hold` at {}: {found}; likely cause: it is stopped, hangs, or is of another version; try: end it while \
+         no program runs, and start it anew",
+        path.display()
+    )]
+    Holder {
+        /// Its socket.
+        path: PathBuf,
+        /// What it did.
+        found: String,
+    },
+    /// What `memory=` names is something else.
+    #[error(
+        "{}: found another region than the one of {function} ({differs}); likely cause: it belongs to another device; try: \
+         the DAX device or file over the same memory, or RINGBAR_VM without memory=",
+        path.display()
+    )]
+    OtherMemory {
+        /// What was named.
+        path: PathBuf,
+        /// The function that it was to stand for.
+        function: String,
+        /// What was compared.
+        differs: &'static str,
+    },
     /// A setting that makes no sense.
     #[error(
         "RINGBAR_VM: found {found:?}, expected [ADDRESS or PATH][,memory=PATH][,bulk=wc|uc][,interrupts=no]"

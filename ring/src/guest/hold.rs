@@ -8,76 +8,170 @@ use super::vfio::{Interrupts, Vfio};
 use super::{GuestConfig, GuestError};
 use crate::os::doorbell::EventFd;
 use crate::os::map_error::MapError;
-use rustix::event::{PollFd, PollFlags};
+use core::time::Duration;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 use std::fs::Permissions;
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut, PipeReader, PipeWriter, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// Eventfds in one message.
 const BELLS_MAX: usize = 32;
 /// Connections that wait to be answered; each takes microseconds.
 const BACKLOG: i32 = 64;
+/// Time for a holder to answer, at most: it does nothing else.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// Time between two attempts to connect to a holder whose backlog is full.
+const CONNECT_AGAIN: Duration = Duration::from_millis(1);
+/// What a holder says with its descriptors: another byte if their meaning changes.
+const VERSION: u8 = 2;
 
 fn socket_path(address: &str, config: &GuestConfig) -> PathBuf {
     config.run.join(address)
 }
 
-fn socket() -> rustix::io::Result<OwnedFd> {
-    let flags = SocketFlags::CLOEXEC;
+fn socket(more: SocketFlags) -> rustix::io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | more;
     rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
 }
 
-/// The interrupts that a holder gives; `None` if none runs.
+/// The interrupts that a holder gives; `None` if none runs. Waits for half of the patience at most.
 pub(super) fn from_holder(
     address: &str,
     config: &GuestConfig,
 ) -> Result<Option<Interrupts>, GuestError> {
     let path = socket_path(address, config);
+    let limit = ANSWER_MAX.min(config.patience / 2);
+    let (begun, end) = (Instant::now(), Instant::now() + limit);
     let failed = |action| {
-        let subject = path.display().to_string();
-        move |e: Errno| GuestError::Map(MapError::system(subject, action, e))
+        let path = path.clone();
+        move |e: Errno| match e {
+            Errno::TIMEDOUT => {
+                let found = format!("no answer within {:?}", begun.elapsed());
+                GuestError::Holder { path, found }
+            }
+            e => GuestError::Map(MapError::system(path.display().to_string(), action, e)),
+        }
     };
-    let socket = socket().map_err(failed("making a socket"))?;
-    let name = SocketAddrUnix::new(&path).map_err(failed("naming the socket"))?;
-    match rustix::net::connect(&socket, &name) {
+    let socket = match connect(&path, end) {
         Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(None),
         other => other.map_err(failed("connect"))?,
+    };
+    readable_by(&socket, end).map_err(failed("poll"))?;
+    let (said, fds) = receive(&socket).map_err(failed("receiving eventfds"))?;
+    let mut fds = fds.into_iter();
+    match (said, fds.next()) {
+        // A holder that is just ending gives nothing.
+        (None, _) => Ok(None),
+        (Some(VERSION), Some(life)) => {
+            let bells = fds.map(EventFd::from_fd).collect::<io::Result<Vec<_>>>();
+            let bells =
+                bells.map_err(|e| GuestError::Map(MapError::system("eventfd", "fcntl", e)))?;
+            Ok(Some(Interrupts::of_holder(bells, life)))
+        }
+        (Some(version), _) => {
+            let found = format!("found version {version}, expected {VERSION}");
+            Err(GuestError::Holder { path, found })
+        }
     }
-    let bells = receive(&socket).map_err(failed("receiving eventfds"))?;
-    let bells = bells.into_iter().map(EventFd::from_fd).collect::<io::Result<Vec<_>>>();
-    let bells = bells.map_err(|e| GuestError::Map(MapError::system("eventfd", "fcntl", e)))?;
-    // A holder that is just ending gives nothing.
-    Ok((!bells.is_empty()).then(|| Interrupts::of(bells, None)))
 }
 
-fn receive(socket: &OwnedFd) -> rustix::io::Result<Vec<OwnedFd>> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BELLS_MAX))];
+/// A connection that never blocks; `TIMEDOUT` if the holder takes none until `end`.
+fn connect(path: &Path, end: Instant) -> rustix::io::Result<OwnedFd> {
+    let name = SocketAddrUnix::new(path)?;
+    let socket = socket(SocketFlags::NONBLOCK)?;
+    loop {
+        match rustix::net::connect(&socket, &name) {
+            Ok(()) => return Ok(socket),
+            Err(Errno::AGAIN) if Instant::now() >= end => return Err(Errno::TIMEDOUT),
+            Err(Errno::AGAIN | Errno::INTR) => std::thread::sleep(CONNECT_AGAIN),
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// Waits for something to read; `TIMEDOUT` if there is nothing until `end`.
+fn readable_by(socket: &OwnedFd, end: Instant) -> rustix::io::Result<()> {
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).ok();
+        let mut fds = [PollFd::new(socket, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, left.as_ref()) {
+            Ok(0) => return Err(Errno::TIMEDOUT),
+            Err(Errno::INTR) => {}
+            other => return other.map(drop),
+        }
+    }
+}
+
+/// What a holder says, if it does, and its descriptors.
+fn receive(socket: &OwnedFd) -> rustix::io::Result<(Option<u8>, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BELLS_MAX + 1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
     let mut into = [IoSliceMut::new(&mut byte)];
-    rustix::net::recvmsg(socket, &mut into, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let got = rustix::net::recvmsg(socket, &mut into, &mut control, RecvFlags::CMSG_CLOEXEC)?;
     let fds = control.drain().filter_map(|message| match message {
         RecvAncillaryMessage::ScmRights(fds) => Some(fds),
         _ => None,
     });
-    Ok(fds.flatten().collect())
+    let fds = fds.flatten().collect();
+    Ok(((got.bytes > 0).then_some(byte[0]), fds))
 }
 
-fn send(socket: &OwnedFd, bells: &[EventFd]) -> rustix::io::Result<()> {
-    let fds: Vec<BorrowedFd<'_>> = bells.iter().take(BELLS_MAX).map(AsFd::as_fd).collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BELLS_MAX))];
+/// What tells all programs of a holder's end, without a word between them: a pipe whose reading end each of them has.
+/// It hangs up when the holder ends, however that ends, and holds a byte if the function is to be unplugged.
+struct Life {
+    theirs: PipeReader,
+    own: PipeWriter,
+}
+
+impl Life {
+    fn new() -> io::Result<Self> {
+        let (theirs, own) = io::pipe()?;
+        Ok(Self { theirs, own })
+    }
+
+    fn unplugged(&mut self) -> io::Result<()> {
+        self.own.write_all(&[1])
+    }
+}
+
+/// What became of a holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HolderEnd {
+    /// It ended, or was ended.
+    Gone,
+    /// It gives the function back, which is unplugged.
+    Unplugged,
+}
+
+/// What the reading end of a [`Life`] tells, at once; `None` while its holder lives.
+pub(super) fn end_of(life: &OwnedFd) -> Option<HolderEnd> {
+    let mut fds = [PollFd::new(life, PollFlags::IN)];
+    match rustix::event::poll(&mut fds, Some(&Timespec::default())) {
+        Ok(1) if fds[0].revents().contains(PollFlags::IN) => Some(HolderEnd::Unplugged),
+        Ok(1) => Some(HolderEnd::Gone),
+        _ => None,
+    }
+}
+
+fn send(socket: &OwnedFd, life: &Life, bells: &[EventFd]) -> rustix::io::Result<()> {
+    let bells = bells.iter().take(BELLS_MAX).map(AsFd::as_fd);
+    let fds: Vec<BorrowedFd<'_>> = std::iter::once(life.theirs.as_fd()).chain(bells).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BELLS_MAX + 1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(&fds));
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    rustix::net::sendmsg(socket, &[IoSlice::new(&[1])], &mut control, flags).map(drop)
+    rustix::net::sendmsg(socket, &[IoSlice::new(&[VERSION])], &mut control, flags).map(drop)
 }
 
 /// Has the function that `config` names (or the only one that is bound to vfio-pci) and hands its interrupts to whoever
@@ -88,7 +182,7 @@ fn send(socket: &OwnedFd, bells: &[EventFd]) -> rustix::io::Result<()> {
 pub fn hold(
     config: &GuestConfig,
     stop: BorrowedFd<'_>,
-    ready: impl FnOnce(&std::path::Path),
+    ready: impl FnOnce(&Path),
 ) -> Result<(), GuestError> {
     let functions = discovery::candidates(config)?;
     let bound = functions.iter().find(|function| function.is_vfio());
@@ -103,32 +197,38 @@ pub fn hold(
         move |e: io::Error| GuestError::Map(MapError::system(subject, action, e))
     };
     let listener = listen(&path, config).map_err(failed("listening"))?;
+    let mut life = Life::new().map_err(failed("making a pipe"))?;
     share(&path, &function.folder.join("resource2")).map_err(failed("sharing"))?;
     ready(&path);
-    let served = serve(&listener, &vfio.interrupts, stop).map_err(failed("serving"));
+    let served = serve(&listener, &vfio.interrupts, &mut life, stop).map_err(failed("serving"));
     // A successor makes its own.
     let _ = std::fs::remove_file(&path);
     served
 }
 
-fn listen(path: &std::path::Path, config: &GuestConfig) -> io::Result<OwnedFd> {
+fn listen(path: &Path, config: &GuestConfig) -> io::Result<OwnedFd> {
     std::fs::create_dir_all(&config.run)?;
     // This process has the group, so a socket that is there belongs to nobody.
     let _ = std::fs::remove_file(path);
-    let listener = socket()?;
+    let listener = socket(SocketFlags::empty())?;
     rustix::net::bind(&listener, &SocketAddrUnix::new(path)?)?;
     rustix::net::listen(&listener, BACKLOG)?;
     Ok(listener)
 }
 
 /// Whoever may map the function may have its interrupts: same group, same mode.
-fn share(path: &std::path::Path, like: &std::path::Path) -> io::Result<()> {
+fn share(path: &Path, like: &Path) -> io::Result<()> {
     let file = std::fs::metadata(like)?;
     std::os::unix::fs::chown(path, None, Some(file.gid()))?;
     std::fs::set_permissions(path, Permissions::from_mode(file.mode() & 0o777))
 }
 
-fn serve(listener: &OwnedFd, all: &Interrupts, stop: BorrowedFd<'_>) -> io::Result<()> {
+fn serve(
+    listener: &OwnedFd,
+    all: &Interrupts,
+    life: &mut Life,
+    stop: BorrowedFd<'_>,
+) -> io::Result<()> {
     loop {
         let release = all.release().map_or(stop, AsFd::as_fd);
         let watched = [listener.as_fd(), stop, release];
@@ -137,12 +237,16 @@ fn serve(listener: &OwnedFd, all: &Interrupts, stop: BorrowedFd<'_>) -> io::Resu
             Err(Errno::INTR) => continue,
             other => other?,
         };
-        if fds[1..].iter().any(|fd| !fd.revents().is_empty()) {
+        let [_, stopped, released] = fds.map(|fd| !fd.revents().is_empty());
+        if stopped {
             return Ok(());
+        }
+        if released {
+            return life.unplugged();
         }
         match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
             // A program that hung up meanwhile hurts itself only.
-            Ok(program) => drop(send(&program, all.bells())),
+            Ok(program) => drop(send(&program, life, all.bells())),
             Err(Errno::CONNABORTED | Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }
@@ -169,15 +273,48 @@ mod tests {
         let mode = std::fs::metadata(socket_path("f", &config)).expect("there").mode();
         assert_eq!(mode & 0o777, 0o660);
         let stopped = stop.clone();
-        let holder = std::thread::spawn(move || serve(&listener, &all, stopped.as_fd()));
+        let mut life = Life::new().expect("a pipe");
+        let holder = std::thread::spawn(move || serve(&listener, &all, &mut life, stopped.as_fd()));
         let programs: Vec<_> =
             (0..2).map(|_| from_holder("f", &config).unwrap().expect("it runs")).collect();
         bells[2].signal().expect("room");
         assert_eq!(programs[1].bell(2).expect("three").drain().expect("readable"), 1);
         assert_eq!(programs[0].bell(2).expect("three").drain().expect("readable"), 0, "shared");
         assert_eq!(programs[0].vectors(), 3);
+        assert_eq!(programs[0].holder_end(), None);
         stop.signal().expect("room");
         holder.join().expect("no panic").expect("ends in order");
+        assert!(programs.iter().all(|all| all.holder_end() == Some(HolderEnd::Gone)));
         assert!(from_holder("f", &config).expect("no error").is_none(), "it ended");
+    }
+
+    #[test]
+    fn a_holder_that_gives_its_function_back_tells_every_program_that_it_is_unplugged() {
+        let tree = Tree::new();
+        let config = tree.config(None);
+        let release = EventFd::new().expect("an eventfd");
+        let all = Interrupts::releasing(release.clone());
+        let stop = EventFd::new().expect("an eventfd");
+        let listener = listen(&socket_path("f", &config), &config).expect("a socket");
+        let mut life = Life::new().expect("a pipe");
+        let holder = std::thread::spawn(move || serve(&listener, &all, &mut life, stop.as_fd()));
+        let programs: Vec<_> =
+            (0..2).map(|_| from_holder("f", &config).unwrap().expect("it runs")).collect();
+        release.signal().expect("room");
+        holder.join().expect("no panic").expect("ends in order");
+        assert!(programs.iter().all(|all| all.holder_end() == Some(HolderEnd::Unplugged)));
+    }
+
+    #[test]
+    fn a_holder_that_hangs_is_an_error_with_its_cause_and_no_hang() {
+        let tree = Tree::new();
+        let config = GuestConfig { patience: Duration::from_millis(200), ..tree.config(None) };
+        let listener = listen(&socket_path("f", &config), &config).expect("a socket");
+        // The first program is taken by the backlog, the second one finds that full.
+        rustix::net::listen(&listener, 0).expect("a listener already");
+        for _ in 0..2 {
+            let error = from_holder("f", &config).expect_err("nobody accepts").to_string();
+            assert!(error.contains("no answer within") && error.contains("stopped"), "{error}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::claim::Lease;
 use super::device::Device;
+use super::hold::HolderEnd;
 use super::vfio::Interrupts;
 use crate::client::ClientPark;
 use crate::directory;
@@ -137,18 +138,24 @@ impl GuestPark {
         hearts.silent >= HEARTBEAT_LIMIT
     }
 
-    /// The device is gone: sysfs has no such function. Looked at now and then, and at once where its memory reads as ones,
-    /// or as the zeros that took its place.
-    fn unplugged(&self) -> bool {
-        let Some(folder) = &self.folder else { return false };
+    /// The device is gone (sysfs has no such function), or the holder of its interrupts. Looked at now and then, and at once
+    /// where the memory reads as ones, or as the zeros that took its place.
+    fn lost(&self) -> Option<ChannelError> {
         let state = self.header.load(line::HOST_STATUS, 0, Ordering::Relaxed);
         let empty = state == 0 || state == u64::MAX;
         let mut looked = self.looked.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if !empty && looked.elapsed() < LOOK_AT_SYSFS {
-            return false;
+            return None;
         }
         *looked = Instant::now();
-        !folder.join("vendor").exists()
+        if self.folder.as_ref().is_some_and(|folder| !folder.join("vendor").exists()) {
+            return Some(ChannelError::Unplugged);
+        }
+        let Wait::Interrupts(interrupt) = &self.wait else { return None };
+        interrupt.interrupts.holder_end().map(|end| match end {
+            HolderEnd::Unplugged => ChannelError::Unplugged,
+            HolderEnd::Gone => ChannelError::HolderEnded,
+        })
     }
 }
 
@@ -188,8 +195,10 @@ impl ClientPark for GuestPark {
     }
 
     fn ended(&self) -> Option<ChannelError> {
-        let gone = self.released.load(Ordering::Relaxed) || self.unplugged();
-        gone.then_some(ChannelError::Unplugged)
+        if self.released.load(Ordering::Relaxed) {
+            return Some(ChannelError::Unplugged);
+        }
+        self.lost()
     }
 
     fn wants_doorbell(&self) -> bool {

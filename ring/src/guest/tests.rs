@@ -284,6 +284,48 @@ fn several_regions_none_and_a_cut_off_one_are_errors_that_name_them() {
 }
 
 #[test]
+fn memory_that_is_another_region_than_the_functions_is_refused_with_what_differs() {
+    let tree = Tree::new();
+    let (mine, _) = tree.region(ADDRESS, &[sizes()]);
+    let (other, _) = tree.region("0000:00:04.0", &[sizes()]);
+    let find = |of: &str| {
+        let memory = tree.sysfs().join("bus/pci/devices").join(of).join("resource2");
+        super::Device::find(&GuestConfig { memory: Some(memory), ..tree.config(Some(ADDRESS)) })
+    };
+    let lines = |mapping| Directory::inspect(mapping, mapping.len() as u64).expect("one").lines;
+    directory::beat(&lines(&mine));
+    assert_eq!(find(ADDRESS).expect("the same memory").control.bytes, mine.len() as u64);
+    let error = find("0000:00:04.0").expect_err("its host beats less often");
+    assert!(matches!(&error, GuestError::OtherMemory { function, .. } if function == ADDRESS));
+    assert!(error.to_string().contains("another heartbeat"), "{error}");
+    directory::beat(&lines(&other));
+    Assignments::new(lines(&other), 1).assign(0, directory::Nonce::MIN);
+    let error = find("0000:00:04.0").expect_err("another program has its channel").to_string();
+    assert!(error.contains("other programs"), "{error}");
+}
+
+#[test]
+fn a_holder_that_ends_under_its_programs_is_an_error_of_their_waits() {
+    let tree = Tree::new();
+    let host = Host::start(&tree, 1, Answer::Echo);
+    let config = patient(&tree, Duration::from_secs(60));
+    let mut device = super::Device::find(&config).expect("a region");
+    let (life, holder) = std::io::pipe().expect("a pipe");
+    let bells = vec![crate::os::EventFd::new().expect("an eventfd")];
+    device.interrupts = Some(Arc::new(super::Interrupts::of_holder(bells, life.into())));
+    directory::set_doorbells(&host.lines(), 1);
+    let attached = super::attach(&device, &config, WANT, Options::default());
+    let (client, attached) = attached.expect("a channel");
+    assert!(attached.interrupts);
+    let early = client.wait_fence(0, 1, Some(Duration::from_millis(300)));
+    assert!(matches!(early, Err(ChannelError::Deadline { .. })), "it lives: {early:?}");
+    drop(holder);
+    let error = client.wait_fence(0, 1, Some(Duration::from_secs(60))).expect_err("it ended");
+    assert!(matches!(error, ChannelError::HolderEnded), "{error}");
+    assert!(error.is_final() && error.to_string().contains("ringbar vm hold"), "{error}");
+}
+
+#[test]
 fn a_file_alone_is_a_region_without_doorbells() {
     let tree = Tree::new();
     tree.region(ADDRESS, &[sizes()]);

@@ -1,6 +1,7 @@
 //! A function that is bound to vfio-pci, opened by the one program that has it: BARs, and MSI-X interrupts as eventfds.
 
 use super::discovery::Function;
+use super::hold::{self, HolderEnd};
 use super::source::Source;
 use super::{GuestConfig, GuestError};
 use crate::os::doorbell::EventFd;
@@ -34,6 +35,8 @@ pub struct Interrupts {
     pub(super) received: AtomicU64,
     /// Signalled when the function is to be given back by whoever has it open.
     release: Option<EventFd>,
+    /// Tells of the end of a holder that has the function open.
+    holder: Option<OwnedFd>,
     _open: Option<Open>,
 }
 
@@ -74,7 +77,23 @@ impl Interrupts {
     /// Eventfds of somebody else, by vector.
     pub(super) fn of(bells: Vec<EventFd>, open: Option<(Open, EventFd)>) -> Self {
         let (open, release) = open.unzip();
-        Self { bells, received: AtomicU64::new(0), release, _open: open }
+        Self { bells, received: AtomicU64::new(0), release, holder: None, _open: open }
+    }
+
+    /// Eventfds of a holder, by vector, and the descriptor that tells of its end.
+    pub(super) fn of_holder(bells: Vec<EventFd>, life: OwnedFd) -> Self {
+        Self { holder: Some(life), ..Self::of(bells, None) }
+    }
+
+    /// What became of the holder, if these are a holder's and it has ended.
+    pub(super) fn holder_end(&self) -> Option<HolderEnd> {
+        hold::end_of(self.holder.as_ref()?)
+    }
+
+    /// A holder's own, without any vector.
+    #[cfg(test)]
+    pub(super) fn releasing(release: EventFd) -> Self {
+        Self { release: Some(release), ..Self::of(Vec::new(), None) }
     }
 }
 
@@ -198,10 +217,11 @@ mod tests {
         symlink("../../drivers/vfio-pci", folder.join("driver")).unwrap();
         let device = Device::find(&tree.config(None)).expect("the files still work");
         assert!(device.interrupts.is_none());
-        assert!(device.notes[0].contains("polling instead"), "{:?}", device.notes);
+        let why = device.no_interrupts.expect("it was wanted");
+        assert!(why.contains("likely cause") && why.contains("try"), "{why}");
         let mut config = tree.config(None);
         config.interrupts = false;
         let device = Device::find(&config).expect("nobody asked for interrupts");
-        assert!(!device.notes.iter().any(|note| note.contains("interrupts")));
+        assert_eq!(device.no_interrupts, None);
     }
 }
