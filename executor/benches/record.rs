@@ -4,7 +4,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use ringbar_benches::machine::Machine;
 use ringbar_executor::vm::guest_figures::Figures;
 use ringbar_executor::vm::guest_limit::GuestLimit;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,7 +17,7 @@ const TERMS: &str = "Each round has a fresh daemon, worker and guest; a round's 
     places QEMU's threads, worker and mediator.";
 
 /// How the guest ran.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Road {
     BareKvm,
@@ -34,7 +34,7 @@ impl Road {
 }
 
 /// One round.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Round {
     /// Memory types, as measured.
     pub memory: String,
@@ -49,7 +49,7 @@ pub struct Round {
 }
 
 /// All rounds of a road, or why there are none.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Measured {
     pub road: Road,
     pub rounds: Vec<Round>,
@@ -59,18 +59,18 @@ pub struct Measured {
 
 /// One figure of a road over its rounds.
 #[derive(Clone, Debug, Serialize)]
-struct Row {
+pub struct Row {
     road: Road,
     figure: &'static str,
     must_reach: &'static str,
-    median: f64,
+    pub median: f64,
     min: f64,
     max: f64,
-    reached: bool,
-    /// What it was measured from.
-    from: String,
-    /// What bounds it, measured in the same rounds.
-    limit: Option<String>,
+    pub reached: bool,
+    /// What the median was measured from, in its own round.
+    pub from: String,
+    /// What bounds it, each ratio of one round.
+    pub limit: Option<String>,
 }
 
 /// Everything.
@@ -84,104 +84,146 @@ pub struct Record {
     measured: [Measured; 2],
 }
 
-/// Median, least and greatest.
-fn spread(rounds: &[Round], figure: impl Fn(&Round) -> f64) -> (f64, f64, f64) {
-    let mut values: Vec<f64> = rounds.iter().map(figure).collect();
-    values.sort_unstable_by(f64::total_cmp);
-    let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
-    (at(values.len() / 2), at(0), at(values.len().saturating_sub(1)))
+/// A value over the rounds.
+#[derive(Clone, Copy)]
+struct Spread<'r> {
+    /// The round whose value is the median.
+    middle: &'r Round,
+    median: f64,
+    min: f64,
+    max: f64,
 }
 
-fn rows(measured: &Measured) -> Vec<Row> {
+/// Of a value that each round has; nothing without rounds.
+fn spread(rounds: &[Round], value: impl Fn(&Round) -> f64) -> Option<Spread<'_>> {
+    let mut sorted: Vec<_> = rounds.iter().map(|round| (value(round), round)).collect();
+    sorted.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let (median, middle) = *sorted.get(sorted.len() / 2)?;
+    let (min, max) = (sorted.first()?.0, sorted.last()?.0);
+    Some(Spread { middle, median, min, max })
+}
+
+/// A value over the rounds as a sentence has it: the median, and between what it lay.
+fn times(rounds: &[Round], value: impl Fn(&Round) -> f64) -> String {
+    spread(rounds, value).map_or_else(String::new, |found| {
+        format!("{:.0} times ({:.0} to {:.0})", found.median, found.min, found.max)
+    })
+}
+
+/// A figure: its name, what it must reach, its value in a round, whether a value is good, what it was measured from.
+struct Figure {
+    name: &'static str,
+    must_reach: &'static str,
+    value: fn(&Figures) -> f64,
+    good: fn(f64) -> bool,
+    /// Whether every round must be good, not only the median's.
+    always: bool,
+    from: fn(&Figures) -> String,
+}
+
+const FIGURES: [Figure; 4] = [
+    Figure {
+        name: "round trip, host polling, against the old way",
+        must_reach: "at least 100 times faster",
+        value: |f| f.times_faster().unwrap_or(f64::NAN),
+        good: |value| value >= 100.0,
+        always: false,
+        from: |f| format!("{:.0} ns against {:.0} ns", f.round_trip_ns, old_way(f)),
+    },
+    Figure {
+        name: "doorbells while the host is awake",
+        must_reach: "0 in every round",
+        value: |f| f.bells_for_awake() as f64,
+        good: |value| value == 0.0,
+        always: true,
+        from: |f| {
+            let (calls, sleeps, bells) = (f.calls, f.sleeps, f.bells);
+            format!("in {calls} calls, {sleeps} times asleep, {bells} doorbells in all")
+        },
+    },
+    Figure {
+        name: "64 commands a doorbell, per command, against one",
+        must_reach: "at least 15 times faster",
+        value: Figures::batch_gain,
+        good: |value| value >= 15.0,
+        always: false,
+        from: |f| format!("{:.0} ns against {:.0} ns", f.batched_ns, f.single_ns),
+    },
+    Figure {
+        name: "copy of 256 KiB into the BAR against own memory",
+        must_reach: "at least 0.85 of its rate",
+        value: Figures::copy_rate,
+        good: |value| value >= 0.85,
+        always: false,
+        from: |f| format!("{:.0} ns against {:.0} ns", f.copy_device_ns, f.copy_memory_ns),
+    },
+];
+
+fn old_way(figures: &Figures) -> f64 {
+    figures.old_way_ns.unwrap_or(f64::NAN)
+}
+
+/// What the rounds of a road say.
+pub fn rows(measured: &Measured) -> Vec<Row> {
     let (road, rounds) = (measured.road, measured.rounds.as_slice());
-    if rounds.is_empty() {
-        return Vec::new();
-    }
-    let median = |figure: fn(&Figures) -> f64| spread(rounds, |round| figure(&round.figures)).0;
-    let row = |figure, must_reach, value: fn(&Figures) -> f64, good: fn(f64) -> bool, from| {
-        let (median, min, max) = spread(rounds, |round| value(&round.figures));
-        Row { road, figure, must_reach, median, min, max, reached: good(median), from, limit: None }
+    let row = |figure: &Figure| {
+        let found = spread(rounds, |round| (figure.value)(&round.figures))?;
+        let good = |round: &Round| (figure.good)((figure.value)(&round.figures));
+        let reached = (figure.good)(found.median) && (!figure.always || rounds.iter().all(good));
+        let Spread { middle, median, min, max } = found;
+        let (name, must_reach, from) =
+            (figure.name, figure.must_reach, (figure.from)(&middle.figures));
+        Some(Row { road, figure: name, must_reach, median, min, max, reached, from, limit: None })
     };
-    let old = median(|f| f.old_way_ns.unwrap_or(f64::NAN));
-    let round_trip = median(|f| f.round_trip_ns);
-    let (single, batched) = (median(|f| f.single_ns), median(|f| f.batched_ns));
-    let (device, memory) = (median(|f| f.copy_device_ns), median(|f| f.copy_memory_ns));
-    let calls: u64 = rounds.iter().map(|round| round.figures.calls).sum();
-    let sleeps: u64 = rounds.iter().map(|round| round.figures.sleeps).sum();
-    let for_sleep = |f: &Figures| f.bells.saturating_sub(f.awake_bells);
-    let bells: u64 = rounds.iter().map(|round| for_sleep(&round.figures)).sum();
-    let mut rows = vec![
-        row(
-            "round trip, host polling, against the old way",
-            "at least 100 times faster",
-            |f| f.times_faster().unwrap_or(f64::NAN),
-            |value| value >= 100.0,
-            format!("{round_trip:.0} ns against {old:.0} ns"),
-        ),
-        row(
-            "doorbells while the host is awake",
-            "0",
-            |f| f.awake_bells as f64,
-            |value| value == 0.0,
-            format!("in {calls} calls, {sleeps} times asleep, {bells} doorbells for those"),
-        ),
-        row(
-            "64 commands a doorbell, per command, against one",
-            "at least 15 times faster",
-            Figures::batch_gain,
-            |value| value >= 15.0,
-            format!("{batched:.0} ns against {single:.0} ns"),
-        ),
-        row(
-            "copy of 256 KiB into the BAR against own memory",
-            "at least 0.85 of its rate",
-            Figures::copy_rate,
-            |value| value >= 0.85,
-            format!("{device:.0} ns against {memory:.0} ns"),
-        ),
-    ];
-    rows[0].limit = Some(match road {
-        Road::BareKvm => round_trip_limit(rounds, old),
-        Road::Emulated => emulated_limit(rounds, old, round_trip),
-    });
+    let mut rows: Vec<_> = FIGURES.iter().filter_map(row).collect();
+    if let Some(first) = rows.first_mut() {
+        first.limit = match road {
+            Road::BareKvm => round_trip_limit(rounds),
+            Road::Emulated => emulated_limit(rounds),
+        };
+    }
     rows
 }
 
 /// What an emulated round trip is made of: the bytes without any ring, and the steps before the wait, which are translated.
-fn emulated_limit(rounds: &[Round], old: f64, round_trip: f64) -> String {
+fn emulated_limit(rounds: &[Round]) -> Option<String> {
+    let of_guest =
+        |round: &Round, value: fn(&GuestLimit) -> f64| round.guest.as_ref().map_or(f64::NAN, value);
     let median = |value: fn(&GuestLimit) -> f64| {
-        spread(rounds, |round| round.guest.as_ref().map_or(f64::NAN, value)).0
+        spread(rounds, |round| of_guest(round, value)).map_or(f64::NAN, |found| found.median)
     };
     let (exchange, fence) = (median(|limit| limit.exchange_ns), median(|limit| limit.fence_ns));
     let (clock, pause) = (median(|limit| limit.clock_ns), median(|limit| limit.pause_ns));
-    let (store, host) = (median(|limit| limit.store_ns), spread(rounds, |round| round.limit_ns).0);
-    let post = spread(rounds, |round| round.figures.post_ns).0;
-    let (raw_times, times) = (old / exchange, old / (exchange + post));
-    format!(
+    let (store, host) = (median(|limit| limit.store_ns), spread(rounds, |r| r.limit_ns)?.median);
+    let post = spread(rounds, |round| round.figures.post_ns)?.median;
+    let raw = |round: &Round| of_guest(round, |limit| limit.exchange_ns);
+    let most = times(rounds, |round| old_way(&round.figures) / raw(round));
+    let both =
+        times(rounds, |round| old_way(&round.figures) / (raw(round) + round.figures.post_ns));
+    Some(format!(
         "56 bytes there and 16 back between this emulated processor and a thread of the host take {exchange:.0} ns without any \
-         ring ({host:.0} ns between two cores), so {raw_times:.0} times is the most of any; the ring's {round_trip:.0} ns are \
-         those and the {post:.0} ns that posting takes of the emulated processor, which runs it as translated code (a store takes \
-         {store:.1} ns there, a fence {fence:.0} ns, a pause {pause:.0} ns, a reading of the clock {clock:.0} ns): both together \
-         make {times:.0} times, by medians"
-    )
+         ring ({host:.0} ns between two cores), in its own round each: {most} is the most of any; with the {post:.0} ns that posting \
+         takes of the emulated processor, which runs it as translated code (a store takes {store:.1} ns there, a fence {fence:.0} ns, a \
+         pause {pause:.0} ns, a reading of the clock {clock:.0} ns), it is {both}"
+    ))
 }
 
 /// What a round trip is made of at least.
-fn round_trip_limit(rounds: &[Round], old: f64) -> String {
-    let limit = spread(rounds, |round| round.limit_ns).0;
-    let native = spread(rounds, |round| round.native_ns.unwrap_or(f64::NAN)).0;
+fn round_trip_limit(rounds: &[Round]) -> Option<String> {
+    let limit = spread(rounds, |round| round.limit_ns)?.median;
+    let most = times(rounds, |round| old_way(&round.figures) / round.limit_ns);
+    let native_ns = |round: &Round| round.native_ns.unwrap_or(f64::NAN);
+    let native = spread(rounds, native_ns)?.median;
+    let ring = times(rounds, |round| old_way(&round.figures) / native_ns(round));
     let native = if native.is_nan() {
         String::new()
     } else {
-        format!(
-            "; the ring's own calls without a virtual processor take {native:.0} ns, {:.0} times",
-            old / native
-        )
+        format!("; the ring's own calls without a virtual processor take {native:.0} ns: {ring}")
     };
-    let times = old / limit;
-    format!(
-        "56 bytes there and 16 back between these two cores take {limit:.0} ns without any ring, so {times:.0} times is the most{native}"
-    )
+    Some(format!(
+        "56 bytes there and 16 back between these two cores take {limit:.0} ns without any ring, in its own round each: {most} is \
+         the most{native}"
+    ))
 }
 
 /// What a program says about itself in its first line.
@@ -191,18 +233,39 @@ fn said_by(program: &str, argument: &str) -> String {
     text.ok().and_then(|text| text.lines().next().map(str::to_owned)).unwrap_or("none".into())
 }
 
-impl Record {
-    pub fn new(measured: [Measured; 2]) -> Self {
+/// What a record is made of: where and when, and all rounds.
+#[derive(Debug, Deserialize)]
+pub struct Found {
+    machine: Machine,
+    kvm: String,
+    qemu: String,
+    pub measured: [Measured; 2],
+}
+
+impl Found {
+    /// On this machine, today.
+    pub fn here(measured: [Measured; 2]) -> Self {
         let modules = ["kvm_pvm", "kvm_intel", "kvm_amd"];
         let module = modules.into_iter().find(|name| Path::new("/sys/module").join(name).exists());
         Self {
             machine: Machine::here(),
             kvm: module.unwrap_or("none or built in").to_owned(),
             qemu: said_by("qemu-system-x86_64", "--version"),
-            terms: TERMS,
-            rows: measured.iter().flat_map(rows).collect(),
             measured,
         }
+    }
+
+    /// As an earlier record has it.
+    pub fn read(path: &Path) -> std::io::Result<Self> {
+        Ok(serde_json::from_slice(&std::fs::read(path)?)?)
+    }
+}
+
+impl Record {
+    pub fn of(found: Found) -> Self {
+        let Found { machine, kvm, qemu, measured } = found;
+        let rows = measured.iter().flat_map(rows).collect();
+        Self { machine, kvm, qemu, terms: TERMS, rows, measured }
     }
 
     /// For people.

@@ -17,7 +17,7 @@ mod support;
 use bare::mediator::{Mediator, echo};
 use bare::program::{Program, probe};
 use clap::Parser;
-use record::{Measured, Record, Road, Round};
+use record::{Found, Measured, Record, Road, Round};
 use ringbar_benches::cores::Cores;
 use ringbar_benches::drive::Plan;
 use ringbar_benches::error::BenchError;
@@ -38,6 +38,9 @@ struct Arguments {
     /// Write text and JSON, named by machine and date, into this folder.
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
+    /// Measure nothing: write this earlier record (its JSON) anew, with what its rounds say.
+    #[arg(long, value_name = "FILE")]
+    again: Option<PathBuf>,
     /// Rounds: each takes both roads once, with a fresh daemon, worker and guest.
     #[arg(long, value_name = "N", default_value_t = 5)]
     rounds: usize,
@@ -63,6 +66,22 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let found = match &arguments.again {
+        Some(path) => Found::read(path)?,
+        None => Found::here(measure(arguments)?),
+    };
+    let record = Record::of(found);
+    print!("{}", record.text());
+    if let Some(folder) = &arguments.record {
+        for path in record.write(folder)? {
+            eprintln!("wrote {}", path.display());
+        }
+    }
+    Ok(())
+}
+
+/// All rounds of both roads.
+fn measure(arguments: &Arguments) -> Result<[Measured; 2], Box<dyn Error>> {
     let folder = std::env::var_os(VARIABLE).map(PathBuf::from);
     let kvm = probe().map_err(|error| error.to_string());
     let (mut bare, mut emulated) = (Vec::new(), Vec::new());
@@ -78,14 +97,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let kvm = Measured { road: Road::BareKvm, rounds: bare, missing: kvm.err() };
     let missing = format!("{VARIABLE} names no folder with a guest; try: .ci/vm figures");
     let missing = folder.is_none().then_some(missing);
-    let record = Record::new([kvm, Measured { road: Road::Emulated, rounds: emulated, missing }]);
-    print!("{}", record.text());
-    if let Some(folder) = &arguments.record {
-        for path in record.write(folder)? {
-            eprintln!("wrote {}", path.display());
-        }
-    }
-    Ok(())
+    Ok([kvm, Measured { road: Road::Emulated, rounds: emulated, missing }])
 }
 
 /// [`over_kvm`] on a thread of its own: what is started later must not be kept to that thread's core.

@@ -2,6 +2,9 @@
 //! are stores that KVM turns into eventfds. Where there is no KVM, each test says by name that it did not run.
 
 mod bare;
+#[path = "../benches/record.rs"]
+#[expect(dead_code, reason = "what writes a record is the bench's")]
+mod record;
 mod support;
 
 use bare::mediator::Mediator;
@@ -207,4 +210,31 @@ fn this_process_is_mapped_with_its_code_and_its_heap() {
     let (heap, code) = (&raw const *heap as u64, code as usize as u64);
     assert!(matches!(memory.translate(heap), Some((_, true))));
     assert!(matches!(memory.translate(code), Some((_, false))));
+}
+
+/// The record that VM.md tells of.
+const RECORD: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../benches/record/intel-r-xeon-r-processor-6-207-2-2c-vm-2026-11-30.json"
+);
+
+#[test]
+fn a_records_figure_is_the_ratio_of_the_round_that_it_names() {
+    let [bare, _] = record::Found::read(RECORD.as_ref()).unwrap().measured;
+    let round_trip = &record::rows(&bare)[0];
+    let (ring, old) = round_trip.from.split_once(" ns against ").unwrap();
+    let number = |text: &str| text.trim_end_matches(" ns").parse::<f64>().unwrap();
+    let ratio = number(old) / number(ring);
+    assert!((ratio / round_trip.median - 1.0).abs() < 0.005, "{ratio} of {}", round_trip.from);
+    let limit = round_trip.limit.as_ref().unwrap();
+    assert!(limit.contains("118 times (112 to 146)") && limit.contains("88 times"), "{limit}");
+}
+
+#[test]
+fn one_round_with_a_doorbell_that_no_sleep_explains_makes_a_record_miss() {
+    let [mut bare, _] = record::Found::read(RECORD.as_ref()).unwrap().measured;
+    assert!(record::rows(&bare)[1].reached, "as recorded");
+    let figures = &mut bare.rounds[3].figures;
+    figures.bells = figures.sleeps + 1;
+    assert!(!record::rows(&bare)[1].reached, "although the ring counted none for an awake worker");
 }

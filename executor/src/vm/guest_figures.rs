@@ -132,6 +132,13 @@ impl Figures {
         Some(self.old_way_ns? / self.round_trip_ns)
     }
 
+    /// Doorbells for a worker that was awake, counted in two ways, of which the greater counts: where each is rung, by a
+    /// second look at the worker's word; and all that are more than the times it fell asleep. A worker that says that it
+    /// sleeps while it does not fails the second one.
+    pub fn bells_for_awake(&self) -> u64 {
+        self.awake_bells.max(self.bells.saturating_sub(self.sleeps))
+    }
+
     /// How many times less a command costs behind a doorbell for 64 than behind one of its own.
     pub fn batch_gain(&self) -> f64 {
         self.single_ns / self.batched_ns
@@ -145,7 +152,7 @@ impl Figures {
 
 impl std::fmt::Display for Figures {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (calls, awake, sleeps) = (self.calls, self.awake_bells, self.sleeps);
+        let (calls, awake, sleeps) = (self.calls, self.bells_for_awake(), self.sleeps);
         let bells = self.bells.saturating_sub(awake);
         let round = self.round_trip_ns;
         writeln!(
@@ -445,6 +452,12 @@ mod tests {
         assert_eq!((figures.batch_gain(), figures.copy_rate()), (30.0, 0.9));
         let text = figures.to_string();
         assert!(text.contains("500 times faster") && text.contains("30.0 times less"), "{text}");
+        let counted =
+            |awake_bells, bells, sleeps| Figures { awake_bells, bells, sleeps, ..figures.clone() };
+        assert_eq!(counted(0, 7, 7).bells_for_awake(), 0, "one for each sleep");
+        assert_eq!(counted(0, 7, 9).bells_for_awake(), 0, "some woke by themselves");
+        assert_eq!(counted(0, 9, 7).bells_for_awake(), 2, "more than it slept");
+        assert_eq!(counted(3, 9, 7).bells_for_awake(), 3, "seen where they were rung");
         let without = Figures { old_way_ns: None, ..figures };
         assert_eq!(without.times_faster(), None);
         assert_eq!(without.to_string().lines().count(), 3);
