@@ -13,8 +13,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use support::device::VmServer;
-use support::guest::{Boot, DOCUMENT, Guest, Raw, prepared};
-use support::lacking::not_run;
+use support::guest::{Boot, CHECK, DOCUMENT, Guest, Raw, assert_checked, prepared};
+use support::lacking::{PROGRAMS, lacks};
 use support::{RINGBAR, descriptors, eventually, is_running, send_signal};
 
 /// Returns from the test, saying its name, where nothing can be booted.
@@ -95,9 +95,10 @@ impl Held {
 fn every_step_of_the_check_is_fine_and_all_channels_taken_is_said() {
     let folder = folder_or_return!(every_step_of_the_check_is_fine_and_all_channels_taken_is_said);
     let server = VmServer::start("");
-    let script = "ringbar vm check --patience 60s\nringbar vm guest-test taken";
-    let console = Guest::boot(&Boot::new(folder, &server.socket(), script)).succeed();
-    assert!(console.contains('✔') && !console.contains('✘'), "{console}");
+    let script = format!("{CHECK}\nringbar vm guest-test taken");
+    let socket = server.socket();
+    let console = Guest::boot(&Boot::new(folder.clone(), &socket, &script)).succeed();
+    assert_checked(&folder, &console);
     assert!(console.contains("guest-test taken: passed"), "{console}");
 }
 
@@ -139,9 +140,7 @@ fn two_programs_of_a_guest_work_at_once_with_workers_of_their_own() {
 fn ten_thousand_interrupts_arrive_and_are_counted() {
     let folder = folder_or_return!(ten_thousand_interrupts_arrive_and_are_counted);
     let server = VmServer::start("--mock latency_ns=300000");
-    let script = format!(
-        "{BIND}\nringbar vm check --patience 60s\nringbar vm guest-test interrupts --count 10000"
-    );
+    let script = format!("{BIND}\n{CHECK}\nringbar vm guest-test interrupts --count 10000");
     let socket = server.socket();
     let boot = Boot { vfio: true, ..Boot::new(folder, &socket, &script) };
     let console = Guest::boot(&boot).succeed();
@@ -161,13 +160,29 @@ fn the_documented_holder_gives_interrupts_to_two_programs_at_once() {
     let script = format!(
         "{ADDRESS}\n{commands}\nuntil ls /run/ringbar/* > /dev/null 2>&1; do sleep 1; done\n\
          ringbar vm guest-test interrupts --count 300 & first=$!\n\
-         ringbar vm guest-test interrupts --count 300\nwait $first"
+         ringbar vm guest-test interrupts --count 300\nwait $first\necho killing\n{KILL_HOLDER}"
     );
+    let script = script.replace("ringbar vm hold &", "ringbar vm hold & hold=$!");
     let socket = server.socket();
     let boot = Boot { vfio: true, ..Boot::new(folder, &socket, &script) };
     let console = Guest::boot(&boot).succeed();
-    assert_eq!(console.matches("guest-test interrupts: passed").count(), 2, "{console}");
+    let (held, killed) = console.split_once("killing\n").expect(&console);
+    assert_eq!(held.matches("guest-test interrupts: passed").count(), 2, "{console}");
+    // What it attached with, what it got told, and that it went on.
+    let (before, after) = killed.split_once("lost (1): ").expect(&console);
+    assert!(before.contains(" interrupts, control"), "{console}");
+    println!("{}", after.lines().next().unwrap_or_default());
+    assert!(after.contains("attached anew in generation"), "{console}");
+    assert!(after.contains("guest-test work: passed"), "{console}");
 }
+
+/// Kills the process of `$hold` under a program that works.
+const KILL_HOLDER: &str = "
+ringbar vm guest-test work --count 1 > /tmp/said & program=$!
+until grep -q working /tmp/said; do sleep 1; done
+kill -9 $hold
+wait $program || echo failed
+cat /tmp/said";
 
 /// Makes a DAX device of the guest's persistent memory, by what sysfs offers; ndctl does the same.
 const MAKE_DAX: &str = "
@@ -210,12 +225,13 @@ fn a_user_of_the_group_needs_no_root_once_the_documented_rule_has_run() {
          printf 'root:x:0:0::/:/bin/sh\\nuser:x:1000:1000::/:/bin/sh\\n' > /etc/passwd\n\
          printf 'root:x:0:\\nuser:x:1000:\\nringbar:x:900:user\\n' > /etc/group\n\
          if su user -c 'ringbar vm check --patience 60s'; then exit 1; fi\necho refused\n\
-         ({rule})\nsu user -c 'ringbar vm check --patience 60s'\nsu user -c 'ringbar vm guest-test work --count 0'"
+         ({rule})\nsu user -c '{CHECK}'\nsu user -c 'ringbar vm guest-test work --count 0'"
     );
-    let console = Guest::boot(&Boot::new(folder, &server.socket(), &script)).succeed();
+    let socket = server.socket();
+    let console = Guest::boot(&Boot::new(folder.clone(), &socket, &script)).succeed();
     let (before, after) = console.split_once("refused\n").unwrap();
     assert!(before.contains("the udev rule of VM.md"), "{console}");
-    assert!(after.contains("all well") && !after.contains('✘'), "{console}");
+    assert_checked(&folder, after);
     assert!(after.contains("guest-test work: passed"), "{console}");
 }
 
@@ -349,12 +365,14 @@ fn a_guest_killed_in_its_work_leaves_nothing_and_the_next_boot_works_on_the_same
 fn a_program_killed_in_the_guest_gives_its_channel_back() {
     let folder = folder_or_return!(a_program_killed_in_the_guest_gives_its_channel_back);
     let server = VmServer::start("--guest-heart-limit 3s");
-    let script = "ringbar vm guest-test work --count 1 & program=$!\n\
-                  while ! [ -e /tmp/over ]; do sleep 1; echo ready; \
-                  if [ -e /proc/$program/exe ]; then kill -9 $program; echo killed; \
-                  else ringbar vm guest-test taken && touch /tmp/over || true; fi; done";
+    // It is killed with a channel; then another program gets all that there are.
+    let script = "ringbar vm guest-test work --count 1 > /tmp/said & program=$!\n\
+                  until grep -q working /tmp/said; do sleep 1; done\n\
+                  cat /tmp/said; kill -9 $program; echo killed\n\
+                  until ringbar vm guest-test taken; do sleep 1; done";
     let console = Guest::boot(&Boot::new(folder, &server.socket(), script)).succeed();
-    assert!(console.contains("killed"), "{console}");
+    let (before, _) = console.split_once("killed").expect(&console);
+    assert!(before.contains("working"), "it had its channel: {console}");
     assert!(console.contains("guest-test taken: passed"), "{console}");
     assert!(eventually(|| server.vm().taken == 0), "{}", server.log());
 }
@@ -368,21 +386,30 @@ fn a_function_taken_away_in_the_guest_is_a_typed_error() {
     assert!(console.contains("guest-test unplug: passed"), "{console}");
 }
 
+/// Takes a pluggable device away by QEMU, once the guest says that a program uses it.
+fn unplug_by_monitor(guest: &mut Guest, times: usize) {
+    guest.wait_for("working", times);
+    guest.monitor("device_del rb0");
+    guest.wait_for("guest-test unplug: passed", times);
+}
+
 #[test]
-fn a_device_that_is_unplugged_and_plugged_again_works_again() {
-    let folder = folder_or_return!(a_device_that_is_unplugged_and_plugged_again_works_again);
+fn a_device_that_is_unplugged_in_use_polled_or_by_interrupts_and_plugged_again_works_again() {
+    let folder = folder_or_return!(
+        a_device_that_is_unplugged_in_use_polled_or_by_interrupts_and_plugged_again_works_again
+    );
     let server = VmServer::start("");
     let socket = server.socket();
-    let script = "ringbar vm guest-test work --count 0 --time 1s\necho ready\n\
-                  while ! [ -e /sys/bus/pci/slots/0/again ] && ls -d /sys/bus/pci/devices/0000:01:* > /dev/null 2>&1; do sleep 1; done\n\
-                  echo gone\n\
-                  until ls -d /sys/bus/pci/devices/0000:01:* > /dev/null 2>&1; do sleep 1; done\n\
-                  ringbar vm guest-test work --count 0 --time 1s";
-    let boot = Boot { pluggable: true, ..Boot::new(folder, &socket, script) };
+    let wait = "until ls -d /sys/bus/pci/devices/0000:01:* > /dev/null 2>&1; do sleep 1; done";
+    let script = format!(
+        "ringbar vm guest-test unplug --count 0\n\
+         {wait}\nringbar vm guest-test work --count 0 --time 1s > /dev/null\necho worked again\n\
+         {BIND}\nringbar vm hold &\nuntil ls /run/ringbar/* > /dev/null 2>&1; do sleep 1; done\n\
+         ringbar vm guest-test unplug --count 0"
+    );
+    let boot = Boot { pluggable: true, vfio: true, ..Boot::new(folder, &socket, &script) };
     let mut guest = Guest::boot(&boot);
-    guest.wait_for("ready", 1);
-    guest.monitor("device_del rb0");
-    guest.wait_for("gone", 1);
+    unplug_by_monitor(&mut guest, 1);
     // QEMU lets go of the device some time after the guest did, and of its socket no sooner.
     let removed = eventually(|| {
         guest.monitor("chardev-remove rb");
@@ -391,8 +418,12 @@ fn a_device_that_is_unplugged_and_plugged_again_works_again() {
     assert!(removed, "{}", server.log());
     guest.monitor(&format!("chardev-add socket,id=rb2,path={}", socket.display()));
     guest.monitor("device_add ivshmem-doorbell,id=rb0,vectors=4,chardev=rb2,bus=rp0");
+    guest.wait_for("worked again", 1);
+    unplug_by_monitor(&mut guest, 2);
     let console = guest.succeed();
-    assert_eq!(console.matches("guest-test work: passed").count(), 2, "{console}");
+    let (polled, interrupted) = console.split_once("worked again").unwrap();
+    assert!(polled.contains(" polled, control"), "{console}");
+    assert!(interrupted.contains(" interrupts, control"), "{console}");
 }
 
 #[test]
@@ -499,8 +530,7 @@ fn assert_survived(console: &str, log: &str) {
 fn program_says(test: &str, name: &str, expected: &str) {
     let Some(folder) = prepared(test) else { return };
     if !folder.join("root/programs").join(name).exists() {
-        not_run(test, &format!("{name} is not compiled; try: .ci/programs"));
-        return;
+        return lacks(PROGRAMS, test, &format!("{name} is not compiled; try: .ci/programs"));
     }
     let server = VmServer::start_with("--device-memory 256MiB --size 256MiB --channels 1", "");
     let script =

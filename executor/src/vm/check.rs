@@ -2,7 +2,7 @@
 //! says of each what was found, or the likely cause of its failure and what to try.
 
 use clap::Args;
-use ringbar::guest::{Attached, Device, Function, GuestConfig, GuestError, Machine};
+use ringbar::guest::{Attached, Device, Function, GuestConfig, GuestError, Machine, MemoryType};
 use ringbar::os::DoorbellKind;
 use ringbar_session::{Session, SessionCaller, SessionConfig};
 use ringbar_vocabulary::{ContextId, DevicePtr, Init, MemAlloc, Ping, StreamId, VOCABULARY_HASH};
@@ -132,6 +132,9 @@ fn found_lines(device: &Device, lines: &mut Lines) {
         "mapped",
         format!("control {}, bulk {}", device.control.path.display(), device.bulk.path.display()),
     );
+    if let Some(why) = &device.no_interrupts {
+        lines.bad("interrupts", format!("none, polling instead: {why}"));
+    }
     for note in &device.notes {
         lines.good("note", note);
     }
@@ -145,8 +148,7 @@ fn channel_lines(attached: &Attached, machine: &Machine, lines: &mut Lines) {
     if attached.control.is_cached() && attached.bulk.is_cached() {
         lines.good("memory", format!("{memory}; {}", machine.explanation()));
     } else {
-        let advice = "everything works, but slowly; likely cause: the processor honours the guest's memory type; try: a \
-                      DAX device over the same memory (memory=/dev/dax0.0, see VM.md)";
+        let advice = memory_advice(attached.bulk.kind);
         lines.bad("memory", format!("{memory}; {}; {advice}", machine.explanation()));
     }
     if attached.arena_at_address {
@@ -166,6 +168,21 @@ fn channel_lines(attached: &Attached, machine: &Machine, lines: &mut Lines) {
         None => "by polling, with naps of 50 us to 1 ms".to_owned(),
     };
     lines.good("wake-up", format!("the worker by {bell}; this side waits {waits}"));
+}
+
+/// What to do about memory that is not cached: no road out of this guest makes it so, hence what can be done with it.
+const fn memory_advice(bulk: MemoryType) -> &'static str {
+    match bulk {
+        MemoryType::Uncached => {
+            "everything works, but slowly; likely cause: the processor honours the guest's memory type, and bulk data is not \
+             mapped write-combining: alone through VFIO, or bulk=uc; try: `ringbar vm hold`, or interrupts=no, and no bulk=uc"
+        }
+        _ => {
+            "everything works, but slowly; likely cause: the processor honours the guest's memory type; try: nothing in this \
+             guest makes it cached: let programs copy pinned memory out once instead of reading it through its pointer, or run \
+             them where memory is cached (see VM.md, memory types)"
+        }
+    }
 }
 
 /// Times of calls that do nothing.
@@ -238,6 +255,19 @@ mod tests {
     fn percentiles_of_sorted_times_are_shown_with_their_count() {
         let times = (1..=100).map(Duration::from_micros).collect();
         assert_eq!(Pings { times }.to_string(), "p50 50.00 us, p99 99.00 us (100 calls)");
+    }
+
+    #[test]
+    fn advice_about_memory_names_ways_that_exist_and_no_device_that_cannot_hold_the_region() {
+        let uncached = memory_advice(MemoryType::Uncached);
+        let settings = uncached.split_whitespace().filter(|word| word.contains('='));
+        for setting in settings.map(|word| word.trim_matches([',', ';'])) {
+            GuestConfig::parse(&format!("auto,{setting}")).expect("a setting");
+        }
+        for advice in [uncached, memory_advice(MemoryType::WriteCombining)] {
+            assert!(advice.contains("likely cause") && advice.contains("try: "), "{advice}");
+            assert!(!advice.contains("memory="), "{advice}");
+        }
     }
 
     #[test]

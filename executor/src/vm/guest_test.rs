@@ -12,6 +12,7 @@ use ringbar_vocabulary::{ContextId, Init, MemAlloc, MemsetD8, Ping, StreamId};
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use thiserror::Error;
 
 /// Pinned memory of a program that works, in bytes: most of what a small device has for it.
 const PINNED_BYTES: usize = 2 << 20;
@@ -98,9 +99,6 @@ fn work(args: &GuestTestArgs) -> Result<(), Box<dyn Error>> {
     loop {
         let end = (lost == args.count).then(|| Instant::now() + args.time);
         let Some(error) = work_once(&session, end)? else { break };
-        if !error.is_lost() {
-            return Err(error.into());
-        }
         lost += 1;
         println!("lost ({lost}): {error}");
         let before = session.client().generation();
@@ -138,13 +136,35 @@ fn work_once(
     let result = call_until(session, end);
     drop(tell);
     watch.join().map_err(|_| "the watching thread panicked")?;
+    loss_of(result)
+}
+
+/// Why work ended before its time.
+#[derive(Debug, Error)]
+enum WorkError {
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// What no loss explains.
+    #[error("round {round}: found the bytes {bytes:x?} and the reply {reply}, expected {:#04x} everywhere and {round}", *round as u8)]
+    OtherBytes { round: u64, bytes: Vec<u8>, reply: u64 },
+}
+
+/// A loss, after which work goes on; everything else is a failure of the test.
+fn loss_of(result: Result<(), WorkError>) -> Result<Option<SessionError>, Box<dyn Error>> {
     match result {
         Ok(()) => Ok(None),
-        Err(error) => Ok(Some(error)),
+        Err(WorkError::Session(error)) if error.is_lost() => Ok(Some(error)),
+        Err(error) => Err(error.into()),
     }
 }
 
-fn call_until(session: &Session, end: Option<Instant>) -> Result<(), SessionError> {
+/// What came back is what this round sent: its number, and bytes of its number.
+fn came_back(round: u64, bytes: &[u8], reply: u64) -> Result<(), WorkError> {
+    let same = reply == round && bytes.iter().all(|&byte| byte == round as u8);
+    if same { Ok(()) } else { Err(WorkError::OtherBytes { round, bytes: bytes.to_vec(), reply }) }
+}
+
+fn call_until(session: &Session, end: Option<Instant>) -> Result<(), WorkError> {
     let mut caller = session.caller()?;
     let at = caller.call(&MemAlloc { context: ContextId::FIRST, bytes: 4096 })?.at;
     let pinned = session.pin(PINNED_BYTES as u64)?;
@@ -156,10 +176,7 @@ fn call_until(session: &Session, end: Option<Instant>) -> Result<(), SessionErro
         let mut back = [0; 64];
         session.memcpy_dtoh(&mut back, at, StreamId::DEFAULT)?;
         let reply = caller.call(&Ping { token })?;
-        if back != [token as u8; 64] || reply.token != token {
-            println!("guest-test work: failed: found other bytes than were sent");
-            return Ok(());
-        }
+        came_back(token, &back, reply.token)?;
         token += 1;
         if token == 20 {
             println!("working");
@@ -196,7 +213,7 @@ fn interrupts(args: &GuestTestArgs) -> Result<(), Box<dyn Error>> {
     let session = connect(options)?;
     let attached = session.attached().ok_or("not attached over a device")?;
     let all = attached.device.interrupts.clone();
-    let all = all.ok_or_else(|| format!("no interrupts: {}", attached.device.notes.join("; ")))?;
+    let all = all.ok_or_else(|| format!("no interrupts: {:?}", attached.device.no_interrupts))?;
     let at = session.caller()?.call(&MemAlloc { context: ContextId::FIRST, bytes: 4096 })?.at;
     let sleep_once = || -> Result<(), Box<dyn Error>> {
         let work = MemsetD8 { dst: at, value: 1, count: 64, stream: StreamId::DEFAULT };
@@ -277,8 +294,15 @@ fn unplug(args: &GuestTestArgs) -> Result<(), Box<dyn Error>> {
     println!("and later: {later}");
     drop((caller, session));
     removing.join().map_err(|_| "the removing thread panicked")??;
-    let left = functions("/sys".as_ref()).into_iter().any(|f| f.address == function.address);
-    if left { Err("the function is still there".into()) } else { Ok(()) }
+    // Who has interrupts is told before the function goes, so that it can.
+    let left = || functions("/sys".as_ref()).into_iter().any(|f| f.address == function.address);
+    while left() {
+        if Instant::now() > end {
+            return Err("the function is still there".into());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
 }
 
 /// Takes every channel; the next program is told so within its patience.
@@ -304,4 +328,20 @@ fn taken() -> Result<(), Box<dyn Error>> {
     again.caller()?.call(&Init { flags: 0 })?;
     drop(others);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_that_got_other_bytes_back_has_failed_and_is_no_loss() {
+        assert!(came_back(258, &[2; 64], 258).is_ok());
+        let mut bytes = [2; 64];
+        bytes[63] = 3;
+        for result in [came_back(258, &bytes, 258), came_back(258, &[2; 64], 257)] {
+            let error = loss_of(result).expect_err("neither an end in order nor a loss");
+            assert!(error.to_string().contains("round 258: found"), "{error}");
+        }
+    }
 }

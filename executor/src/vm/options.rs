@@ -19,7 +19,8 @@ pub struct PlaceArgs {
     /// Memory of the VM's device, a power of two [default: 256MiB].
     #[arg(long, value_name = "BYTES", value_parser = units::bytes, requires = "vm")]
     size: Vec<u64>,
-    /// Programs that the VM may run at once [default: 3].
+    /// Programs that the VM may run at once [default: 3]. With more, some share an interrupt, and one's sleep may last 50 ms
+    /// longer since another took it.
     #[arg(long, value_name = "N", requires = "vm")]
     channels: Vec<usize>,
 }

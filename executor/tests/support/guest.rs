@@ -1,6 +1,7 @@
-//! Real guests: QEMU without KVM, a distribution's kernel, an initramfs with ringbar's own binary and the test's script.
+//! Real guests: QEMU (over KVM where that boots a kernel, else emulated), a distribution's kernel, an initramfs with ringbar's
+//! own binary and the test's script.
 
-use super::lacking::not_run;
+use super::lacking::lacks;
 use super::{PATIENCE, eventually};
 use ringbar::os::{Mapping, PeerTrust};
 use ringbar::sync::{Arc, AtomicBool, Ordering};
@@ -19,14 +20,64 @@ pub const VARIABLE: &str = "RINGBAR_VM_TESTS";
 /// How long a guest may take for anything that has to happen.
 const GUEST_PATIENCE: Duration = Duration::from_secs(240);
 
+/// `required` where QEMU and a kernel must be there: a test that lacks them fails.
+const GUESTS: &str = "RINGBAR_GUESTS";
+
 /// Where kernel and initramfs lie; `None`, said by name, if there are none here.
+///
+/// # Panics
+/// If there must be.
 pub fn prepared(test: &str) -> Option<PathBuf> {
     let folder = std::env::var_os(VARIABLE).map(PathBuf::from);
     if folder.is_none() {
         let why = "there is no QEMU here; try: .ci/vm, which installs it and runs this test";
-        not_run(test, why);
+        lacks(GUESTS, test, why);
     }
     folder
+}
+
+/// What runs guests here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accelerator {
+    /// KVM, which booted the kernel for `.ci/vm`.
+    Kvm,
+    /// QEMU emulates the processor.
+    Tcg,
+}
+
+impl Accelerator {
+    /// As `.ci/vm` found out, which wrote it beside the kernel with the reason.
+    pub fn of(folder: &Path) -> Self {
+        let said = std::fs::read_to_string(folder.join("accelerator")).unwrap_or_default();
+        if said.starts_with("kvm") { Self::Kvm } else { Self::Tcg }
+    }
+
+    /// QEMU's arguments. Never both in one command: it hangs where KVM answers and boots nothing.
+    fn arguments(self) -> [&'static str; 4] {
+        match self {
+            Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
+            Self::Tcg => ["-accel", "tcg", "-cpu", "max"],
+        }
+    }
+
+    /// Whether a guest has the memory type that it asks for, so that the BAR is not cached and `vm check` says so: KVM on AMD.
+    pub fn honours_memory_types(self) -> bool {
+        let facts = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        self == Self::Kvm && facts.contains("AuthenticAMD")
+    }
+}
+
+/// Checks the way to the host, and goes on whatever that says.
+pub const CHECK: &str = "ringbar vm check --patience 60s || echo the check failed";
+
+/// Fails if a check found a fault, but for memory where the processor makes it so.
+pub fn assert_checked(folder: &Path, console: &str) {
+    let excused =
+        |line: &&str| line.contains("✘ memory") && Accelerator::of(folder).honours_memory_types();
+    let faults: Vec<_> = console.lines().filter(|line| line.contains('✘')).collect();
+    assert!(faults.iter().all(excused), "{console}");
+    let said = if faults.is_empty() { "all well" } else { "the check failed" };
+    assert!(console.contains('✔') && console.contains(said), "{console}");
 }
 
 /// What a guest is started with.
@@ -64,6 +115,12 @@ fn documented(socket: &Path) -> Vec<String> {
     words.map(|word| word.replace("/run/ringbar/vm1.sock", socket.to_str().unwrap())).collect()
 }
 
+/// The arguments for interrupts, as VM.md has them.
+fn documented_iommu() -> impl Iterator<Item = &'static str> {
+    let line = DOCUMENT.lines().find(|line| line.contains("intel-iommu,intremap=on"));
+    line.unwrap().split_whitespace()
+}
+
 /// A guest that runs.
 pub struct Guest {
     child: Child,
@@ -86,9 +143,12 @@ impl Guest {
         archive.extend(cpio(&files));
         File::create(&initrd).unwrap().write_all(&archive).unwrap();
         let mut command = Command::new("qemu-system-x86_64");
-        command.args("-machine q35 -accel tcg -cpu max -m 768 -nodefaults -no-user-config -no-reboot -display none".split(' '));
+        command.args("-m 768 -nodefaults -no-user-config -no-reboot -display none".split(' '));
+        command.args(Accelerator::of(&boot.folder).arguments());
         if boot.vfio {
-            command.args(["-device", "intel-iommu,intremap=on"]);
+            command.args(documented_iommu());
+        } else {
+            command.args(["-machine", "q35"]);
         }
         if boot.pluggable {
             command.args(["-chardev", &format!("socket,id=rb,path={}", boot.socket.display())]);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// A file to which a line is added for each test that did not run.
 const LIST: &str = "RINGBAR_NOT_RUN";
 /// `required` where the compiled programs must be there: a test that lacks one fails.
-const PROGRAMS: &str = "RINGBAR_PROGRAMS";
+pub const PROGRAMS: &str = "RINGBAR_PROGRAMS";
 
 /// Says that a test did not run, and why.
 pub fn not_run(test: &str, why: &str) {
@@ -20,6 +20,15 @@ pub fn not_run(test: &str, why: &str) {
     let file = File::options().create(true).append(true).open(list);
     let line = format!("({program}): {test}\t{why}\n");
     file.and_then(|mut file| file.write_all(line.as_bytes())).expect("the list can be written");
+}
+
+/// The same for what must be there where the variable says `required`.
+///
+/// # Panics
+/// If it must be there.
+pub fn lacks(variable: &str, test: &str, why: &str) {
+    assert!(std::env::var_os(variable).is_none_or(|word| word != "required"), "{test}: {why}");
+    not_run(test, why);
 }
 
 /// The test that asks, by the name of its thread.
@@ -36,8 +45,6 @@ pub fn program(target: &Path, name: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    let why = format!("{name} is not compiled; try: .ci/programs");
-    assert!(std::env::var_os(PROGRAMS).is_none_or(|word| word != "required"), "{why}");
-    not_run(&this_test(), &why);
+    lacks(PROGRAMS, &this_test(), &format!("{name} is not compiled; try: .ci/programs"));
     None
 }
