@@ -63,7 +63,7 @@ pub enum DeviceBox {
 
 impl DeviceBox {
     /// The part of the box that begins with a piece.
-    fn from_piece(self, piece: Piece) -> Self {
+    fn at_piece(self, piece: Piece) -> Self {
         match self {
             Self::Memory(corner) => {
                 let pitch = Pitch { row: corner.pitch, slice: corner.slice };
@@ -77,7 +77,7 @@ impl DeviceBox {
     }
 
     /// The part of it that begins `bytes` further on in each row.
-    fn from_byte(self, bytes: u64) -> Self {
+    fn at_byte(self, bytes: u64) -> Self {
         match self {
             Self::Memory(corner) => Self::Memory(moved(corner, bytes)),
             Self::Array { array, before: [x, y, z] } => {
@@ -152,7 +152,7 @@ impl Session {
             let DeviceBox::Memory(corner) = dst else {
                 return self.each_strip(extent, |start, extent| {
                     let part = (&src[start as usize..], pitch);
-                    self.memcpy_rect_htod(dst.from_byte(start), part, extent, stream)
+                    self.memcpy_rect_htod(dst.at_byte(start), part, extent, stream)
                 });
             };
             let to = Pitch { row: corner.pitch, slice: corner.slice };
@@ -173,7 +173,7 @@ impl Session {
                 self.shared.client.arena().write(block.address() + row * width, bytes)?;
             }
             let src = Corner { at: block.address(), pitch: width, slice: width * piece.rows };
-            let (dst, src) = (dst.from_piece(piece), DeviceBox::Memory(src));
+            let (dst, src) = (dst.at_piece(piece), DeviceBox::Memory(src));
             let position = self.post_piece(dst, src, piece, extent, HOST_SRC, stream)?;
             block.posted(self, position, stream)?;
         }
@@ -195,7 +195,7 @@ impl Session {
             let DeviceBox::Memory(corner) = src else {
                 return self.each_strip(extent, |start, extent| {
                     let part = (&mut dst[start as usize..], pitch);
-                    self.memcpy_rect_dtoh(part, src.from_byte(start), extent, stream)
+                    self.memcpy_rect_dtoh(part, src.at_byte(start), extent, stream)
                 });
             };
             let from = Pitch { row: corner.pitch, slice: corner.slice };
@@ -211,7 +211,7 @@ impl Session {
             let piece = cut.piece(number as u64);
             let pitch = extent.width_bytes;
             let dst = DeviceBox::Memory(Corner { at, pitch, slice: pitch * piece.rows });
-            self.post_piece(dst, src.from_piece(piece), piece, extent, HOST_DST, stream)
+            self.post_piece(dst, src.at_piece(piece), piece, extent, HOST_DST, stream)
         };
         let finish = |number: usize, from: u64| {
             let piece = cut.piece(number as u64);
