@@ -122,13 +122,20 @@ pub struct VmStatus {
     pub taken: usize,
     /// Monitors that were refused because one was connected, so far.
     pub monitors_refused: u64,
+    /// Looks, 20 a second at most, that found the directory written over by the guest and wrote it anew, so far.
+    #[serde(default)]
+    pub directory_repaired: u64,
 }
 
 impl VmStatus {
     fn line(&self) -> String {
         let monitor = if self.connected { "connected" } else { "no VM connected" };
+        let repaired = match self.directory_repaired {
+            0 => String::new(),
+            looks => format!(", directory repaired {looks} times"),
+        };
         format!(
-            "VM {}: {monitor}, {} of {} channels taken, {} MiB at {} (holder {})\n",
+            "VM {}: {monitor}, {} of {} channels taken, {} MiB at {} (holder {}){repaired}\n",
             self.name,
             self.taken,
             self.channels,

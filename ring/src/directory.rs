@@ -5,10 +5,14 @@
 //! writes, and from a private table that no guest can reach. Where a socket hands channels out (memfd regions), claims are
 //! not used.
 
+#[cfg(not(ringbar_loom))]
+use crate::layout::DirectoryHead;
 use crate::layout::{CHANNELS_MAX, directory_line};
 use crate::lines::Lines;
 #[cfg(not(ringbar_loom))]
 use crate::lines::SharedLines;
+#[cfg(not(ringbar_loom))]
+use crate::region::Place;
 use crate::sync::{Ordering, order};
 
 const ASSIGNMENT: usize = 2;
@@ -163,6 +167,46 @@ pub fn vector(channel: usize, vectors: u16) -> u16 {
     }
 }
 
+/// Host: the words of a directory that stay as they are for good, as the host knows them by itself: head and doorbells,
+/// and where the channels lie.
+#[cfg(not(ringbar_loom))]
+#[derive(Clone, Debug)]
+pub struct Constants {
+    /// Line, word, value; the magic last.
+    words: Vec<(usize, usize, u64)>,
+}
+
+#[cfg(not(ringbar_loom))]
+impl Constants {
+    /// Those of a region of so many bytes with channels at `places`, and so many doorbell vectors in each direction.
+    pub fn new(region_bytes: u64, places: &[Place], vectors: u16) -> Self {
+        let entries = places.iter().enumerate().flat_map(|(channel, place)| {
+            let line = entry(channel);
+            [(line, 0, place.offset), (line, 1, place.identity.channel_bytes)]
+        });
+        let head: [u64; 8] = bytemuck::cast(DirectoryHead::new(region_bytes, places.len()).to_le());
+        let head = head.into_iter().enumerate().rev().filter_map(|(word, raw)| match word {
+            HEARTBEAT => None,
+            DOORBELLS => Some((0, word, vectors.into())),
+            _ => Some((0, word, u64::from_le(raw))),
+        });
+        Self { words: entries.chain(head).collect() }
+    }
+
+    /// Writes anew what a guest wrote over, the magic last. Returns how many words that were.
+    pub fn repair<L: Lines>(&self, directory: &L) -> usize {
+        let differs = |&&(line, word, value): &&(usize, usize, u64)| {
+            directory.load(line, word, Ordering::Relaxed) != value
+        };
+        let wrong = self.words.iter().filter(differs);
+        wrong
+            .inspect(|&&(line, word, value)| {
+                directory.store(line, word, value, order!(D1, Release))
+            })
+            .count()
+    }
+}
+
 /// What changed in the claims of one channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
@@ -194,20 +238,23 @@ impl Assignments {
     /// between that and telling the claimants, so they are told anew.
     pub fn resume(directory: SharedLines, given: Vec<Option<Nonce>>) -> Self {
         let assignments = Self { directory, given };
-        assignments.tell();
+        assignments.repair();
         assignments
     }
 
-    /// Tells all claimants anew what they have, whatever was written over the assignments.
-    pub fn tell(&self) {
-        for (channel, holder) in self.given.iter().enumerate() {
-            publish_assignment(&self.directory, channel, *holder);
-        }
+    /// Tells all claimants anew what they have, where something was written over it. Returns for how many channels.
+    pub fn repair(&self) -> usize {
+        let told = self.given.iter().enumerate();
+        let wrong =
+            told.filter(|(channel, holder)| assigned(&self.directory, *channel) != **holder);
+        wrong
+            .inspect(|(channel, holder)| publish_assignment(&self.directory, *channel, **holder))
+            .count()
     }
 
     /// The same where nobody has claimed anything yet: takes back what seems claimed of free channels.
     pub fn restore(&self) {
-        self.tell();
+        self.repair();
         let free = self.given.iter().enumerate().filter(|(_, holder)| holder.is_none());
         for (channel, _) in free {
             self.directory.store(claim_line(channel), 0, 0, order!(D1, Release));
@@ -375,6 +422,28 @@ mod tests {
         assert_eq!(heartbeat(&directory), 2);
         set_doorbells(&directory, 4);
         assert_eq!((heartbeat(&directory), doorbells(&directory)), (2, 4));
+    }
+
+    #[test]
+    fn what_was_scribbled_over_a_directory_is_found_and_written_anew_once() {
+        let directory = heap_lines(HEADER_LINES);
+        let identity = crate::testing::small_sizes().identity(1, 0);
+        let places = [4096, 8192].map(|offset| Place { offset, identity });
+        let constants = Constants::new(1 << 20, &places, 4);
+        assert!(constants.repair(&directory) > 0, "it holds zeros");
+        beat(&directory);
+        let mut host = Assignments::new(directory.clone(), 2);
+        host.assign(1, nonce(7));
+        assert_eq!((constants.repair(&directory), host.repair()), (0, 0), "it is whole");
+        let words = |line: usize, count| (0..count).map(move |word| (line, word));
+        let owned = words(0, 8).chain(words(entry(0), 3)).chain(words(entry(1), 3));
+        for (line, word) in owned.filter(|&place| place != (0, HEARTBEAT)) {
+            let good = directory.load(line, word, Ordering::Relaxed);
+            directory.store(line, word, good ^ 66, Ordering::Relaxed);
+            assert_eq!(constants.repair(&directory) + host.repair(), 1, "{line}.{word}");
+            assert_eq!(directory.load(line, word, Ordering::Relaxed), good, "{line}.{word}");
+        }
+        assert_eq!((heartbeat(&directory), doorbells(&directory)), (1, 4));
     }
 
     #[test]

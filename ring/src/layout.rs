@@ -254,6 +254,20 @@ impl Sizes {
 }
 
 impl DirectoryHead {
+    /// Of a region of so many bytes with so many channels.
+    pub const fn new(region_bytes: u64, channels: usize) -> Self {
+        Self {
+            magic: DIRECTORY_MAGIC,
+            major: VERSION_MAJOR,
+            minor: VERSION_MINOR,
+            line_bytes: crate::lines::LINE_BYTES as u16,
+            page_shift: PAGE_BYTES.trailing_zeros() as u16,
+            region_bytes,
+            channels: channels as u64,
+            reserved: [0; 4],
+        }
+    }
+
     /// The same with each number as it lies in shared memory: little-endian. Its own inverse.
     pub fn to_le(self) -> Self {
         Self {

@@ -1,5 +1,6 @@
 //! Regions and channels: created by the host, checked by the client that attaches (PROTOCOL.md, sections 2 and 3).
 
+use crate::directory::Constants;
 use crate::layout::{
     CHANNEL_MAGIC, CHANNELS_MAX, DIRECTORY_MAGIC, DirectoryHead, HEADER_LINES, Identity,
     PAGE_BYTES, Sizes, VERSION_MAJOR, VERSION_MINOR, directory_line, line,
@@ -111,7 +112,7 @@ pub struct Terms {
 /// Writes a directory and the identity of each channel into a zeroed mapping. Returns the channels' places.
 ///
 /// Also repairs both in a region that nobody uses at the moment, whatever a client wrote over them; nothing else is changed
-/// but the words of [`crate::directory`] in the directory's first line, which begin anew.
+/// but the number of doorbells, which is 0 until [`crate::directory::set_doorbells`].
 pub fn create(
     mapping: &Arc<Mapping>,
     channels: &[Sizes],
@@ -127,14 +128,11 @@ pub fn create(
     }
     let directory = directory_lines(mapping)?;
     let places = places(channels, terms);
-    for (index, place) in places.iter().enumerate() {
+    for place in &places {
         let header = lines_at(mapping, place.offset, HEADER_LINES)?;
         publish_lines(&header, line::IDENTITY, &place.identity.to_le());
-        let entry = directory_line::ENTRIES + index;
-        directory.store(entry, 0, place.offset, Ordering::Relaxed);
-        directory.store(entry, 1, place.identity.channel_bytes, Ordering::Relaxed);
     }
-    publish_lines(&directory, 0, &directory_head(mapping.len() as u64, channels.len()).to_le());
+    Constants::new(mapping.len() as u64, &places, 0).repair(&directory);
     Ok(places)
 }
 
@@ -156,19 +154,6 @@ pub fn places(channels: &[Sizes], terms: Terms) -> Vec<Place> {
 /// [`RegionError::TooSmall`] if the mapping is shorter than that.
 pub fn directory_lines(mapping: &Arc<Mapping>) -> Result<SharedLines, RegionError> {
     lines_at(mapping, 0, HEADER_LINES)
-}
-
-fn directory_head(region_bytes: u64, channels: usize) -> DirectoryHead {
-    DirectoryHead {
-        magic: DIRECTORY_MAGIC,
-        major: VERSION_MAJOR,
-        minor: VERSION_MINOR,
-        line_bytes: LINE_BYTES as u16,
-        page_shift: PAGE_BYTES.trailing_zeros() as u16,
-        region_bytes,
-        channels: channels as u64,
-        reserved: [0; 4],
-    }
 }
 
 /// Where a channel lies and what it is: a private copy, which stays true whatever a peer writes into the region.

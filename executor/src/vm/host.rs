@@ -19,11 +19,10 @@ use crate::daemon::{self, Config};
 use crate::failpoints::{self, Side};
 use crate::status::{ClientStatus, VmStatus};
 use channel::Slot;
-use ringbar::directory::{self, Assignments, CLAIMS_VECTOR, Nonce, Refused, Request};
+use ringbar::directory::{self, Assignments, CLAIMS_VECTOR, Constants, Nonce, Refused, Request};
 use ringbar::lines::SharedLines;
 use ringbar::os::{AnyWaiter, EventFd, Interest, MapError, Mapping, Waiter};
-use ringbar::region::{self, Channel, Expect, RegionError};
-use ringbar_vocabulary::VOCABULARY_HASH;
+use ringbar::region::{self, Channel, RegionError};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -100,6 +99,8 @@ pub struct Vm {
     bells: u32,
     connected: bool,
     monitors_refused: u64,
+    /// Looks that found the directory written over.
+    repaired: u64,
     ending: bool,
     /// The holder is gone; when to start another.
     reopen_at: Option<Instant>,
@@ -108,8 +109,8 @@ pub struct Vm {
 /// What the holder holds, as the daemon uses it.
 struct Device {
     memory: OwnedFd,
-    mapping: Arc<Mapping>,
     directory: SharedLines,
+    constants: Constants,
     to_host: Vec<EventFd>,
     to_guest: Vec<EventFd>,
 }
@@ -141,17 +142,18 @@ impl Vm {
             region::create(&mapping, &sizes, VmConfig::terms()).map_err(wrong)?;
         }
         let directory = region::directory_lines(&mapping).map_err(wrong)?;
-        directory::set_doorbells(&directory, VECTORS as u16);
+        let places = region::places(&sizes, VmConfig::terms());
+        let constants = Constants::new(mapping.len() as u64, &places, VECTORS as u16);
+        let is_whole = constants.repair(&directory) == 0;
         directory::beat(&directory);
         let given = channels.iter().map(|(kept, _)| kept.claimant.and_then(Nonce::new)).collect();
         let mut slots = Vec::with_capacity(sizes.len());
-        let places = region::places(&sizes, VmConfig::terms());
         for (index, (place, (kept, pidfd))) in places.into_iter().zip(channels).enumerate() {
             let channel = Channel::open(&mapping, place).map_err(wrong)?;
             slots.push(Slot::new(number + 1 + index as u64, channel, kept, pidfd, context.now));
         }
         let assignments = Assignments::resume(directory.clone(), given);
-        let device = Device { memory, mapping, directory, to_host, to_guest };
+        let device = Device { memory, directory, constants, to_host, to_guest };
         let rate = RateLimit::new(CLAIMS_PER_S, context.now);
         let mut vm = Self {
             config,
@@ -164,6 +166,7 @@ impl Vm {
             bells: 0,
             connected,
             monitors_refused: 0,
+            repaired: 0,
             ending: false,
             reopen_at: None,
         };
@@ -176,7 +179,8 @@ impl Vm {
         );
         vm.watch_all(context);
         vm.take_up(context);
-        if found && (!connected || !vm.is_whole()) {
+        // A VM may have written over it while no daemon was there.
+        if found && (!connected || !is_whole) {
             vm.restore();
         }
         Ok(vm)
@@ -262,24 +266,32 @@ impl Vm {
         }
     }
 
-    /// Whether directory and identities say what they must, so that no VM wrote over them while no daemon was there.
-    fn is_whole(&self) -> bool {
-        let want = Expect { vocabulary_hash: VOCABULARY_HASH, ..Expect::default() };
-        let found = |channel| region::inspect(&self.device.mapping, channel, want);
-        (0..self.slots.len()).all(|channel| found(channel).is_ok())
+    /// Behind a VM: whatever it wrote over the directory, the next one finds it whole and without claims. Not when that one
+    /// connects, since it may have claimed a channel by then. Identities of channels are written anew with each generation.
+    fn restore(&mut self) {
+        self.repair();
+        self.assignments.restore();
     }
 
-    /// Behind a VM: whatever it wrote over the directory and the channels' identities, the next one finds them. Not when that one
-    /// connects, since it may have claimed a channel by then. Workers that are not reaped yet read neither.
-    fn restore(&self) {
-        let terms = VmConfig::terms();
-        let sizes = self.config.sizes().ok();
-        let made = sizes.map(|sizes| region::create(&self.device.mapping, &sizes, terms));
-        if let Some(Err(error)) = made {
-            tracing::error!(%error, vm = self.config.name, "the region cannot be written anew");
+    /// Programs begin with the directory: whatever one wrote over the host's words of it is written anew, so that the next one
+    /// of the same VM, or its next boot, finds it.
+    fn repair(&mut self) {
+        let device = &self.device;
+        let words = device.constants.repair(&device.directory) + self.assignments.repair();
+        if words == 0 {
+            return;
         }
-        directory::set_doorbells(&self.device.directory, VECTORS as u16);
-        self.assignments.restore();
+        self.repaired += 1;
+        // However long a program goes on with it, the lines in the log are few.
+        if self.repaired.is_power_of_two() {
+            let (vm, looks) = (&self.config.name, self.repaired);
+            tracing::warn!(
+                vm,
+                words,
+                looks,
+                "a guest wrote over the directory: it is written anew"
+            );
+        }
     }
 
     /// The monitor is gone: so is everything that the guest had.
@@ -379,6 +391,7 @@ impl Vm {
 
     /// Every 50 ms: the daemon's heartbeat, claims without a doorbell, hearts at rest.
     pub fn tick(&mut self, context: &mut Context<'_>) {
+        self.repair();
         directory::beat(&self.device.directory);
         if std::mem::take(&mut self.bells) >= BELLS_A_TICK && self.reopen_at.is_none() {
             self.watch_claims(context);
@@ -468,6 +481,7 @@ impl Vm {
             channels: self.slots.len(),
             taken: (0..self.slots.len()).filter(taken).count(),
             monitors_refused: self.monitors_refused,
+            directory_repaired: self.repaired,
         }
     }
 
