@@ -9,10 +9,9 @@ use ringbar_executor::vm::guest_limit::GuestLimit;
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use support::device::VmServer;
+use support::device::{VmServer, region_file};
 use support::guest::{Boot, CHECK, DOCUMENT, Guest, Raw, assert_checked, prepared};
 use support::lacking::{PROGRAMS, lacks};
 use support::{RINGBAR, descriptors, eventually, is_running, send_signal};
@@ -77,11 +76,7 @@ impl Held {
             let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
             line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
         };
-        let files = std::fs::read_dir(format!("/proc/{}/fd", pids[1])).unwrap().flatten();
-        let is_region = |path: &Path| {
-            std::fs::read_link(path).is_ok_and(|to| to.to_string_lossy().contains("ringbar-vm-"))
-        };
-        let region = files.map(|file| file.path()).find(|path| is_region(path)).unwrap();
+        let region = region_file(pids[1]);
         Self {
             processes: server.processes().len(),
             descriptors: pids.map(descriptors),

@@ -163,7 +163,6 @@ fn holder_dies_at(point: Point, lead: HolderLead) {
         }
         server.restart_with(SIZES);
     }
-    let mut monitor = None;
     let daemon = server.child.id();
     assert!(is_running(daemon), "the daemon goes on");
     let has_new_holder = || {
@@ -171,11 +170,7 @@ fn holder_dies_at(point: Point, lead: HolderLead) {
         Some(holder) != first_holder && is_running(holder)
     };
     assert!(eventually(has_new_holder), "{}", server.log());
-    assert!(eventually(|| {
-        monitor = Monitor::connect(&server);
-        monitor.is_some()
-    }));
-    let monitor = monitor.unwrap();
+    let monitor = Monitor::connect_patiently(&server);
     let program = monitor.claim(5);
     assert_eq!(program.call(Ping { token: 6 }).unwrap().token, 6);
     // Daemon, holder, worker.

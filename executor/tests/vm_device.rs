@@ -5,17 +5,24 @@ mod support;
 
 use ringbar::Error as ChannelError;
 use ringbar::directory;
+use ringbar::guest::GuestConfig;
+use ringbar::layout::DIRECTORY_MAGIC;
 use ringbar::lines::Lines;
-use ringbar::region::State;
+use ringbar::link::Options;
+use ringbar::region::{Expect, State};
 use ringbar::sync::Ordering;
-use ringbar_executor::attach::AttachError;
+use ringbar_executor::attach::{AttachError, encoded};
 use ringbar_vocabulary::{
     ArenaRef, ContextId, EventId, Init, IpcEventHandle, IpcEventOpen, IpcMemoryClose,
-    IpcMemoryHandle, IpcMemoryOpen, MemAlloc, Ping, Stats, Status,
+    IpcMemoryHandle, IpcMemoryOpen, MemAlloc, Ping, PingReply, ReplyBody, Stats, Status,
+    VOCABULARY_HASH,
 };
 use std::process::Command;
-use support::device::{Monitor, VmServer};
-use support::{RINGBAR, Server, eventually, is_running, named, send_signal};
+use std::time::Instant;
+use support::device::{Monitor, VmServer, region_file};
+use support::{
+    PATIENCE, RINGBAR, Server, children, eventually, is_running, named, send_signal,
+};
 
 #[test]
 fn programs_of_a_guest_have_channels_and_workers_of_their_own_and_status_shows_them() {
@@ -241,19 +248,158 @@ fn a_region_wrecked_while_no_daemon_was_there_is_repaired_by_the_next_one() {
             monitor.directory.store(word / 8, word % 8, u64::MAX, Ordering::Relaxed);
         }
         drop(monitor);
-        let connect = |server: &VmServer| {
-            let mut monitor = None;
-            assert!(eventually(|| {
-                monitor = Monitor::connect(server);
-                monitor.is_some()
-            }));
-            monitor.unwrap()
-        };
-        let early = connected_before.then(|| connect(&server));
+        let early = connected_before.then(|| Monitor::connect_patiently(&server));
         server.restart();
-        let next = early.unwrap_or_else(|| connect(&server));
+        let next = early.unwrap_or_else(|| Monitor::connect_patiently(&server));
         next.claim(8).call(Ping { token: 2 }).unwrap();
     }
+}
+
+#[test]
+fn a_directory_that_a_program_wrecked_is_whole_for_the_next_one_of_the_same_boot() {
+    let server = VmServer::start("--guest-heart-limit 500ms");
+    let monitor = Monitor::connect(&server).unwrap();
+    let works = monitor.claim(7);
+    let lines = monitor.directory.count();
+    for word in 0..lines * 8 {
+        monitor.directory.store(word / 8, word % 8, u64::MAX, Ordering::Relaxed);
+    }
+    // What claims the free channels is nobody, and nobody's heart beats; the one who has a channel has it still.
+    monitor.claim(8).call(Ping { token: 1 }).unwrap();
+    works.call(Ping { token: 2 }).unwrap();
+    assert_eq!(server.vm().directory_repaired, 1, "{}", server.log());
+    assert!(server.vm().connected, "by the same monitor");
+}
+
+#[test]
+fn a_guest_that_wrecks_the_directory_for_ever_gets_few_looks_and_few_lines_in_the_log() {
+    let server = VmServer::start("");
+    let monitor = Monitor::connect(&server).unwrap();
+    let start = Instant::now();
+    assert!(eventually(|| {
+        monitor.directory.store(0, 0, u64::MAX, Ordering::Relaxed);
+        server.vm().directory_repaired >= 20
+    }));
+    // The daemon may have looked once more between the two readings, at either end.
+    let looks = start.elapsed().as_millis() / 50 + 2;
+    assert!(u128::from(server.vm().directory_repaired) <= looks, "{looks} at most");
+    let lines = server.log().matches("a guest wrote over the directory").count();
+    assert!((1..=5).contains(&lines), "at looks 1, 2, 4, 8, 16: {}", server.log());
+    let magic = || monitor.directory.load(0, 0, Ordering::Relaxed);
+    assert!(eventually(|| magic() == DIRECTORY_MAGIC), "{:#x}", magic());
+    monitor.claim(7).call(Ping { token: 1 }).unwrap();
+}
+
+#[test]
+fn a_vm_that_ends_unheard_by_a_stopped_daemon_loses_its_channels_when_that_goes_on() {
+    let server = VmServer::start("--guest-heart-limit 10min");
+    let monitor = Monitor::connect(&server).unwrap();
+    let programs: Vec<_> = (1..=3).map(|nonce| monitor.claim(nonce)).collect();
+    send_signal(server.child.id(), "STOP");
+    // More of them than its socket has room for.
+    for _ in 0..1000 {
+        assert!(Monitor::connect(&server).is_none());
+    }
+    drop((programs, monitor));
+    let next = Monitor::connect_patiently(&server);
+    send_signal(server.child.id(), "CONT");
+    next.claim(8).call(Ping { token: 1 }).unwrap();
+    // As many as the new monitor took to find the old one gone came to them.
+    assert!(server.vm().monitors_refused >= 1000, "{:?}", server.vm());
+    assert_eq!(server.vm().taken, 1, "{}", server.log());
+}
+
+#[test]
+fn a_vm_that_ends_while_no_daemon_is_there_loses_its_channels_with_the_next_one() {
+    let mut server = VmServer::start("--guest-heart-limit 10min");
+    let monitor = Monitor::connect(&server).unwrap();
+    let programs: Vec<_> = (1..=3).map(|nonce| monitor.claim(nonce)).collect();
+    server.kill();
+    drop((programs, monitor));
+    let next = Monitor::connect_patiently(&server);
+    server.restart();
+    next.claim(8).call(Ping { token: 1 }).unwrap();
+    assert_eq!(server.vm().taken, 1, "{}", server.log());
+}
+
+#[test]
+fn a_holder_that_does_not_read_costs_its_vm_the_next_channels_and_leaves_no_dead_workers() {
+    let server = VmServer::start("");
+    let monitor = Monitor::connect(&server).unwrap();
+    let holder = server.vm().holder_pid;
+    send_signal(holder, "STOP");
+    let mut nonces = (1..).filter_map(directory::Nonce::new);
+    let mut ask = || {
+        let nonce = nonces.next().unwrap();
+        directory::claim(&monitor.directory, 0, nonce);
+        let refusal = || directory::refusal(&monitor.directory, 0, nonce);
+        let answered =
+            || directory::is_assigned(&monitor.directory, 0, nonce) || refusal().is_some();
+        monitor.to_host[0].signal().unwrap();
+        assert!(eventually(answered), "{}", server.log());
+        directory::give_back(&monitor.directory, 0, nonce);
+        monitor.to_host[0].signal().unwrap();
+        assert!(eventually(|| directory::seems_free(&monitor.directory, 3) == Some(0)));
+        refusal()
+    };
+    let no_worker = Some(directory::Refused::NoWorker);
+    assert!(eventually(|| ask() == no_worker), "its socket never is full: {}", server.log());
+    assert!(eventually(|| children(server.child.id()) == [holder]), "{}", server.log());
+    send_signal(holder, "CONT");
+    assert!(eventually(|| ask().is_none()), "{}", server.log());
+    monitor.claim(u64::MAX).call(Ping { token: 1 }).unwrap();
+}
+
+#[test]
+fn a_daemon_killed_with_all_processes_of_its_group_leaves_a_vm_its_device() {
+    let mut server = VmServer::start("");
+    let monitor = Monitor::connect(&server).unwrap();
+    let program = monitor.claim(7);
+    let holder = server.vm().holder_pid;
+    let group = rustix::process::Pid::from_raw(server.child.id() as i32).unwrap();
+    rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+    server.child.wait().unwrap();
+    server.restart();
+    assert_eq!((server.vm().holder_pid, server.vm().connected), (holder, true));
+    assert!(eventually(|| program.host_state() == State::Lost), "{}", server.log());
+    monitor.claim(8).call(Ping { token: 1 }).unwrap();
+}
+
+/// A program of a guest whose monitor only maps the file that the device's memory is.
+fn polled_program(server: &VmServer) -> (ringbar::client::Client, ringbar::guest::Attached) {
+    let memory = region_file(server.vm().holder_pid);
+    let device = Some(memory.display().to_string());
+    let config = GuestConfig { device, patience: PATIENCE, ..GuestConfig::default() };
+    let want = Expect { vocabulary_hash: VOCABULARY_HASH, ..Expect::default() };
+    ringbar::guest::connect(&config, want, Options::default()).unwrap()
+}
+
+fn ping(client: &ringbar::client::Client, token: u64) {
+    let mut caller = client.caller().unwrap();
+    let reply = caller.call(&encoded(Ping { token })).unwrap();
+    assert_eq!(PingReply::decode(reply).unwrap().unwrap().token, token);
+}
+
+#[test]
+fn a_vm_whose_monitor_never_connects_is_served_without_doorbells_across_deaths_of_either_side() {
+    let mut server = VmServer::start("--polled");
+    let (first, attached) = polled_program(&server);
+    assert_eq!(directory::doorbells(&attached.device.directory.lines), 0);
+    ping(&first, 1);
+    let holder = server.vm().holder_pid;
+    send_signal(server.client(attached.channel).unwrap().worker_pid.unwrap(), "KILL");
+    assert!(first.wait_ended(PATIENCE).is_some());
+    assert!(server.client(attached.channel).is_some(), "it stays with who has it");
+    drop(first);
+    let (second, _) = polled_program(&server);
+    server.kill();
+    server.restart();
+    ping(&second, 2);
+    server.end();
+    assert!(is_running(holder), "nothing says that no VM has the memory");
+    server.restart();
+    ping(&polled_program(&server).0, 3);
+    assert_eq!(server.vm().holder_pid, holder);
 }
 
 #[test]

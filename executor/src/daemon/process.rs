@@ -83,14 +83,23 @@ impl WorkerProcess {
     /// Gives it its job and the descriptors: region, worker's bell, client's bell, and the client's socket if it has one.
     ///
     /// If that fails the worker is ended.
-    pub fn give(mut self, job: &Job, fds: &[BorrowedFd<'_>]) -> io::Result<Self> {
+    pub fn give(self, job: &Job, fds: &[BorrowedFd<'_>]) -> io::Result<Self> {
         let sent = self.control.as_ref().map_or(Ok(()), |control| job::send(control, job, fds));
-        if let Err(error) = sent {
-            self.kill();
-            self.child.as_mut().map(Child::wait).transpose()?;
-            return Err(error);
+        match sent {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                self.discard();
+                Err(error)
+            }
         }
-        Ok(self)
+    }
+
+    /// Ends and reaps one that has no job yet and gets none.
+    pub fn discard(mut self) {
+        self.kill();
+        if let Some(Err(error)) = self.child.as_mut().map(Child::wait) {
+            tracing::error!(%error, pid = self.pid, "a worker without a job cannot be reaped");
+        }
     }
 
     /// Takes over a worker that an earlier daemon started.

@@ -3,9 +3,9 @@
 //! It is this program executed anew, in a session of its own, so that it goes on when the daemon ends or crashes. It serves
 //! the device's socket to one monitor at a time, again after a replug or a new boot, and lets one daemon at a time have
 //! everything. It decides nothing and reads nothing of the memory. Without a daemon and without a monitor it ends after a
-//! minute.
+//! minute, unless its VM is one that never connects.
 
-use super::link::{FromHolder, Kept, ToHolder, holder_path};
+use super::link::{FromHolder, Kept, Monitors, ToHolder, holder_path};
 use super::{VECTORS, VmConfig, ivshmem};
 use crate::failpoints::{self, Point};
 use crate::{job, logging, units};
@@ -44,6 +44,8 @@ pub struct HolderArgs {
     size: u64,
     #[arg(long)]
     channels: usize,
+    #[arg(long)]
+    polled: bool,
 }
 
 /// Runs this process as a holder.
@@ -68,6 +70,7 @@ pub fn run(args: &HolderArgs) -> ExitCode {
         socket: args.socket.clone(),
         bytes: args.size,
         channels: args.channels,
+        polled: args.polled,
     };
     match Holder::start(config) {
         Ok(holder) => {
@@ -92,9 +95,27 @@ struct Holder {
     device: DeviceSocket,
     daemons: Listener,
     daemon: Option<Arc<OwnedFd>>,
+    told: Told,
     monitor: Option<Arc<OwnedFd>>,
+    gone: u64,
+    refused: u64,
     lonely_since: Instant,
     ended: bool,
+}
+
+/// What the daemon knows of monitors. A daemon that does not read, because it is stopped, must neither cost memory nor miss
+/// that a VM has gone.
+#[derive(Default)]
+struct Told {
+    /// Number of the last word.
+    number: u64,
+    /// Number of the last one that it says it has heard.
+    heard: u64,
+    /// It is to be told more as soon as it has heard that.
+    more: bool,
+    /// It could not be told that a monitor has gone. No other one is served until then, so that none of the next VM's claims
+    /// is answered before.
+    holds_back: bool,
 }
 
 impl Holder {
@@ -126,7 +147,10 @@ impl Holder {
             device,
             daemons,
             daemon: None,
+            told: Told::default(),
             monitor: None,
+            gone: 0,
+            refused: 0,
             lonely_since: Instant::now(),
             ended: false,
         })
@@ -136,7 +160,7 @@ impl Holder {
         self.serve_daemon(first);
         let mut ready = ReadySet::with_capacity(4);
         while !self.ended {
-            let lonely = self.daemon.is_none() && self.monitor.is_none();
+            let lonely = self.daemon.is_none() && self.monitor.is_none() && !self.config.polled;
             let left = LONELY_LIMIT.saturating_sub(self.lonely_since.elapsed());
             if lonely && left.is_zero() {
                 tracing::info!(vm = self.config.name, "neither a daemon nor a VM: the holder ends");
@@ -195,9 +219,13 @@ impl Holder {
         }
         failpoints::hit(Point::HolderTold);
         match self.waiter.add(control.clone(), DAEMON, Interest::Readable) {
-            Ok(()) => self.daemon = Some(control),
+            Ok(()) => (self.daemon, self.told) = (Some(control), Told::default()),
             Err(error) => tracing::error!(%error, "a daemon cannot be waited for"),
         }
+    }
+
+    fn monitors(&self) -> Monitors {
+        Monitors { connected: self.monitor.is_some(), gone: self.gone, refused: self.refused }
     }
 
     fn tell_all(&self, control: &OwnedFd) -> io::Result<()> {
@@ -206,7 +234,8 @@ impl Holder {
             bytes: self.config.bytes,
             channels: self.config.channels,
             pid: std::process::id(),
-            connected: self.monitor.is_some(),
+            polled: self.config.polled,
+            monitors: self.monitors(),
         };
         let bells = self.to_host.iter().chain(&self.to_guest).map(AsFd::as_fd);
         let fds: Vec<BorrowedFd<'_>> = std::iter::once(self.memory.as_fd()).chain(bells).collect();
@@ -229,6 +258,12 @@ impl Holder {
                         *place = (kept, fds.into_iter().next());
                     }
                 }
+                Ok(Some((ToHolder::Heard { number }, _))) => {
+                    self.told.heard = number;
+                    if self.told.more {
+                        self.tell_monitors();
+                    }
+                }
                 Ok(Some((ToHolder::End, _))) => {
                     failpoints::hit(Point::HolderEnding);
                     self.ended = true;
@@ -238,17 +273,37 @@ impl Holder {
                     tracing::info!(%error, vm = self.config.name, "the daemon is gone: holding on");
                     self.waiter.remove(DAEMON);
                     self.daemon = None;
+                    // The next one is told everything.
+                    self.serve_monitors_again();
                     self.lonely_since = Instant::now();
                 }
             }
         }
     }
 
-    fn tell_daemon(&self, word: &FromHolder) {
-        if let Some(daemon) = &self.daemon
-            && let Err(error) = job::send(&**daemon, word, &[])
-        {
-            tracing::warn!(%error, vm = self.config.name, "the daemon cannot be told");
+    /// Tells the daemon what is so now, or once it has heard more of what it was told before.
+    fn tell_monitors(&mut self) {
+        let Some(daemon) = &self.daemon else { return };
+        let (number, monitors) = (self.told.number + 1, self.monitors());
+        match job::send(&**daemon, &FromHolder::Monitors { number, monitors }, &[]) {
+            Ok(()) => {
+                (self.told.number, self.told.more) = (number, false);
+                self.serve_monitors_again();
+            }
+            Err(error) if !std::mem::replace(&mut self.told.more, true) => {
+                tracing::warn!(%error, vm = self.config.name, "the daemon cannot be told, for now");
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn serve_monitors_again(&mut self) {
+        if !std::mem::take(&mut self.told.holds_back) {
+            return;
+        }
+        let listening = self.device.socket.clone();
+        if let Err(error) = self.waiter.add(listening, DEVICE, Interest::Readable) {
+            tracing::error!(%error, vm = self.config.name, "no monitor can be waited for");
         }
     }
 
@@ -257,7 +312,13 @@ impl Holder {
         let Ok(monitor) = rustix::net::accept_with(&self.device.socket, flags) else { return };
         if self.monitor.is_some() {
             tracing::warn!(vm = self.config.name, "a second monitor was refused: one is connected");
-            return self.tell_daemon(&FromHolder::MonitorRefused);
+            self.refused += 1;
+            // They can be many, and only their number matters: while one word waits to be heard there is no other.
+            self.told.more = true;
+            if self.told.heard == self.told.number {
+                self.tell_monitors();
+            }
+            return;
         }
         failpoints::hit(Point::HolderGreeting);
         for bell in self.to_host.iter().chain(&self.to_guest) {
@@ -281,15 +342,21 @@ impl Holder {
         }
         failpoints::hit(Point::HolderGreeted);
         self.monitor = Some(monitor);
-        self.tell_daemon(&FromHolder::Monitor { connected: true });
+        self.tell_monitors();
     }
 
     fn monitor_left(&mut self) {
         self.waiter.remove(MONITOR);
         self.monitor = None;
+        self.gone += 1;
+        self.channels.iter_mut().for_each(|(kept, _)| kept.vm_is_gone = true);
         failpoints::hit(Point::HolderMonitorLeft);
         self.lonely_since = Instant::now();
-        self.tell_daemon(&FromHolder::Monitor { connected: false });
+        self.tell_monitors();
+        if self.daemon.is_some() && self.told.more {
+            self.told.holds_back = true;
+            self.waiter.remove(DEVICE);
+        }
     }
 }
 
@@ -340,5 +407,120 @@ impl DeviceSocket {
 impl Drop for DeviceSocket {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A holder whose daemon is this test, and its folder.
+    fn holder() -> (Holder, OwnedFd, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("vm");
+        let config =
+            VmConfig { name: "vm".into(), socket, bytes: 1 << 20, channels: 1, polled: false };
+        let mut holder = Holder::start(config).unwrap();
+        let (daemon, theirs) = job::control_pair().unwrap();
+        holder.serve_daemon(Arc::new(theirs));
+        for _ in 0..2 {
+            job::receive::<FromHolder>(&daemon).unwrap().expect("the device, and its channel");
+        }
+        (holder, daemon, folder)
+    }
+
+    fn connect(holder: &mut Holder) -> UnixStream {
+        let monitor = UnixStream::connect(&holder.config.socket).unwrap();
+        holder.accept_monitor();
+        monitor
+    }
+
+    /// The next word about monitors, if one waits.
+    fn hear(daemon: &OwnedFd) -> Option<(u64, Monitors)> {
+        match job::receive(daemon).unwrap()?.0 {
+            FromHolder::Monitors { number, monitors } => Some((number, monitors)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn say_heard(holder: &mut Holder, daemon: &OwnedFd, number: u64) {
+        job::send(daemon, &ToHolder::Heard { number }, &[]).unwrap();
+        holder.listen_to_daemon();
+    }
+
+    fn serves_monitors(holder: &mut Holder) -> bool {
+        let _waits = UnixStream::connect(&holder.config.socket).unwrap();
+        let mut ready = ReadySet::with_capacity(4);
+        holder.waiter.wait(Some(Duration::ZERO), &mut ready).unwrap();
+        let serves = ready.iter().any(|ready| ready.token == DEVICE);
+        // Taken off the queue again, and gone by then.
+        let _ = rustix::net::accept(&holder.device.socket);
+        serves
+    }
+
+    #[test]
+    fn refusals_that_a_stopped_daemon_does_not_hear_are_one_word_and_the_end_of_a_vm_is_another() {
+        let (mut holder, daemon, _folder) = holder();
+        let monitor = connect(&mut holder);
+        (0..1000).for_each(|_| drop(connect(&mut holder)));
+        drop(monitor);
+        holder.monitor_left();
+        let connected = Monitors { connected: true, gone: 0, refused: 0 };
+        assert_eq!(hear(&daemon), Some((1, connected)));
+        let gone = Monitors { connected: false, gone: 1, refused: 1000 };
+        assert_eq!(hear(&daemon), Some((2, gone)));
+        assert_eq!(hear(&daemon), None);
+        say_heard(&mut holder, &daemon, 2);
+        assert_eq!(hear(&daemon), None, "it knows everything");
+        let _monitor = connect(&mut holder);
+        assert_eq!(hear(&daemon).unwrap().0, 3);
+        drop(connect(&mut holder));
+        assert_eq!(hear(&daemon), None, "one waits to be heard");
+        say_heard(&mut holder, &daemon, 3);
+        let refused = Monitors { connected: true, gone: 1, refused: 1001 };
+        assert_eq!(hear(&daemon), Some((4, refused)));
+    }
+
+    #[test]
+    fn no_vm_is_served_before_a_stopped_daemon_can_be_told_that_the_last_one_has_gone() {
+        let (mut holder, daemon, _folder) = holder();
+        let mut boots = 0;
+        while !holder.told.holds_back {
+            drop(connect(&mut holder));
+            holder.monitor_left();
+            boots += 1;
+            assert!(boots < 100_000, "its socket never is full");
+        }
+        assert!(!serves_monitors(&mut holder));
+        let mut last = (0, Monitors::default());
+        while let Some((number, monitors)) = hear(&daemon) {
+            assert_eq!(number, last.0 + 1);
+            last = (number, monitors);
+            say_heard(&mut holder, &daemon, number);
+        }
+        assert_eq!(last.1, Monitors { connected: false, gone: boots, refused: 0 });
+        assert!(serves_monitors(&mut holder));
+    }
+
+    #[test]
+    fn a_daemon_that_dies_holds_no_vm_back_and_the_next_one_is_told_which_channels_are_over() {
+        let (mut holder, daemon, _folder) = holder();
+        let kept = Kept { generation: 1, claimant: Some(7), ..Kept::default() };
+        let monitor = connect(&mut holder);
+        job::send(&daemon, &ToHolder::Keep { channel: 0, kept }, &[]).unwrap();
+        holder.listen_to_daemon();
+        while !holder.told.holds_back {
+            drop(connect(&mut holder));
+            holder.monitor_left();
+        }
+        drop((monitor, daemon));
+        holder.listen_to_daemon();
+        assert!(holder.daemon.is_none() && serves_monitors(&mut holder));
+        let (daemon, theirs) = job::control_pair().unwrap();
+        holder.serve_daemon(Arc::new(theirs));
+        let device: FromHolder = job::receive(&daemon).unwrap().unwrap().0;
+        assert!(matches!(device, FromHolder::Device { monitors, .. } if monitors.gone > 0));
+        let channel: FromHolder = job::receive(&daemon).unwrap().unwrap().0;
+        assert_eq!(channel, FromHolder::Channel(Kept { vm_is_gone: true, ..kept }));
     }
 }

@@ -12,7 +12,7 @@
 
 mod channel;
 
-use super::link::{FromHolder, Held, Holder, HolderError, ToHolder};
+use super::link::{FromHolder, Held, Holder, HolderError, Monitors, ToHolder};
 use super::{VECTORS, VmConfig, VmConfigError};
 use crate::daemon::limits::RateLimit;
 use crate::daemon::{self, Config};
@@ -97,8 +97,7 @@ pub struct Vm {
     rate: RateLimit,
     /// Doorbells about claims since the last tick.
     bells: u32,
-    connected: bool,
-    monitors_refused: u64,
+    monitors: Monitors,
     /// Looks that found the directory written over.
     repaired: u64,
     ending: bool,
@@ -134,7 +133,7 @@ impl Vm {
         let failpoint = failpoints::take_for(&mut context.config.failpoint, Side::Holder);
         let program = &context.config.worker_program;
         let (holder, held) = Holder::find_or_start(program, &config, failpoint)?;
-        let Held { memory, to_host, to_guest, channels, connected, found } = held;
+        let Held { memory, to_host, to_guest, channels, monitors, found } = held;
         let map = |source| VmError::Map { vm: config.name.clone(), source };
         let wrong = |source| VmError::Region { vm: config.name.clone(), source };
         let mapping = Arc::new(Mapping::memfd_attach(&memory).map_err(map)?);
@@ -143,10 +142,13 @@ impl Vm {
         }
         let directory = region::directory_lines(&mapping).map_err(wrong)?;
         let places = region::places(&sizes, VmConfig::terms());
-        let constants = Constants::new(mapping.len() as u64, &places, VECTORS as u16);
+        // Nobody rings for who never connects.
+        let vectors = if config.polled { 0 } else { VECTORS as u16 };
+        let constants = Constants::new(mapping.len() as u64, &places, vectors);
         let is_whole = constants.repair(&directory) == 0;
         directory::beat(&directory);
         let given = channels.iter().map(|(kept, _)| kept.claimant.and_then(Nonce::new)).collect();
+        let over: Vec<bool> = channels.iter().map(|(kept, _)| kept.vm_is_gone).collect();
         let mut slots = Vec::with_capacity(sizes.len());
         for (index, (place, (kept, pidfd))) in places.into_iter().zip(channels).enumerate() {
             let channel = Channel::open(&mapping, place).map_err(wrong)?;
@@ -164,8 +166,7 @@ impl Vm {
             slots,
             rate,
             bells: 0,
-            connected,
-            monitors_refused: 0,
+            monitors,
             repaired: 0,
             ending: false,
             reopen_at: None,
@@ -173,14 +174,14 @@ impl Vm {
         tracing::info!(
             vm = vm.config.name,
             found,
-            connected,
+            connected = monitors.connected,
             holder = vm.holder.pid,
             "serving a VM"
         );
         vm.watch_all(context);
-        vm.take_up(context);
+        vm.take_up(&over, context);
         // A VM may have written over it while no daemon was there.
-        if found && (!connected || !is_whole) {
+        if found && (!vm.is_there() || !is_whole) {
             vm.restore();
         }
         Ok(vm)
@@ -197,24 +198,31 @@ impl Vm {
         context.watch(claims, self.number, daemon::CLAIMS, Interest::Doorbell);
     }
 
-    /// Workers of an earlier daemon go on; channels whose worker died meanwhile are marked.
-    fn take_up(&mut self, context: &mut Context<'_>) {
-        for channel in 0..self.slots.len() {
+    /// Workers of an earlier daemon go on; channels whose worker died meanwhile are marked, and freed if they are `over`: their
+    /// VM has gone.
+    fn take_up(&mut self, over: &[bool], context: &mut Context<'_>) {
+        for (channel, &over) in over.iter().enumerate() {
+            let over = over || !self.is_there();
             let slot = &mut self.slots[channel];
             if let Some(worker) = &slot.worker {
                 let (pidfd, number) = (worker.pidfd().clone(), slot.number);
                 context.watch(pidfd, number, daemon::WORKER, Interest::Readable);
-                if self.assignments.holder(channel).is_none() || !self.connected {
+                if over || self.assignments.holder(channel).is_none() {
                     slot.kill();
                 }
             } else if self.assignments.holder(channel).is_some() {
                 slot.channel.mark_lost();
                 self.ring_guest(channel);
-                if !self.connected {
+                if over {
                     self.free(channel);
                 }
             }
         }
+    }
+
+    /// Whether there is a VM, as far as can be known of one that never connects.
+    fn is_there(&self) -> bool {
+        self.monitors.connected || self.config.polled
     }
 
     /// Whether `number` is one of this VM's.
@@ -248,21 +256,30 @@ impl Vm {
         loop {
             match self.holder.next() {
                 Ok(None) => return,
-                Ok(Some(FromHolder::Monitor { connected: true })) => {
-                    tracing::info!(vm = self.config.name, "the VM's monitor connected");
-                    self.connected = true;
-                    directory::beat(&self.device.directory);
+                Ok(Some(FromHolder::Monitors { number, monitors })) => {
+                    self.hear_of(monitors);
+                    if let Err(error) = self.holder.tell(&ToHolder::Heard { number }, None) {
+                        tracing::debug!(%error, vm = self.config.name, "the holder was not told");
+                    }
                 }
-                Ok(Some(FromHolder::Monitor { connected: false })) => {
-                    self.vm_gone();
-                    self.restore();
-                }
-                Ok(Some(FromHolder::MonitorRefused)) => self.monitors_refused += 1,
                 Ok(Some(other)) => {
                     tracing::warn!(vm = self.config.name, "the holder says {other:?}")
                 }
                 Err(error) => return self.holder_gone(&error, context),
             }
+        }
+    }
+
+    /// A VM may have gone and the next one come since the last word.
+    fn hear_of(&mut self, monitors: Monitors) {
+        let before = std::mem::replace(&mut self.monitors, monitors);
+        if monitors.gone != before.gone {
+            self.vm_gone();
+            self.restore();
+        }
+        if monitors.connected && (!before.connected || monitors.gone != before.gone) {
+            tracing::info!(vm = self.config.name, "the VM's monitor connected");
+            directory::beat(&self.device.directory);
         }
     }
 
@@ -297,7 +314,6 @@ impl Vm {
     /// The monitor is gone: so is everything that the guest had.
     fn vm_gone(&mut self) {
         tracing::info!(vm = self.config.name, "the VM's monitor is gone: its channels are freed");
-        self.connected = false;
         for channel in 0..self.slots.len() {
             self.slots[channel].kill();
             if self.slots[channel].worker.is_none() {
@@ -315,6 +331,7 @@ impl Vm {
             tracing::error!(%error, vm = self.config.name, "the VM's holder died, and its device with it; the VM has to plug it again");
         }
         self.reopen_at = Some(context.now + REOPEN_AFTER);
+        self.monitors.connected = false;
         self.vm_gone();
     }
 
@@ -446,7 +463,7 @@ impl Vm {
     /// When to [`tick`](Self::tick) next; never while there is no guest and nothing to end.
     pub fn next_tick(&self, now: Instant) -> Option<Instant> {
         let busy = self.slots.iter().any(|slot| slot.worker.is_some());
-        (self.connected || busy || self.reopen_at.is_some()).then_some(now + TICK)
+        (self.is_there() || busy || self.reopen_at.is_some()).then_some(now + TICK)
     }
 
     /// Ends in order: workers first, then the device, unless it is to stay or a VM has it, which could not connect again.
@@ -458,7 +475,7 @@ impl Vm {
     }
 
     fn end_holder(&self, keep: bool) {
-        if !keep && !self.connected && self.is_over() && self.reopen_at.is_none() {
+        if !keep && !self.is_there() && self.is_over() && self.reopen_at.is_none() {
             // If it is gone already, all the better.
             let _ = self.holder.tell(&ToHolder::End, None);
         }
@@ -476,11 +493,11 @@ impl Vm {
             name: self.config.name.clone(),
             socket: self.config.socket.display().to_string(),
             holder_pid: self.holder.pid,
-            connected: self.connected,
+            connected: self.is_there(),
             bytes: self.config.bytes,
             channels: self.slots.len(),
             taken: (0..self.slots.len()).filter(taken).count(),
-            monitors_refused: self.monitors_refused,
+            monitors_refused: self.monitors.refused,
             directory_repaired: self.repaired,
         }
     }

@@ -1,7 +1,7 @@
 //! What a holder and its daemon say to each other, and how a daemon finds or starts a holder.
 //!
 //! One JSON text a datagram, as between daemon and worker ([`crate::job`]). The holder tells everything it holds when a
-//! daemon connects, then when a monitor comes or goes; the daemon tells what is to be kept for the next daemon.
+//! daemon connects, then what becomes of monitors; the daemon tells what is to be kept for the next daemon.
 
 use super::{VECTORS, VmConfig};
 use crate::daemon::{AFTERLIFE, AFTERLIFE_RETRY};
@@ -32,6 +32,20 @@ pub struct Kept {
     pub claimant: Option<u64>,
     /// Its worker, whose pidfd comes with this.
     pub worker_pid: Option<u32>,
+    /// Its claimant's VM has gone since this was kept; the holder says that.
+    #[serde(default)]
+    pub vm_is_gone: bool,
+}
+
+/// What became of the device's monitors. Each says all that the one before said, so that only the last one counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Monitors {
+    /// Whether one is connected.
+    pub connected: bool,
+    /// How many have gone.
+    pub gone: u64,
+    /// How many were refused, because one was connected.
+    pub refused: u64,
 }
 
 /// What a holder says.
@@ -48,18 +62,20 @@ pub enum FromHolder {
         channels: usize,
         /// The holder's process.
         pid: u32,
-        /// Whether a monitor is connected.
-        connected: bool,
+        /// Whether its VM never connects.
+        polled: bool,
+        /// Its monitors.
+        monitors: Monitors,
     },
     /// Then each channel, with its worker's pidfd if it has one.
     Channel(Kept),
-    /// A monitor came or went.
-    Monitor {
-        /// Whether one is connected now.
-        connected: bool,
+    /// A monitor came, went, or was refused.
+    Monitors {
+        /// Counts these words up from 1, for each daemon anew.
+        number: u64,
+        /// What is so now.
+        monitors: Monitors,
     },
-    /// A further monitor was refused, because one is connected.
-    MonitorRefused,
     /// The holder does not serve this daemon, or could not start.
     Refused {
         /// Why.
@@ -77,6 +93,11 @@ pub enum ToHolder {
         channel: usize,
         /// What to keep.
         kept: Kept,
+    },
+    /// It has heard of monitors, up to the word of that number: so the holder knows how much waits to be heard.
+    Heard {
+        /// The word's.
+        number: u64,
     },
     /// The device is no longer wanted: end.
     End,
@@ -103,8 +124,9 @@ pub enum HolderError {
     },
     /// It runs with other settings.
     #[error(
-        "VM {vm}: the device at this socket is held for VM {found_name} with {found_bytes} bytes and {found_channels} channels; \
-         try: the same options as before, or `ringbar vm end --socket PATH` first"
+        "VM {vm}: the device at this socket is held for VM {found_name} with {found_bytes} bytes and {found_channels} channels, {}; \
+         try: the same options as before, or `ringbar vm end --socket PATH` first",
+        if *found_polled { "polled" } else { "not polled" }
     )]
     Other {
         /// The VM.
@@ -115,6 +137,8 @@ pub enum HolderError {
         found_bytes: u64,
         /// Channels found.
         found_channels: usize,
+        /// Whether it is for a VM that never connects.
+        found_polled: bool,
     },
     /// It lives in another user's process.
     #[error("VM {vm}: {path} belongs to user {uid}; try: run as that user, or another --socket")]
@@ -165,8 +189,8 @@ pub struct Held {
     pub to_guest: Vec<EventFd>,
     /// Each channel, with its worker's pidfd.
     pub channels: Vec<(Kept, Option<OwnedFd>)>,
-    /// Whether a monitor is connected.
-    pub connected: bool,
+    /// Its monitors.
+    pub monitors: Monitors,
     /// Whether the holder was there before.
     pub found: bool,
 }
@@ -238,6 +262,7 @@ impl Holder {
         let socket = std::path::absolute(&vm.socket).map_err(failed)?;
         command.arg("--socket").arg(socket).args(["--size", &vm.bytes.to_string()]);
         command.args(["--channels", &vm.channels.to_string()]);
+        command.args(vm.polled.then_some("--polled"));
         command.env_clear().envs(std::env::var_os("RUST_LOG").map(|value| ("RUST_LOG", value)));
         command.envs(failpoint);
         command.current_dir("/").stdin(theirs).stdout(Stdio::null());
@@ -248,13 +273,17 @@ impl Holder {
     /// Takes everything that the holder tells at first.
     fn listen(&mut self, vm: &VmConfig) -> Result<Held, HolderError> {
         let (device, fds) = self.next_within(vm)?;
-        let FromHolder::Device { name, bytes, channels, pid, connected } = device else {
+        let FromHolder::Device { name, bytes, channels, pid, polled, monitors } = device else {
             return Err(vm.answer(io::Error::other(format!("found {device:?} first"))));
         };
-        if (&name, bytes, channels) != (&vm.name, vm.bytes, vm.channels) {
-            let (found_name, found_bytes, found_channels) = (name, bytes, channels);
-            let vm = vm.name.clone();
-            return Err(HolderError::Other { vm, found_name, found_bytes, found_channels });
+        if (&name, bytes, channels, polled) != (&vm.name, vm.bytes, vm.channels, vm.polled) {
+            return Err(HolderError::Other {
+                vm: vm.name.clone(),
+                found_name: name,
+                found_bytes: bytes,
+                found_channels: channels,
+                found_polled: polled,
+            });
         }
         self.pid = pid;
         let mut fds = fds.into_iter();
@@ -273,7 +302,7 @@ impl Holder {
                 (other, _) => return Err(vm.answer(io::Error::other(format!("found {other:?}")))),
             }
         }
-        Ok(Held { memory, to_host, to_guest, channels: kept, connected, found: false })
+        Ok(Held { memory, to_host, to_guest, channels: kept, monitors, found: false })
     }
 
     fn next_within(&self, vm: &VmConfig) -> Result<(FromHolder, Vec<OwnedFd>), HolderError> {

@@ -64,6 +64,8 @@ pub struct VmConfig {
     pub bytes: u64,
     /// Programs that the guest may run at once.
     pub channels: usize,
+    /// Its monitor maps the memory as a file and never connects: both sides poll, and the device stays until it is ended.
+    pub polled: bool,
 }
 
 /// A device that cannot be.
@@ -149,7 +151,7 @@ mod tests {
     use super::*;
 
     fn vm(bytes: u64, channels: usize) -> VmConfig {
-        VmConfig { name: "vm-1".into(), socket: "/s".into(), bytes, channels }
+        VmConfig { name: "vm-1".into(), socket: "/s".into(), bytes, channels, polled: false }
     }
 
     #[test]

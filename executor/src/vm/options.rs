@@ -23,6 +23,10 @@ pub struct PlaceArgs {
     /// longer since another took it.
     #[arg(long, value_name = "N", requires = "vm")]
     channels: Vec<usize>,
+    /// The VM's monitor maps the memory of the device as a file and never connects to its socket (cloud-hypervisor): there are no
+    /// doorbells, both sides poll.
+    #[arg(long, requires = "vm", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    polled: Vec<bool>,
 }
 
 /// What was written, sorted out.
@@ -44,10 +48,11 @@ impl PlaceArgs {
         let begins: Vec<usize> = at("vm");
         let owner = |index: &usize| begins.iter().filter(|begin| *begin < index).count();
         let (sockets, sizes, channels) = (at("socket"), at("size"), at("channels"));
+        let polled = at("polled");
         let socket =
             only("socket", &sockets, &self.socket, |index| owner(index) == 0, "the daemon")?;
-        if sizes.iter().chain(&channels).any(|index| owner(index) == 0) {
-            return Err("found --size or --channels before any --vm, expected them behind the --vm that they belong to".into());
+        if sizes.iter().chain(&channels).chain(&polled).any(|index| owner(index) == 0) {
+            return Err("found --size, --channels or --polled before any --vm, expected them behind the --vm that they belong to".into());
         }
         let mut vms = Vec::with_capacity(self.vm.len());
         for (number, name) in self.vm.iter().enumerate() {
@@ -59,7 +64,8 @@ impl PlaceArgs {
             let bytes = only("size", &sizes, &self.size, mine, name)?.unwrap_or(BYTES_DEFAULT);
             let channels = only("channels", &channels, &self.channels, mine, name)?;
             let channels = channels.unwrap_or(CHANNELS_DEFAULT);
-            vms.push(VmConfig { name: name.clone(), socket, bytes, channels });
+            let polled = only("polled", &polled, &self.polled, mine, name)?.unwrap_or(false);
+            vms.push(VmConfig { name: name.clone(), socket, bytes, channels, polled });
         }
         Ok(Places { socket, vms })
     }
@@ -99,7 +105,7 @@ mod tests {
     }
 
     fn vm(name: &str, socket: &str, bytes: u64, channels: usize) -> VmConfig {
-        VmConfig { name: name.into(), socket: socket.into(), bytes, channels }
+        VmConfig { name: name.into(), socket: socket.into(), bytes, channels, polled: false }
     }
 
     #[test]
@@ -116,6 +122,13 @@ mod tests {
         let vms = vec![vm("a", "/a", 256 << 20, 3)];
         assert_eq!(found, Places { socket: Some("/d".into()), vms });
         assert_eq!(places("--socket /d").unwrap().socket, Some("/d".into()));
+    }
+
+    #[test]
+    fn a_vm_that_never_connects_is_told_from_the_one_beside_it() {
+        let found = places("--vm a --socket /a --polled --vm b --socket /b").unwrap();
+        assert_eq!(found.vms.iter().map(|vm| vm.polled).collect::<Vec<_>>(), [true, false]);
+        assert!(places("--vm a --socket /a --polled --polled").unwrap_err().contains("twice"));
     }
 
     #[test]

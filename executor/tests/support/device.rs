@@ -20,6 +20,7 @@ use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -58,7 +59,9 @@ impl VmServer {
         let mut command = Command::new(RINGBAR);
         command.args(["serve", "--vm", "vm", "--socket"]).arg(folder.path().join("vm"));
         command.args(options.split_whitespace());
-        command.env("RUST_LOG", "info").stdin(Stdio::null()).stderr(log).spawn().unwrap()
+        // A group of its own, which a test may kill as a whole.
+        command.process_group(0).env("RUST_LOG", "info").stdin(Stdio::null());
+        command.stderr(log).spawn().unwrap()
     }
 
     fn wait_until_up(&self) {
@@ -145,6 +148,15 @@ impl Drop for VmServer {
     }
 }
 
+/// The file that the memory of a holder's device is.
+pub fn region_file(holder: u32) -> PathBuf {
+    let files = std::fs::read_dir(format!("/proc/{holder}/fd")).unwrap().flatten();
+    let is_region = |path: &PathBuf| {
+        std::fs::read_link(path).is_ok_and(|to| to.to_string_lossy().contains("ringbar-vm-"))
+    };
+    files.map(|file| file.path()).find(is_region).unwrap()
+}
+
 /// A monitor's connection.
 pub struct Monitor {
     pub connection: UnixStream,
@@ -191,6 +203,16 @@ impl Monitor {
         let mapping = Arc::new(Mapping::memfd_attach(&memory).unwrap());
         let directory = region::directory_lines(&mapping).unwrap();
         Some(Self { connection, memory, to_host, to_guest, mapping, directory })
+    }
+
+    /// The same once the monitor before is gone.
+    pub fn connect_patiently(server: &VmServer) -> Self {
+        let mut monitor = None;
+        assert!(eventually(|| {
+            monitor = Self::connect(server);
+            monitor.is_some()
+        }));
+        monitor.unwrap()
     }
 
     /// A guest program that asks for the first free channel until it is answered.

@@ -63,6 +63,7 @@ impl Slot {
             generation: self.generation,
             claimant: claimant.map(Nonce::get),
             worker_pid: self.worker.as_ref().map(WorkerProcess::pid),
+            vm_is_gone: false,
         }
     }
 
@@ -171,9 +172,13 @@ impl Vm {
             generation: slot.generation,
             claimant: Some(nonce.get()),
             worker_pid: Some(pid),
+            vm_is_gone: false,
         };
         let keep = super::ToHolder::Keep { channel, kept };
-        self.holder.tell(&keep, Some(pidfd.as_fd()))?;
+        if let Err(error) = self.holder.tell(&keep, Some(pidfd.as_fd())) {
+            worker.discard();
+            return Err(error);
+        }
         failpoints::hit(Point::VmKept);
         let (worker_bell, guest_bell) = self.device.bells(channel);
         let fds = [self.device.memory.as_fd(), worker_bell.as_fd(), guest_bell.as_fd()];
@@ -217,7 +222,7 @@ impl Vm {
         let doomed = slot.doomed;
         tracing::info!(vm = self.config.name, channel, "a guest's worker ended: {}", ending.text);
         self.ring_guest(channel);
-        if doomed || !self.connected {
+        if doomed || !self.is_there() {
             self.free(channel);
         } else {
             self.keep_if_possible(channel);
