@@ -94,6 +94,8 @@ pub struct Boot<'t> {
     pub dax: bool,
     /// Whether the device, `rb0` with the character device `rb`, can be unplugged from its root port `rp0`.
     pub pluggable: bool,
+    /// Whether QEMU goes on when the guest is reset or ends, with another boot.
+    pub reboots: bool,
     /// Further arguments of QEMU.
     pub arguments: &'t [&'t str],
 }
@@ -101,7 +103,16 @@ pub struct Boot<'t> {
 impl<'t> Boot<'t> {
     /// A guest with the device, without VFIO.
     pub fn new(folder: PathBuf, socket: &'t Path, script: &'t str) -> Self {
-        Self { folder, socket, script, vfio: false, dax: false, pluggable: false, arguments: &[] }
+        Self {
+            folder,
+            socket,
+            script,
+            vfio: false,
+            dax: false,
+            pluggable: false,
+            reboots: false,
+            arguments: &[],
+        }
     }
 }
 
@@ -143,7 +154,10 @@ impl Guest {
         archive.extend(cpio(&files));
         File::create(&initrd).unwrap().write_all(&archive).unwrap();
         let mut command = Command::new("qemu-system-x86_64");
-        command.args("-m 768 -nodefaults -no-user-config -no-reboot -display none".split(' '));
+        command.args("-m 768 -nodefaults -no-user-config -display none".split(' '));
+        if !boot.reboots {
+            command.arg("-no-reboot");
+        }
         command.args(Accelerator::of(&boot.folder).arguments());
         if boot.vfio {
             command.args(documented_iommu());

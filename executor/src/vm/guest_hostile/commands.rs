@@ -1,13 +1,19 @@
 //! Attacks by commands: places, handles, and amounts.
 
+use super::region::FLOODING;
 use super::{Attack, Attacker, End, PATIENCE, Result};
 use crate::attach::encoded;
+use ringbar::layout::{HEADER_LINES, line};
+use ringbar::lines::Lines;
+use ringbar::reply::Slot;
+use ringbar::sync::Ordering;
 use ringbar_session::SessionError;
 use ringbar_vocabulary::{
-    ArenaRef, ContextId, DevicePtr, EventCreate, EventDestroy, EventId, MemAlloc, MemFree,
-    MemcpyDtoD, MemcpyDtoH, MemcpyHtoD, MemsetD8, ModuleId, ModuleUnload, Status, StreamCreate,
-    StreamDestroy, StreamId, Tail,
+    ArenaRef, ContextId, DevicePtr, EventCreate, EventDestroy, EventId, EventRecord, MemAlloc,
+    MemAllocReply, MemFree, MemcpyDtoD, MemcpyDtoH, MemcpyHtoD, MemsetD8, ModuleId, ModuleLoad,
+    ModuleUnload, ReplyBody, Status, StreamCreate, StreamDestroy, StreamId, Tail,
 };
+use std::time::Instant;
 
 pub(super) const ATTACKS: &[(&str, End, Attack)] = &[
     ("H5 a block behind the arena", End::Poisoned, |a| block(a, |size| (size, 1))),
@@ -29,11 +35,23 @@ pub(super) const ATTACKS: &[(&str, End, Attack)] = &[
     ("H6 handles of the wrong type", End::Works, wrong_type),
     ("H6 handles of another program", End::Works, foreign),
     ("H8 giant allocations", End::Works, giant),
-    ("H8 a million objects, and nobody reads an answer", End::Works, objects),
+    ("H8 a million objects", End::Works, objects),
+    ("H8 device work that nobody waits for, and nobody frees", End::Works, unawaited),
+    ("H8 calls whose answers nobody takes, and nobody frees", End::Bypassed, untaken),
+    ("H10 images that are refused without end", End::Works, refused_images),
 ];
 
 /// Objects of a kind that a worker may have, and some more.
 const OBJECTS: u32 = 1_100_000;
+/// Device memory that is filled over and over, in bytes: most of what there is.
+const FILLED: u64 = 48 << 20;
+/// Fillings, each with an event and a fence that tell of its end.
+const FILLINGS: u32 = 200;
+/// Calls whose answers are not taken, each for so many bytes: many times what there is, and more than there are slots.
+const CALLS: u64 = 2_000;
+const CALL_BYTES: u64 = 1 << 20;
+/// A fence word that no session uses: they begin with the first one.
+const LAST_FENCE: u32 = 8191;
 const STREAM: StreamId = StreamId::DEFAULT;
 
 /// Commands that cannot be decoded: an unknown opcode, an opcode of another shape, reserved flags, reserved padding, too
@@ -219,4 +237,93 @@ fn objects(attacker: &Attacker) -> Result {
         Some((_, Status::OUT_OF_MEMORY)) => Ok(()),
         other => Err(format!("found the failure {other:?}, expected too many objects").into()),
     }
+}
+
+/// Work that takes the device a while, with an event and a fence word for each piece. That it is all done is looked at once, at
+/// the end; memory and events are left to the host.
+fn unawaited(attacker: &Attacker) -> Result {
+    let session = &attacker.session;
+    let dst = session.caller()?.call(&MemAlloc { context: ContextId::FIRST, bytes: FILLED })?.at;
+    for round in 1..=FILLINGS {
+        let event = EventId(round);
+        let value = round as u8;
+        session.post(&EventCreate { context: ContextId::FIRST, event, flags: 0 })?;
+        session.post(&MemsetD8 { dst, count: FILLED, stream: STREAM, value })?;
+        let (index, value) = (LAST_FENCE, round.into());
+        session.post(&EventRecord { event, stream: STREAM, flags: 0, index, value })?;
+    }
+    let client = session.client();
+    client.wait_fence(LAST_FENCE, FILLINGS.into(), Some(PATIENCE))?;
+    let mut back = [0; 64];
+    session.memcpy_dtoh(&mut back, DevicePtr(dst.0 + FILLED - 64), STREAM)?;
+    match session.first_failure() {
+        None if back == [FILLINGS as u8; 64] => Ok(()),
+        failure => Err(format!("found {:?} and the failure {failure:?}", &back[..8]).into()),
+    }
+}
+
+/// Writes calls straight into the ring, whose answers the host writes over each other: memory is given until there is none, and
+/// nobody knows where it lies.
+fn untaken(attacker: &Attacker) -> Result {
+    let (ring, tags) = (attacker.ring()?, attacker.tags());
+    let header = attacker.lines(0, HEADER_LINES)?;
+    let id = attacker.attached.place.identity;
+    let slots = 1 << id.reply_shift;
+    let (first, capacity) = (attacker.session.client().tail(), ring.count() as u64);
+    let replies = || attacker.session.client().counters().replies;
+    let before = replies();
+    let call = encoded(MemAlloc { context: ContextId::FIRST, bytes: CALL_BYTES });
+    let released = || header.load(line::COMMAND_HEAD, 0, Ordering::Acquire);
+    let wait_until_released = |position: u64| -> Result {
+        let end = Instant::now() + PATIENCE;
+        while released() < position {
+            if Instant::now() > end {
+                return Err(
+                    format!("{} lines are released, expected {position}", released()).into()
+                );
+            }
+            attacker.ring_the_bell()?;
+            std::thread::yield_now();
+        }
+        Ok(())
+    };
+    for position in first..first + CALLS {
+        wait_until_released((position + 1).saturating_sub(capacity))?;
+        let at = (position % capacity) as usize;
+        for (word, bytes) in call.chunks_exact(8).enumerate() {
+            let bytes = bytes.try_into()?;
+            ring.store(at, word + 1, u64::from_le_bytes(bytes), Ordering::Relaxed);
+        }
+        let slot = (position % slots) as u16;
+        ring.store(at, 0, tags.head(position, call.len(), Some(slot)), Ordering::Release);
+    }
+    let last = first + CALLS;
+    wait_until_released(last)?;
+    attacker.until_bypassed("not every call was answered", || replies() - before >= CALLS)?;
+    let answers = attacker.lines(id.reply_offset, slots as usize)?;
+    let mut answer = [0; 56];
+    let mut slot = Slot::new(((last - 1) % slots) as u16, attacker.attached.generation);
+    let bytes = slot.take(&answers, last - 1, &mut answer)?.ok_or("the last call has no answer")?;
+    match MemAllocReply::decode(&answer[..bytes])? {
+        Err(Status::OUT_OF_MEMORY) => Ok(()),
+        other => Err(format!("found the last answer {other:?}, expected no memory").into()),
+    }
+}
+
+/// Each is refused by the worker with a line in its log, or would be.
+fn refused_images(attacker: &Attacker) -> Result {
+    let mut caller = attacker.session.caller()?;
+    let (end, mut refused) = (Instant::now() + FLOODING, 0);
+    let load = ModuleLoad {
+        context: ContextId::FIRST,
+        module: ModuleId(9),
+        image: Tail::Inline(b"\x7fELF, or so it says"),
+    };
+    while Instant::now() < end || refused < 1_000 {
+        match caller.call(&load) {
+            Err(SessionError::Status { status: Status::INVALID_IMAGE, .. }) => refused += 1,
+            other => return Err(format!("found {other:?}, expected an invalid image").into()),
+        }
+    }
+    Ok(())
 }

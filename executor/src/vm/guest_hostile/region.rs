@@ -21,20 +21,27 @@ pub(super) const ATTACKS: &[(&str, End, Attack)] = &[
     ("H13 a session that is left without a word", End::Works, left_behind),
 ];
 
-/// Doorbells of a storm.
-const STORM: u32 = 50_000;
+/// How long a storm of doorbells lasts, and how many there are at least.
+const STORM: Duration = Duration::from_secs(3);
+const STORM_BELLS: u32 = 50_000;
 /// Claims for a channel that is taken.
 const FLOOD: u32 = 5_000;
 /// How long claims are made and withdrawn.
-const FLOODING: Duration = Duration::from_secs(2);
+pub(super) const FLOODING: Duration = Duration::from_secs(2);
 /// Sessions that are opened in a row.
 const SESSIONS: usize = 12;
 
 fn storm(attacker: &Attacker) -> Result {
     let bells = [attacker.bell(None)?, attacker.bell(Some(attacker.attached.channel))?];
-    for _ in 0..STORM {
-        bells.iter().try_for_each(|bell| bell.ring())?;
+    println!("the storm begins");
+    let (end, mut rung) = (Instant::now() + STORM, 0);
+    while Instant::now() < end || rung < STORM_BELLS {
+        for _ in 0..100 {
+            bells.iter().try_for_each(|bell| bell.ring())?;
+        }
+        rung += 100;
     }
+    println!("the storm is over after {rung} doorbells of either kind");
     // They were noticed, counted, and cost a command after them nothing but time.
     let counted = || attacker.session.client().counters().empty_wakes;
     attacker.works()?;
@@ -177,12 +184,24 @@ fn left_behind(attacker: &Attacker) -> Result {
 
 impl Attacker {
     fn until(&self, late: &str, mut met: impl FnMut() -> bool) -> Result {
+        let mut works = Ok(());
+        self.until_bypassed(late, || {
+            let met = met();
+            if !met {
+                works = self.works();
+            }
+            met || works.is_err()
+        })?;
+        works
+    }
+
+    /// The same without a look whether the channel works meanwhile.
+    pub(super) fn until_bypassed(&self, late: &str, mut met: impl FnMut() -> bool) -> Result {
         let end = Instant::now() + PATIENCE;
         while !met() {
             if Instant::now() > end {
                 return Err(late.into());
             }
-            self.works()?;
             std::thread::sleep(Duration::from_millis(10));
         }
         Ok(())

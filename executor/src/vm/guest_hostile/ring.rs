@@ -4,9 +4,11 @@ use super::{Attack, Attacker, End, PATIENCE, Result, random, scribble};
 use crate::attach::encoded;
 use ringbar::layout::{HEADER_LINES, PAGE_BYTES};
 use ringbar::lines::Lines;
-use ringbar::sync::{AtomicBool, Ordering};
+use ringbar::sync::{AtomicBool, AtomicU64, Ordering};
 use ringbar::tag::TagSpace;
-use ringbar_vocabulary::{ContextId, DevicePtr, EventCreate, EventId, MemsetD8, StreamId};
+use ringbar_vocabulary::{
+    ContextId, DevicePtr, EventCreate, EventDestroy, EventId, MemsetD8, StreamId,
+};
 
 pub(super) const ATTACKS: &[(&str, End, Attack)] = &[
     ("H1 a position jumps beyond the capacity", End::Poisoned, jump),
@@ -14,6 +16,11 @@ pub(super) const ATTACKS: &[(&str, End, Attack)] = &[
     ("H3 tags flap between looks", End::Any, tags_flap),
     ("H3 garbage over all control words", End::Any, garbage),
     ("H4 bytes change while they are decoded", End::Any, bytes_flap),
+    (
+        "H4 a word changes between two commands, of which each is one or the other",
+        End::Works,
+        word_flaps,
+    ),
     ("H7 a reply slot without a call", End::Poisoned, |a| {
         forge_tag(a, |at, t| t.head(at, 8, None) | 5 << 32)
     }),
@@ -114,5 +121,68 @@ fn bytes_flap(attacker: &Attacker) -> Result {
         });
         over.store(true, Ordering::Relaxed);
         done
-    })
+    })?;
+    attacker.is_poisoned_or_works()
+}
+
+/// The word of a command that says in which context an event is made, and under which number.
+const EVENT_WORD: usize = 2;
+/// Commands in a batch: one line each, every other one makes an event, and the next one destroys it.
+const BATCH: u64 = 64;
+const GOOD: EventId = EventId(10);
+const NEVER: EventId = EventId(11);
+
+/// Another thread changes one word of each command all the time: from a context that there is and one event, to a context that
+/// there is not and another event. So that other event is never made, unless some command was checked by one load of the word
+/// and executed by another.
+fn word_flaps(attacker: &Attacker) -> Result {
+    let session = &attacker.session;
+    let client = session.client();
+    let (ring, over) = (attacker.ring()?, AtomicBool::new(false));
+    let make = |context, event| encoded(EventCreate { context, event, flags: 0 });
+    let word = |bytes: &[u8]| -> Result<u64> {
+        let bytes = bytes.get(8 * (EVENT_WORD - 1)..8 * EVENT_WORD).ok_or("a short command")?;
+        Ok(u64::from_le_bytes(bytes.try_into()?))
+    };
+    let (good, bad) = (make(ContextId::FIRST, GOOD), make(ContextId(77), NEVER));
+    let words = [word(&bad)?, word(&good)?];
+    let destroy = encoded(EventDestroy { event: GOOD });
+    let batch: Vec<&[u8]> = (0..BATCH / 2).flat_map(|_| [&good[..], &destroy[..]]).collect();
+    let (first, before) = (client.tail(), client.counters().errors);
+    let next = AtomicU64::new(first);
+    let flap = || {
+        while !over.load(Ordering::Relaxed) {
+            let next = next.load(Ordering::Relaxed);
+            for position in (next..next + BATCH).step_by(2) {
+                for word in words {
+                    let at = (position % ring.count() as u64) as usize;
+                    ring.store(at, EVENT_WORD, word, Ordering::Relaxed);
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(flap);
+        let done = scribble(|| {
+            next.store(client.tail(), Ordering::Relaxed);
+            client.post_batch(&batch)?;
+            Ok(client.wait_executed(client.tail(), Some(PATIENCE))?)
+        });
+        over.store(true, Ordering::Relaxed);
+        done
+    })?;
+    // Where the event was not made it is not destroyed either: that command fails as well.
+    let (made, failed) = (client.tail() - first, client.counters().errors - before);
+    println!("H4: {} of {} commands changed while they were posted", failed / 2, made / 2);
+    if failed % 2 != 0 || failed == 0 || failed == made {
+        return Err(
+            format!("{failed} of {made} commands failed: they were not one or the other").into()
+        );
+    }
+    session.post(&EventDestroy { event: NEVER })?;
+    attacker.works()?;
+    match client.counters().errors - before - failed {
+        1 => Ok(()),
+        _ => Err("a command was checked by one load of a word and executed by another".into()),
+    }
 }
