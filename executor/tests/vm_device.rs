@@ -20,9 +20,7 @@ use ringbar_vocabulary::{
 use std::process::Command;
 use std::time::Instant;
 use support::device::{Monitor, VmServer, region_file};
-use support::{
-    PATIENCE, RINGBAR, Server, children, eventually, is_running, named, send_signal,
-};
+use support::{PATIENCE, RINGBAR, Server, children, eventually, is_running, named, send_signal};
 
 #[test]
 fn programs_of_a_guest_have_channels_and_workers_of_their_own_and_status_shows_them() {

@@ -224,7 +224,9 @@ impl Monitor {
             let Some(index) = channel else { return false };
             directory::claim(&self.directory, index, nonce);
             self.to_host[0].signal().unwrap();
-            eventually(|| directory::is_assigned(&self.directory, index, nonce))
+            let assigned = || directory::is_assigned(&self.directory, index, nonce);
+            let refused = || directory::refusal(&self.directory, index, nonce).is_some();
+            eventually(|| assigned() || refused()) && assigned()
         });
         assert!(claimed, "no channel");
         self.attach(channel.unwrap(), nonce)

@@ -153,8 +153,9 @@ fn word_flaps(attacker: &Attacker) -> Result {
     let flap = || {
         while !over.load(Ordering::Relaxed) {
             let next = next.load(Ordering::Relaxed);
-            for position in (next..next + BATCH).step_by(2) {
-                for word in words {
+            // All of them one, then all the other: each lasts while the batch is read.
+            for word in words {
+                for position in (next..next + BATCH).step_by(2) {
                     let at = (position % ring.count() as u64) as usize;
                     ring.store(at, EVENT_WORD, word, Ordering::Relaxed);
                 }
