@@ -33,6 +33,8 @@ pub struct Device {
     pub interrupts: Option<Arc<Interrupts>>,
     /// Why this program polls, although the function is bound to vfio-pci and interrupts were wanted.
     pub no_interrupts: Option<String>,
+    /// The holder of the function's interrupts, whether this program uses them or not: what its end does concerns all.
+    pub(super) holder: Option<Arc<Interrupts>>,
     /// What else is done otherwise than it might be.
     pub notes: Vec<String>,
     /// The region's directory.
@@ -122,29 +124,35 @@ impl Device {
             bells,
             interrupts,
             no_interrupts,
+            holder: None,
             notes,
             directory,
         })
     }
 
     fn of_function(function: &Function, config: &GuestConfig) -> Result<Self, GuestError> {
-        let (mut notes, mut interrupts) = (Vec::new(), None);
-        let mut no_interrupts = None;
-        if function.is_vfio() && config.interrupts {
-            let mut polls = |error: &dyn std::fmt::Display| no_interrupts = Some(error.to_string());
+        let (mut holder, mut refused) = (None, None);
+        if function.is_vfio() {
             match hold::from_holder(&function.address, config) {
-                Ok(Some(shared)) => interrupts = Some(Arc::new(shared)),
-                Err(error) => polls(&error),
-                Ok(None) if others_run(function) => polls(&OTHERS_RUN),
+                Ok(Some(shared)) => holder = Some(Arc::new(shared)),
+                Err(error) => refused = Some(error.to_string()),
+                Ok(None) if !config.interrupts => {}
+                Ok(None) if others_run(function) => refused = Some(OTHERS_RUN.to_owned()),
                 Ok(None) => match Vfio::open(function, config) {
                     Ok(vfio) => return Self::of_vfio(function, vfio, config),
-                    Err(error) => polls(&error),
+                    Err(error) => refused = Some(error.to_string()),
                 },
             }
         }
+        let wanted = config.interrupts;
+        let (no_interrupts, unwatched) = if wanted { (refused, None) } else { (None, refused) };
+        let unwatched =
+            unwatched.map(|why| format!("the end of `ringbar vm hold` goes unseen: {why}"));
+        let mut notes: Vec<_> = unwatched.into_iter().collect();
         let opened = Opened::by_files(function, config, &mut notes)?;
+        let interrupts = holder.clone().filter(|_| wanted);
         let device = Self::of_opened(function, opened, interrupts, notes, config)?;
-        Ok(Self { no_interrupts, ..device })
+        Ok(Self { no_interrupts, holder, ..device })
     }
 
     /// Through VFIO, alone: the kernel then refuses other programs the function's memory. It must, since it turns the
@@ -170,6 +178,7 @@ impl Device {
             bells: Bells::Registers(Arc::new(opened.registers)),
             interrupts,
             no_interrupts: None,
+            holder: None,
             notes,
             directory: opened.directory,
         };

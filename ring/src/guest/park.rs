@@ -34,6 +34,8 @@ pub(super) struct GuestPark {
     directory: SharedLines,
     /// The function's folder in sysfs.
     folder: Option<PathBuf>,
+    /// Whoever has the function open for all programs.
+    holder: Option<Arc<Interrupts>>,
     hearts: Mutex<Hearts>,
     /// When sysfs was looked at last.
     looked: Mutex<Instant>,
@@ -115,6 +117,7 @@ impl GuestPark {
             header,
             directory: lines.clone(),
             folder: device.folder(),
+            holder: device.holder.clone(),
             hearts: Mutex::new(hearts),
             looked: Mutex::new(Instant::now()),
             released: AtomicBool::new(false),
@@ -151,8 +154,8 @@ impl GuestPark {
         if self.folder.as_ref().is_some_and(|folder| !folder.join("vendor").exists()) {
             return Some(ChannelError::Unplugged);
         }
-        let Wait::Interrupts(interrupt) = &self.wait else { return None };
-        interrupt.interrupts.holder_end().map(|end| match end {
+        let end = self.holder.as_ref()?.holder_end()?;
+        Some(match end {
             HolderEnd::Unplugged => ChannelError::Unplugged,
             HolderEnd::Gone => ChannelError::HolderEnded,
         })

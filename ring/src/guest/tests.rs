@@ -305,24 +305,27 @@ fn memory_that_is_another_region_than_the_functions_is_refused_with_what_differs
 }
 
 #[test]
-fn a_holder_that_ends_under_its_programs_is_an_error_of_their_waits() {
-    let tree = Tree::new();
-    let host = Host::start(&tree, 1, Answer::Echo);
-    let config = patient(&tree, Duration::from_secs(60));
-    let mut device = super::Device::find(&config).expect("a region");
-    let (life, holder) = std::io::pipe().expect("a pipe");
-    let bells = vec![crate::os::EventFd::new().expect("an eventfd")];
-    device.interrupts = Some(Arc::new(super::Interrupts::of_holder(bells, life.into())));
-    directory::set_doorbells(&host.lines(), 1);
-    let attached = super::attach(&device, &config, WANT, Options::default());
-    let (client, attached) = attached.expect("a channel");
-    assert!(attached.interrupts);
-    let early = client.wait_fence(0, 1, Some(Duration::from_millis(300)));
-    assert!(matches!(early, Err(ChannelError::Deadline { .. })), "it lives: {early:?}");
-    drop(holder);
-    let error = client.wait_fence(0, 1, Some(Duration::from_secs(60))).expect_err("it ended");
-    assert!(matches!(error, ChannelError::HolderEnded), "{error}");
-    assert!(error.is_final() && error.to_string().contains("ringbar vm hold"), "{error}");
+fn a_holder_that_ends_under_programs_is_an_error_of_their_waits_polled_or_not() {
+    for by_interrupts in [true, false] {
+        let tree = Tree::new();
+        let host = Host::start(&tree, 1, Answer::Echo);
+        let config = patient(&tree, Duration::from_secs(60));
+        let mut device = super::Device::find(&config).expect("a region");
+        let (life, holder) = std::io::pipe().expect("a pipe");
+        let bells = vec![crate::os::EventFd::new().expect("an eventfd")];
+        device.holder = Some(Arc::new(super::Interrupts::of_holder(bells, life.into())));
+        device.interrupts = device.holder.clone().filter(|_| by_interrupts);
+        directory::set_doorbells(&host.lines(), 1);
+        let attached = super::attach(&device, &config, WANT, Options::default());
+        let (client, attached) = attached.expect("a channel");
+        assert_eq!(attached.interrupts, by_interrupts);
+        let early = client.wait_fence(0, 1, Some(Duration::from_millis(300)));
+        assert!(matches!(early, Err(ChannelError::Deadline { .. })), "it lives: {early:?}");
+        drop(holder);
+        let error = client.wait_fence(0, 1, Some(Duration::from_secs(60))).expect_err("it ended");
+        assert!(matches!(error, ChannelError::HolderEnded), "{error}");
+        assert!(error.is_final() && error.to_string().contains("ringbar vm hold"), "{error}");
+    }
 }
 
 #[test]
