@@ -80,6 +80,7 @@ programs! {
     a_device_works_anew_after_a_reset: "23_reset" says "23_reset";
     threads_default_streams_work_anew_after_a_reset: "23_reset_own_default_streams" says "23_reset";
     two_processes_share_device_memory: "24_ipc" says "24_ipc";
+    textures_and_surfaces_are_read_as_documented: "25_textures" says "25_textures";
     many_kernels_and_large_parameters_work: "20_many_kernels" says "20_many_kernels";
 }
 

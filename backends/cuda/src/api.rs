@@ -9,6 +9,7 @@
 #![allow(non_snake_case, reason = "the functions have CUDA's own names")]
 
 use crate::library::DriverError;
+use crate::texture::{ResourceDescriptor, TextureDescriptor, ViewDescriptor};
 use cudarc::driver::sys;
 use libloading::os::unix::Library;
 use ringbar_vocabulary::Status;
@@ -197,6 +198,10 @@ api! {
         cuMemGetAccess(flags: &mut u64, location: &sys::CUmemLocation, at: u64);
         cuArray3DCreate_v2(array: &mut Raw, descriptor: &ArrayDescriptor);
         cuArrayDestroy(array: Raw);
+        cuTexObjectCreate(texture: &mut u64, resource: &ResourceDescriptor, sampled: &TextureDescriptor, view: Option<&ViewDescriptor>);
+        cuTexObjectDestroy(texture: u64);
+        cuSurfObjectCreate(surface: &mut u64, resource: &ResourceDescriptor);
+        cuSurfObjectDestroy(surface: u64);
         cuMemGetAllocationGranularity(bytes: &mut usize, prop: &sys::CUmemAllocationProp, option: u32);
         cuMemcpyDtoDAsync_v2(dst: u64, src: u64, bytes: usize, stream: Raw);
         cuMemsetD8Async(at: u64, value: u8, count: usize, stream: Raw);

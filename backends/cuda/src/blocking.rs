@@ -49,6 +49,8 @@ pub const BLOCKING: &[Blocking] = &[
         commands: &[
             "MemFree",
             "ArrayDestroy",
+            "TextureDestroy",
+            "SurfaceDestroy",
             "ModuleUnload",
             "GraphExecDestroy",
             "PoolDestroy",
@@ -91,6 +93,8 @@ pub const BLOCKING: &[Blocking] = &[
             "MemAlloc",
             "MemAllocPitch",
             "ArrayCreate",
+            "TextureCreate",
+            "SurfaceCreate",
             "MemAllocAsync",
             "PhysicalCreate",
             "PoolTrim",

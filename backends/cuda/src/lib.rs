@@ -55,6 +55,7 @@ mod module;
 mod output;
 mod start;
 mod stream;
+mod texture;
 mod watch;
 
 pub use blocking::{BLOCKING, Blocking, blocking_markdown};

@@ -9,6 +9,7 @@ use crate::host_function::HostFunctions;
 use crate::launches::Launches;
 use crate::output::Output;
 use crate::start::Started;
+use crate::texture::Objects;
 use crate::watch::{DeviceLook, Landing, Marks, Watch};
 use ringbar::os::Mapping;
 use ringbar_backend::table::{IdMap, Table};
@@ -101,6 +102,8 @@ pub struct Live {
     pub pools: Table<Raw>,
     pub memories: Table<u64>,
     pub arrays: Table<Owned>,
+    pub textures: Objects,
+    pub surfaces: Objects,
     pub allocations: BTreeMap<u64, Allocation>,
     /// Memory that graphs allocate at launches, by its address. It stays until its context ends: a program may free what a
     /// launch allocated after the graph is gone, whose addresses the driver gives to graphs that come later.
@@ -154,6 +157,8 @@ impl Live {
             pools: Table::default(),
             memories: Table::default(),
             arrays: Table::default(),
+            textures: Objects::new(),
+            surfaces: Objects::new(),
             allocations: BTreeMap::new(),
             graph_memory: BTreeMap::new(),
             opened: BTreeMap::new(),
@@ -534,6 +539,8 @@ impl Live {
         self.streams.retain(|stream| stream.context != context);
         self.events.retain(|event| event.context != context);
         self.arrays.retain(|array| array.context != context);
+        self.textures.retain(|(owner, _)| *owner != context);
+        self.surfaces.retain(|(owner, _)| *owner != context);
         self.modules.retain(|module| module.context != context);
         self.functions.retain(|function| function.context != context);
         let functions = &self.functions;

@@ -60,6 +60,7 @@ impl MockGpu {
             self.events.remove(event)?;
         }
         self.close_all_of(context)?;
+        self.destroy_objects_of(context)?;
         self.destroy_arrays_of(context)?;
         let device = self.contexts.remove(context)?.device;
         let owned = self.engine.with_space_now(|space| {

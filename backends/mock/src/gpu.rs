@@ -36,6 +36,8 @@ pub struct MockGpu {
     pub(crate) functions: Table<Function>,
     pub(crate) pools: Pools,
     pub(crate) arrays: Table<Array>,
+    /// The value of the latest texture or surface object.
+    pub(crate) next_object: u64,
     pub(crate) graphs: Table<Graph>,
     pub(crate) execs: Table<Exec>,
     pub(crate) captures: Captures,
@@ -106,6 +108,7 @@ impl MockGpu {
             functions: Table::default(),
             pools: Pools::new(devices),
             arrays: Table::default(),
+            next_object: 0,
             graphs: Table::default(),
             execs: Table::default(),
             captures: Captures::default(),

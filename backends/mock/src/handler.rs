@@ -260,6 +260,10 @@ impl Handler<Context<'_>> for MockGpu {
         array_create(ArrayCreate) -> ArrayCreateReply;
         array_destroy(ArrayDestroy);
         memcpy_array(MemcpyArray);
+        texture_create(TextureCreate) -> TextureCreateReply;
+        texture_destroy(TextureDestroy);
+        surface_create(SurfaceCreate) -> SurfaceCreateReply;
+        surface_destroy(SurfaceDestroy);
         device_graph_memory_trim(DeviceGraphMemoryTrim) -> DeviceGraphMemoryTrimReply;
     }
 }

@@ -51,6 +51,7 @@ mod mapping;
 mod memory;
 mod mixing;
 mod module;
+mod objects;
 mod op;
 mod pool;
 mod pools;
@@ -58,6 +59,7 @@ mod programs;
 mod schedule;
 mod space;
 mod streams;
+mod texture;
 mod vmm;
 mod work;
 

@@ -1,12 +1,14 @@
 //! The kernels of the programs in `shim/programs`, by the names that NVIDIA's compiler gives them: what each does is said
 //! by its source there. A body here stands for all threads of a launch at once.
 
+mod textures;
+
 use crate::kernel::{KernelArgs, KernelFault, KernelFn, KernelSpec};
 use ringbar_vocabulary::DevicePtr;
 
 /// Every kernel of the programs.
 pub(crate) fn kernels() -> Vec<KernelSpec> {
-    let fixed: [(&str, &[u16], KernelFn); 17] = [
+    let fixed: [(&str, &[u16], KernelFn); 23] = [
         ("_Z10vector_addPKfS0_Pfi", &[8, 8, 8, 4], vector_add),
         ("_Z5saxpyfPKfPfi", &[4, 8, 8, 4], saxpy),
         ("_Z10reduce_sumPKjPyi", &[8, 8, 4], reduce_sum),
@@ -24,6 +26,12 @@ pub(crate) fn kernels() -> Vec<KernelSpec> {
         ("_Z9sum_table5TablePi", &[2800, 8], sum_table),
         ("_Z9mix_typescsixfdPd", &[1, 2, 4, 8, 4, 8, 8], mix_types),
         ("eight_arguments", &[8, 4, 4, 4, 4, 4, 4, 4], eight_arguments),
+        ("_Z12sample_planeyPfiiffff", &[8, 8, 4, 4, 4, 4, 4, 4], textures::sample_plane),
+        ("_Z14sample_coloursyP6float4ii", &[8, 8, 4, 4], textures::sample_colours),
+        ("_Z12sample_spaceyPfi", &[8, 8, 4], textures::sample_space),
+        ("_Z12sample_layeryPiiii", &[8, 8, 4, 4, 4], textures::sample_layer),
+        ("_Z9fetch_rowyP4int2ii", &[8, 8, 4, 4], textures::fetch_row),
+        ("_Z5paintyiii", &[8, 4, 4, 4], textures::paint),
     ];
     let spec = |(name, bytes, run): (&str, &[u16], KernelFn)| KernelSpec {
         name: name.into(),
@@ -286,6 +294,6 @@ mod tests {
         let count = names.len();
         names.sort();
         names.dedup();
-        assert_eq!((names.len(), count), (81, 81));
+        assert_eq!((names.len(), count), (87, 87));
     }
 }

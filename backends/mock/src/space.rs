@@ -2,9 +2,10 @@
 
 use crate::heap::Heap;
 use crate::pool::DEVICE_BASE;
+use crate::texture::{Surface, Texture};
 use crate::vmm::Vmm;
 use ringbar_vocabulary::{ArenaRef, DevicePtr, Status};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 /// Where the bytes at an address are.
@@ -29,6 +30,9 @@ pub(crate) struct Space {
     pub(crate) vmm: Vmm,
     /// Pinned blocks by the address of their first byte.
     pinned: BTreeMap<u64, ArenaRef>,
+    /// Texture and surface objects by their values.
+    pub(crate) textures: HashMap<u64, Texture>,
+    pub(crate) surfaces: HashMap<u64, Surface>,
     /// What kernels printed and nobody took yet.
     pub(crate) output: Vec<u8>,
 }
@@ -41,7 +45,14 @@ impl Space {
     pub(crate) fn new(devices: u32, bytes: u64) -> Self {
         let heaps = (0..u64::from(devices)).map(|device| Heap::new(device * bytes, bytes));
         let vmm = Vmm::new(devices, u64::from(devices) * bytes);
-        Self { heaps: heaps.collect(), vmm, pinned: BTreeMap::new(), output: Vec::new() }
+        Self {
+            heaps: heaps.collect(),
+            vmm,
+            pinned: BTreeMap::new(),
+            textures: HashMap::new(),
+            surfaces: HashMap::new(),
+            output: Vec::new(),
+        }
     }
 
     /// The allocator of a device.

@@ -69,6 +69,7 @@ pub mod session;
 pub mod stats;
 pub mod stream;
 pub mod tensor_map;
+pub mod texture;
 pub mod tls;
 pub mod types;
 mod unsupported;

@@ -1,9 +1,9 @@
 //! Copies of boxes.
 
-use crate::copy::{DEVICE, Kind};
+use crate::array::{self, ARRAY};
+use crate::copy::{DEVICE, HOST, Kind};
 use crate::driver::{self, Driver};
 use crate::error::{Error, Outcome};
-use crate::exports;
 use crate::pointer::In;
 use crate::stream;
 use crate::types::{
@@ -34,17 +34,78 @@ fn whole(src: Side3D, dst: Side3D, extent: Extent) -> Outcome<Copy3D> {
     Ok(Copy3D { src, dst, width_bytes: width, height, depth })
 }
 
-/// Nothing here has CUDA arrays.
-fn refuse_arrays(arrays: [usize; 2]) -> Outcome {
-    if arrays == [0, 0] { Ok(()) } else { Err(exports::unsupported("cudaArray in a 3D copy\0")) }
+/// One end of a copy with an array: that, or memory.
+#[derive(Clone, Copy)]
+struct End {
+    array: usize,
+    memory: PitchedPtr,
+    position: Position,
+    context: usize,
+}
+
+impl End {
+    /// INVALID_VALUE if it is an array and memory at once, or neither.
+    fn check(&self) -> Outcome {
+        let one = (self.array != 0) != (self.memory.ptr != 0);
+        if one { Ok(()) } else { Err(Error::INVALID_VALUE) }
+    }
+
+    /// The driver's form, where an element of the arrays of the copy has so many bytes: positions count elements, in memory
+    /// too.
+    fn side(&self, element_bytes: usize, kind: u32) -> Outcome<Side3D> {
+        let x = self.position.x.checked_mul(element_bytes).ok_or(Error::INVALID_VALUE)?;
+        let position = Position { x, ..self.position };
+        let mut side = side(self.memory, position, kind, self.context);
+        if self.array != 0 {
+            (side.kind, side.array, side.host, side.device) = (ARRAY, self.array, 0, 0);
+        }
+        Ok(side)
+    }
+}
+
+/// A copy of which an end is an array: sizes count its elements.
+fn of_arrays(src: End, dst: End, extent: Extent, kind: Kind) -> Outcome<Option<Copy3D>> {
+    src.check()?;
+    dst.check()?;
+    let (from, to) = kind.memory_types();
+    // Arrays are of the device.
+    let host = |end: End, kind: u32| end.array != 0 && kind == HOST;
+    if host(src, from) || host(dst, to) {
+        return Err(Error::INVALID_VALUE);
+    }
+    let mut element_bytes = None;
+    for array in [src.array, dst.array].into_iter().filter(|array| *array != 0) {
+        let bytes = array::element_bytes(&array::descriptor(array)?);
+        if element_bytes.is_some_and(|other| other != bytes) {
+            return Err(Error::INVALID_VALUE);
+        }
+        element_bytes = Some(bytes);
+    }
+    let bytes = element_bytes.unwrap_or(1);
+    if [extent.width, extent.height, extent.depth].contains(&0) {
+        return Ok(None);
+    }
+    let width = extent.width.checked_mul(bytes).ok_or(Error::INVALID_VALUE)?;
+    let Extent { height, depth, .. } = extent;
+    let (src, dst) = (src.side(bytes, from)?, dst.side(bytes, to)?);
+    Ok(Some(Copy3D { src, dst, width_bytes: width, height, depth }))
 }
 
 /// The driver's form of a copy; none if there is nothing to copy.
 pub(crate) fn description(copy: Copy3DParameters) -> Outcome<Option<Copy3D>> {
-    refuse_arrays([copy.src_array, copy.dst_array])?;
-    let (from, to) = Kind::new(copy.kind)?.memory_types();
+    let kind = Kind::new(copy.kind)?;
+    if [copy.src_array, copy.dst_array] != [0, 0] {
+        let end = |array, memory, position| End { array, memory, position, context: 0 };
+        let src = end(copy.src_array, copy.src, copy.src_position);
+        let dst = end(copy.dst_array, copy.dst, copy.dst_position);
+        return of_arrays(src, dst, copy.extent, kind);
+    }
+    let (from, to) = kind.memory_types();
     if [copy.extent.width, copy.extent.height, copy.extent.depth].contains(&0) {
         return Ok(None);
+    }
+    if copy.src.ptr == 0 || copy.dst.ptr == 0 {
+        return Err(Error::INVALID_VALUE);
     }
     let src = side(copy.src, copy.src_position, from, 0);
     let dst = side(copy.dst, copy.dst_position, to, 0);
@@ -52,8 +113,13 @@ pub(crate) fn description(copy: Copy3DParameters) -> Outcome<Option<Copy3D>> {
 }
 
 fn peer_description(copy: PeerCopy3DParameters) -> Outcome<Option<Copy3D>> {
-    refuse_arrays([copy.src_array, copy.dst_array])?;
     let (from, to) = (driver::primary(copy.src_device)?, driver::primary(copy.dst_device)?);
+    if [copy.src_array, copy.dst_array] != [0, 0] {
+        let end = |array, memory, position, context| End { array, memory, position, context };
+        let src = end(copy.src_array, copy.src, copy.src_position, from);
+        let dst = end(copy.dst_array, copy.dst, copy.dst_position, to);
+        return of_arrays(src, dst, copy.extent, Kind::DeviceToDevice);
+    }
     if [copy.extent.width, copy.extent.height, copy.extent.depth].contains(&0) {
         return Ok(None);
     }
@@ -131,6 +197,8 @@ mod tests {
         let mut parameters = Copy3DParameters { kind: 3, ..Copy3DParameters::default() };
         assert!(description(parameters).unwrap().is_none());
         parameters.extent = Extent { width: 1, height: 1, depth: 1 };
+        assert_eq!(description(parameters).err(), Some(Error::INVALID_VALUE), "from nowhere");
+        (parameters.src.ptr, parameters.dst.ptr) = (4096, 8192);
         assert_eq!(description(parameters).err(), Some(Error::INVALID_PITCH));
     }
 }

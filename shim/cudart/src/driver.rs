@@ -4,10 +4,10 @@ use crate::error::{Error, Outcome};
 use crate::pointer::{HostFunction, Image, In, InBytes, InOut, Opaque, Out, OutBytes, Text};
 use crate::thread;
 use crate::types::{
-    AttributeValue, Copy2D, Copy3D, DriverKernelNode, DriverLaunchConfig, EdgeData,
-    GraphExecUpdateResultInfo, GraphInstantiateParams, HostNode, IpcHandle, Location,
-    MemAccessDesc, MemAllocNodeParams, MemPoolProps, MemPoolPtrExportData, Memcpy3DBatchOp,
-    MemcpyAttributes, MemsetNode,
+    ArrayDescriptor, AttributeValue, Copy2D, Copy3D, DriverKernelNode, DriverLaunchConfig,
+    DriverResource, DriverTexture, DriverView, EdgeData, GraphExecUpdateResultInfo,
+    GraphInstantiateParams, HostNode, IpcHandle, Location, MemAccessDesc, MemAllocNodeParams,
+    MemPoolProps, MemPoolPtrExportData, Memcpy3DBatchOp, MemcpyAttributes, MemsetNode,
 };
 use ringbar::sync::{AtomicBool, Mutex, Ordering};
 use std::ffi::{CStr, c_char, c_void};
@@ -127,6 +127,20 @@ functions! {
     cuMemcpy3DAsync_v2(copy: In<'_, Copy3D>, stream: usize);
     cuMemcpy3DPeer(copy: In<'_, Copy3D>);
     cuMemcpy3DPeerAsync(copy: In<'_, Copy3D>, stream: usize);
+    cuArray3DCreate_v2(array: Out<'_, usize>, descriptor: In<'_, ArrayDescriptor>);
+    cuArrayDestroy(array: usize);
+    cuArray3DGetDescriptor_v2(descriptor: Out<'_, ArrayDescriptor>, array: usize);
+    cuArrayGetPlane(plane: Out<'_, usize>, array: usize, index: u32);
+    cuArrayGetMemoryRequirements(requirements: Out<'_, [u64; 4]>, array: usize, device: i32);
+    cuArrayGetSparseProperties(properties: Out<'_, [u64; 5]>, array: usize);
+    cuTexObjectCreate(texture: Out<'_, u64>, resource: In<'_, DriverResource>, description: In<'_, DriverTexture>, view: In<'_, DriverView>);
+    cuTexObjectDestroy(texture: u64);
+    cuTexObjectGetResourceDesc(resource: Out<'_, DriverResource>, texture: u64);
+    cuTexObjectGetTextureDesc(description: Out<'_, DriverTexture>, texture: u64);
+    cuTexObjectGetResourceViewDesc(view: Out<'_, DriverView>, texture: u64);
+    cuSurfObjectCreate(surface: Out<'_, u64>, resource: In<'_, DriverResource>);
+    cuSurfObjectDestroy(surface: u64);
+    cuSurfObjectGetResourceDesc(resource: Out<'_, DriverResource>, surface: u64);
     cuMemcpyBatchAsync_v2(dsts: In<'_, u64>, srcs: In<'_, u64>, sizes: In<'_, usize>, count: usize, attributes: In<'_, MemcpyAttributes>, indices: In<'_, usize>, attribute_count: usize, stream: usize);
     cuMemcpy3DBatchAsync_v2(count: usize, list: In<'_, Memcpy3DBatchOp>, flags: u64, stream: usize);
     cuMemsetD8_v2(dst: u64, value: u8, bytes: usize);

@@ -12,7 +12,10 @@ impl Error {
     pub(crate) const NOT_INITIALIZED: Error = Error(3);
     pub(crate) const INVALID_PITCH: Error = Error(12);
     pub(crate) const INVALID_SYMBOL: Error = Error(13);
+    pub(crate) const INVALID_CHANNEL_DESCRIPTOR: Error = Error(20);
     pub(crate) const INVALID_MEMCPY_DIRECTION: Error = Error(21);
+    pub(crate) const INVALID_FILTER_SETTING: Error = Error(26);
+    pub(crate) const INVALID_NORM_SETTING: Error = Error(27);
     pub(crate) const INSUFFICIENT_DRIVER: Error = Error(35);
     pub(crate) const MISSING_CONFIGURATION: Error = Error(52);
     pub(crate) const INVALID_DEVICE_FUNCTION: Error = Error(98);

@@ -23,6 +23,7 @@
 #[macro_use]
 mod entry;
 
+mod array;
 mod copy;
 mod copy3d;
 mod device;
@@ -46,6 +47,7 @@ mod registration;
 mod stream;
 mod symbol;
 mod table;
+mod texture;
 mod thread;
 mod types;
 

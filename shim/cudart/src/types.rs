@@ -243,6 +243,79 @@ pub(crate) struct ChannelFormat {
     pub(crate) kind: u32,
 }
 
+/// `CUDA_ARRAY3D_DESCRIPTOR_v2`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ArrayDescriptor {
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+    pub(crate) depth: usize,
+    pub(crate) format: u32,
+    pub(crate) channels: u32,
+    pub(crate) flags: u32,
+}
+
+/// `cudaResourceDesc`: an array; or an address, a `cudaChannelFormatDesc` from the second word on, and bytes or width,
+/// height and pitch from the fifth on.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Resource {
+    pub(crate) kind: u32,
+    pub(crate) words: [u64; 16],
+    pub(crate) flags: u32,
+}
+
+/// `CUDA_RESOURCE_DESC`: the same with format and channels in the second word, and the sizes from the third on.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct DriverResource {
+    pub(crate) kind: u32,
+    pub(crate) words: [u64; 16],
+    pub(crate) flags: u32,
+}
+
+/// `cudaTextureDesc`; floats by their bits.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Texture {
+    pub(crate) address_modes: [u32; 3],
+    pub(crate) filter: u32,
+    pub(crate) read_mode: u32,
+    pub(crate) srgb: i32,
+    pub(crate) border: [u32; 4],
+    pub(crate) normalized: i32,
+    pub(crate) anisotropy: u32,
+    pub(crate) mipmap_filter: u32,
+    /// Bias, least and greatest level of detail.
+    pub(crate) mipmap: [u32; 3],
+    pub(crate) no_trilinear: i32,
+    pub(crate) seamless: i32,
+}
+
+/// `CUDA_TEXTURE_DESC`; floats by their bits.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct DriverTexture {
+    pub(crate) address_modes: [u32; 3],
+    pub(crate) filter: u32,
+    pub(crate) flags: u32,
+    pub(crate) anisotropy: u32,
+    pub(crate) mipmap_filter: u32,
+    pub(crate) mipmap: [u32; 3],
+    pub(crate) border: [u32; 4],
+    pub(crate) reserved: [u32; 12],
+}
+
+/// `cudaResourceViewDesc` and `CUDA_RESOURCE_VIEW_DESC`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct DriverView {
+    pub(crate) format: u32,
+    pub(crate) size: [u64; 3],
+    pub(crate) ranges: [u32; 4],
+    pub(crate) reserved: [u32; 16],
+}
+
 /// `cudaIpcMemHandle_t` and `cudaIpcEventHandle_t`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -264,6 +337,12 @@ const _: () = {
     assert!(size_of::<MemsetNode>() == 40);
     assert!(size_of::<FunctionAttributes>() == 144);
     assert!(size_of::<PointerAttributes>() == 88);
+    assert!(size_of::<ArrayDescriptor>() == 40);
+    assert!(size_of::<Resource>() == 144);
+    assert!(size_of::<DriverResource>() == 144);
+    assert!(size_of::<Texture>() == 72);
+    assert!(size_of::<DriverTexture>() == 104);
+    assert!(size_of::<DriverView>() == 112);
 };
 
 /// Structures of the program's that are handed to the driver as they are.

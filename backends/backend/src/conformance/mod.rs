@@ -26,6 +26,7 @@ mod pools;
 mod refusals;
 mod rig;
 mod streams;
+mod textures;
 mod waits;
 
 use crate::Backend;
@@ -242,6 +243,9 @@ checks! { $
     arrays::a_box_that_is_not_in_its_array_is_refused
     arrays::an_array_ends_once_and_with_its_context
     arrays::a_captured_copy_of_an_array_runs_with_its_graph
+    textures::textures_of_arrays_and_memory_have_values_of_their_own
+    textures::textures_that_cannot_be_are_refused
+    textures::a_surface_is_of_an_array_and_ends_once
     ipc::a_client_in_a_virtual_machine_gives_out_and_opens_nothing
     ipc::an_allocation_has_a_handle_that_its_own_process_cannot_open
     ipc::what_is_no_allocation_has_no_handle

@@ -482,6 +482,82 @@ macro_rules! later {
                 /// Bit 0: `dst` is an arena address; bit 1: `src` is one. Not both.
                 in host: u32,
             };
+
+            /// Creates a texture object: by what kernels read elements of an array or of memory, and how.
+            153 sync TextureCreate texture_create ["cuTexObjectCreate"] since 5000
+            {
+                /// The context it belongs to.
+                in context: ContextId,
+                /// `CUresourcetype`: 0 an array, 2 memory in a row, 3 memory in rows.
+                in kind: u32,
+                /// The array; [`ArrayId::NONE`] for memory.
+                in array: ArrayId,
+                /// `CUarray_format` of memory.
+                in format: u32,
+                /// Channels of an element of memory.
+                in channels: u32,
+                /// The memory's first byte.
+                in at: DevicePtr,
+                /// Of memory in a row its bytes; of memory in rows elements of a row, rows, and bytes from row to row.
+                in size: [u64; 3],
+                /// `CUaddress_mode` of each dimension.
+                in address_modes: [u32; 3],
+                /// `CUfilter_mode`.
+                in filter: u32,
+                /// `CU_TRSF_*`.
+                in flags: u32,
+                /// Most anisotropy.
+                in anisotropy: u32,
+                /// `CUfilter_mode` between levels of detail.
+                in mipmap_filter: u32,
+                /// Bias, least and greatest level of detail, the bits of floats.
+                in mipmap: [u32; 3],
+                /// What lies beyond the edges, the bits of floats.
+                in border: [u32; 4],
+                /// 1 if the array is read as the rest says, 0 if as it is.
+                in has_view: u32,
+                /// `CUresourceViewFormat`.
+                in view_format: u32,
+                /// First and last level of detail, first and last layer.
+                in view_ranges: [u32; 4],
+                /// Width, height, depth.
+                in view_size: [u64; 3],
+            }
+            reply TextureCreateReply {
+                /// The value by which kernels know it.
+                texture: u64,
+            };
+
+            /// Destroys a texture object.
+            154 post TextureDestroy texture_destroy ["cuTexObjectDestroy"] since 5000
+            {
+                /// The context it belongs to.
+                in context: ContextId,
+                /// Its value.
+                in texture: u64,
+            };
+
+            /// Creates a surface object: by what kernels read and write elements of an array.
+            155 sync SurfaceCreate surface_create ["cuSurfObjectCreate"] since 5000
+            {
+                /// The context it belongs to.
+                in context: ContextId,
+                /// The array.
+                in array: ArrayId,
+            }
+            reply SurfaceCreateReply {
+                /// The value by which kernels know it.
+                surface: u64,
+            };
+
+            /// Destroys a surface object.
+            156 post SurfaceDestroy surface_destroy ["cuSurfObjectDestroy"] since 5000
+            {
+                /// The context it belongs to.
+                in context: ContextId,
+                /// Its value.
+                in surface: u64,
+            };
         } $($more)* }
     };
 }

@@ -97,6 +97,7 @@ impl Context {
         crate::stream::forget_context(self);
         crate::event::forget_context(self);
         crate::module::forget_context(self);
+        crate::texture::forget_context(self);
         crate::array::forget_context(self);
         crate::memory::forget_context(self);
     }

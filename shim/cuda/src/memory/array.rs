@@ -6,7 +6,7 @@ use super::host;
 use super::place::{Declared, Place, classify};
 use super::plan::{CUDA_MEMCPY3D, Side3D};
 use crate::arg::{InBytes, OutBytes};
-use crate::array::{self, Array};
+use crate::array::{ARRAYS, Array};
 use crate::failure::Outcome;
 use crate::handles::Handle;
 use crate::output;
@@ -35,7 +35,7 @@ impl Side3D {
 
     fn end(&self, extent: Extent) -> Outcome<End> {
         if self.is_array() {
-            let array = array::get(Handle(self.array))?;
+            let array = ARRAYS.get(Handle(self.array)).ok_or(Status::INVALID_VALUE)?;
             let before = [self.x_bytes, self.y, self.z].map(|count| count as u64);
             array.check(before, [extent.width_bytes, extent.height, extent.depth])?;
             return Ok(End::Array { array, before });
@@ -79,11 +79,6 @@ pub(super) fn run(copy: &CUDA_MEMCPY3D, stream: &Working, when: Return) -> Outco
         return Ok(());
     }
     let (dst, src) = (copy.dst.end(extent)?, copy.src.end(extent)?);
-    if let (End::Array { array: to, .. }, End::Array { array: from, .. }) = (dst, src)
-        && to.element_bytes != from.element_bytes
-    {
-        return Err(Status::INVALID_VALUE.into());
-    }
     move_box((dst, src), extent, stream, when)
 }
 
