@@ -30,7 +30,7 @@ fn attribute(function: &Function, attribute: u32) -> Result<i32, Status> {
     let (facts, settings) = (&function.kernel.facts, &function.settings);
     let [x, y, z] = facts.cluster.map_or(settings.cluster, |sizes| sizes.map(|size| size as i32));
     Ok(match attribute {
-        0 => facts.max_threads as i32,
+        0 => facts.max_threads.min(register_limit(facts)) as i32,
         1 => facts.shared_bytes as i32,
         // Constants of the module itself; they are not counted for each kernel here.
         2 => 0,
@@ -67,6 +67,16 @@ fn set_attribute(function: &mut Function, attribute: u32, value: i32) -> Result<
     Ok(())
 }
 
+/// Warps of a multiprocessor that have registers.
+fn register_warps(facts: &KernelFacts) -> u32 {
+    REGISTERS_MAX / (facts.registers * WARP).next_multiple_of(REGISTER_UNIT).max(1)
+}
+
+/// Threads of a block that have registers.
+pub(crate) fn register_limit(facts: &KernelFacts) -> u32 {
+    register_warps(facts) * WARP
+}
+
 /// How many blocks fit a multiprocessor: by threads, registers, shared memory, and their limit.
 pub(crate) fn resident(facts: &KernelFacts, threads: u32, dynamic_bytes: u64) -> u32 {
     if threads == 0 || threads > facts.max_threads {
@@ -74,8 +84,7 @@ pub(crate) fn resident(facts: &KernelFacts, threads: u32, dynamic_bytes: u64) ->
     }
     let warps = threads.div_ceil(WARP);
     let by_warps = THREADS_PROCESSOR / WARP / warps;
-    let of_warp = (facts.registers * WARP).next_multiple_of(REGISTER_UNIT);
-    let by_registers = (REGISTERS_MAX / of_warp.max(1)) / warps;
+    let by_registers = register_warps(facts) / warps;
     let shared = u64::from(facts.shared_bytes).saturating_add(dynamic_bytes);
     if shared > u64::from(SHARED_BYTES_MAX) {
         return 0;
@@ -204,5 +213,11 @@ mod tests {
         assert_eq!(resident(&facts, 128, 100 << 10), 2, "shared memory");
         assert_eq!(resident(&facts, 2048, 0), 0);
         assert_eq!(resident(&facts, 128, u64::MAX), 0);
+    }
+
+    #[test]
+    fn a_block_has_as_many_threads_as_there_are_registers_for() {
+        let of = |registers| register_limit(&KernelFacts { registers, ..KernelFacts::default() });
+        assert_eq!([64, 128, 255].map(of), [1024, 512, 256]);
     }
 }

@@ -3,7 +3,7 @@
 use crate::facts::{
     BLOCK_THREADS_MAX, CLUSTER_MAX, CLUSTER_MAX_ASKED, GRID_YZ_MAX, PROCESSORS, SHARED_BYTES_MAX,
 };
-use crate::functions::resident;
+use crate::functions::{register_limit, resident};
 use crate::gpu::{MockGpu, twist};
 use crate::kernel::Geometry;
 use crate::module::Function;
@@ -60,7 +60,11 @@ pub(crate) fn check_function(
         return Err(Status::INVALID_VALUE);
     }
     // Checked to be at most 1,024.
-    if geometry.block.iter().product::<u32>() > facts.max_threads {
+    let threads = geometry.block.iter().product::<u32>();
+    if threads > facts.max_threads {
+        return Err(Status::INVALID_VALUE);
+    }
+    if threads > register_limit(facts) {
         return Err(Status::LAUNCH_OUT_OF_RESOURCES);
     }
     match facts.cluster {

@@ -165,12 +165,13 @@ impl MockGpu {
                 Some(Owner::Pool(pool)) if !capturing => {
                     let bytes = heap.bytes(at);
                     heap.doom(at)?;
-                    Ok(Some((pool, bytes)))
+                    Ok(Some(Some((pool, bytes))))
                 }
+                Some(Owner::Context(_)) if !capturing => heap.doom(at).map(|_| Some(None)),
                 _ => Err(Status::INVALID_VALUE),
             }
         })?;
-        let Some((pool, bytes)) = found else {
+        let Some(of_pool) = found else {
             // A graph's memory lives as long as the graph.
             return if capturing {
                 self.capture_task(command.stream, Task::Free(at))
@@ -178,7 +179,9 @@ impl MockGpu {
                 Ok(())
             };
         };
-        self.pool_gives_back(pool, bytes);
+        if let Some((pool, bytes)) = of_pool {
+            self.pool_gives_back(pool, bytes);
+        }
         let op = Op::Retire { offset: at.0 - DEVICE_BASE };
         self.engine.submit(cx, serial, Cost::Nothing, op).map(|_| ())
     }

@@ -45,7 +45,8 @@ pub enum RunBackend {
 #[command(
     after_help = "The program finds the libraries libcuda.so.1 and libcudart.so.13 of this build instead of NVIDIA's, by
 LD_LIBRARY_PATH, LD_PRELOAD and TRITON_LIBCUDA_PATH, and the executor by RINGBAR_SOCKET. Its standard
-input, output and error are its own; signals sent to this process go on to it.
+input, output and error are its own; signals sent to this process go on to it. SIGPIPE has its default
+action in it, also where this process was started to ignore it.
 
 In a virtual machine with a ringbar device the libraries find the executor of the host by themselves:
 none is started, unless --backend asks for one.

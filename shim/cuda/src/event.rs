@@ -1,7 +1,7 @@
 //! Events. Whether one is complete is one look at the fence word of the stream that recorded it.
 
 use crate::arg::Out;
-use crate::context::{Context, resolve_or_current};
+use crate::context::{self, Context, resolve_or_current};
 use crate::failure::{Failure, Outcome};
 use crate::handles::{Kind, Table};
 use crate::memory::managed;
@@ -40,7 +40,7 @@ pub struct Event {
     flags: u32,
     record: Mutex<Record>,
     unready: AtomicU32,
-    /// Whether nodes of graphs or other processes may record it: then only the device knows its latest record, now and for
+    /// Whether nodes of graphs, launches by their attributes or other processes may record it: then only the device knows its latest record, now and for
     /// ever.
     recorded_elsewhere: AtomicBool,
     /// A stream that has nothing to do but to wait for it, once somebody asked for an event that is recorded elsewhere.
@@ -65,11 +65,6 @@ pub static EVENTS: Table<Event> = Table::new(Kind::Event);
 #[inline]
 pub fn get(event: CUevent) -> Outcome<&'static Event> {
     EVENTS.get(event).ok_or(Failure(Status::INVALID_HANDLE))
-}
-
-/// The number of an event for the executor.
-pub fn resolve(event: CUevent) -> Outcome<EventId> {
-    Ok(get(event)?.id)
 }
 
 impl Event {
@@ -102,6 +97,24 @@ impl Event {
     /// Nodes of graphs record it from now on.
     pub fn goes_into_graph(&self) {
         self.recorded_elsewhere.store(true, Release);
+    }
+
+    /// Whether times are taken when it is recorded.
+    pub(crate) fn has_times(&self) -> bool {
+        self.flags & DISABLE_TIMING == 0
+    }
+
+    /// A launch that is about to be posted to the stream records it, when the device says so.
+    pub(crate) fn goes_into_launch(&self, stream: &Working) -> Outcome {
+        let record = match capturing::is_capturing(stream)? {
+            true => Record::Captured(capturing::id_of(stream.id)?),
+            false => {
+                self.goes_into_graph();
+                Record::None
+            }
+        };
+        *self.latest() = record;
+        Ok(())
     }
 
     /// Waits until the worker has taken what was posted for an event of several processes. Who is told by this process of a
@@ -350,16 +363,17 @@ entry! {
         event.record(&default, 0)
     }
 
-    /// Makes all later work of a context's streams wait for an event; null means the current context.
+    /// Makes all later work of a context's streams wait for an event.
     post fn cuCtxWaitEvent(context: CUcontext, event: CUevent) {
-        let (context, event) = (resolve_or_current(context)?, get(event)?);
+        let (context, event) = (context::resolve(context)?, get(event)?);
+        event.check_capture()?;
         capturing::refuse_in(context)?;
         let live = session::live()?;
         let default = context.id.default_stream();
         for stream in stream::non_blocking(context).chain([default]) {
             live.post(&StreamWaitEvent { stream, event: event.id, flags: 0 })?;
         }
-        Ok(())
+        event.settle(live)
     }
 }
 

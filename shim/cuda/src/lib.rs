@@ -14,6 +14,9 @@
 //!   that synchronises, as CUDA says of asynchronous errors; with `RINGBAR_STRICT=1` each call answers for itself.
 //! - After the executor is lost every call but the pure ones answers one code at once: the error that ended the device
 //!   if there was one (an illegal address, say), else `CUDA_ERROR_SYSTEM_NOT_READY`.
+//! - Calls that end what the device may be using wait for the work before, as NVIDIA's do: `cuMemFree` (but for memory of a
+//!   pool), `cuMemFreeHost`, `cuMemHostUnregister`, `cuModuleUnload`.
+//! - A launch that does not fit is refused by the call, with the device's own code.
 //! - Captures forbid the calls that NVIDIA's driver forbids, by mode and thread, with its codes. A
 //!   copy in a row from or to memory of the program that is not pinned is captured as two nodes, a host function and a
 //!   copy, since the device does not reach that memory. Boxes (2D, 3D) with such an end, and copies between two of them,

@@ -1,4 +1,6 @@
-//! What kernels print: fetched after a synchronisation, and only if an image was loaded that prints at all.
+//! What kernels print: fetched after a synchronisation, and only if an image was loaded that prints at all. It goes through
+//! the C library's standard output, as the driver's own does: so it stands between what the program printed before and
+//! after, also where that is kept back.
 
 use crate::context::Context;
 use crate::failure::Outcome;
@@ -6,7 +8,6 @@ use crate::memory::managed;
 use crate::session::live;
 use ringbar::sync::{AtomicBool, Ordering::*};
 use ringbar_vocabulary::OutputTake;
-use std::io::Write;
 
 /// The function of the device's own library that `printf` in a kernel calls.
 const PRINTS: &[u8] = b"vprintf";
@@ -52,13 +53,24 @@ fn take(context: &Context) -> Outcome {
         let bytes = live.call(&OutputTake { text, context: context.id })?.bytes as usize;
         let mut text = vec![0; bytes.min(TEXT_BYTES as usize)];
         block.read(&mut text)?;
-        let mut out = std::io::stdout().lock();
-        // A closed standard output is the program's own affair.
-        let _ = out.write_all(&text).and_then(|()| out.flush());
+        print(&text);
         if (bytes as u64) < TEXT_BYTES {
             return Ok(());
         }
     }
+}
+
+unsafe extern "C" {
+    /// The C library's own.
+    static stdout: *mut libc::FILE;
+}
+
+/// Writes to the C library's standard output. A closed one is the program's own affair.
+fn print(text: &[u8]) {
+    // SAFETY: read as any program does that names it; the program closes or replaces it at its own risk.
+    let out = unsafe { stdout };
+    // SAFETY: as many bytes as there are, and a stream of the C library, which locks it.
+    unsafe { libc::fwrite(text.as_ptr().cast(), 1, text.len(), out) };
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use crate::session::{Live, lost};
 use crate::{fork, host_function};
+use ringbar_session::without_signals;
 use ringbar_vocabulary::Status;
-use std::mem::MaybeUninit;
 use std::time::Duration;
 
 /// The longest sleep. Death ends it at once where descriptors tell of it; in a virtual machine looks are more frequent.
@@ -29,57 +29,5 @@ fn watch(live: &'static Live) {
             }
             return;
         }
-    }
-}
-
-/// Makes a thread that no handler of the program's ever runs on: it has its mask from the calling thread, which blocks all
-/// signals meanwhile.
-fn without_signals<T>(make: impl FnOnce() -> T) -> T {
-    let before = Mask::all().exchange();
-    let made = make();
-    before.exchange();
-    made
-}
-
-/// Signals that a thread blocks.
-struct Mask(libc::sigset_t);
-
-impl Mask {
-    fn all() -> Self {
-        let mut all = MaybeUninit::uninit();
-        // SAFETY: fills the set that it is given.
-        unsafe { libc::sigfillset(all.as_mut_ptr()) };
-        // SAFETY: it was just filled.
-        Self(unsafe { all.assume_init() })
-    }
-
-    /// Makes it the calling thread's; answers with the one before.
-    fn exchange(self) -> Self {
-        let mut before = self.0;
-        // SAFETY: two whole sets of this frame; it concerns this thread alone.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, &mut before) };
-        Self(before)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Whether the calling thread blocks a signal.
-    fn blocks(signal: i32) -> bool {
-        let status =
-            std::fs::read_to_string("/proc/thread-self/status").expect("a thread's status");
-        let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).expect("its mask");
-        let mask = u64::from_str_radix(mask.trim(), 16).expect("a number");
-        mask >> (signal - 1) & 1 == 1
-    }
-
-    #[test]
-    fn the_watcher_blocks_signals_from_its_first_instruction_and_its_maker_as_before() {
-        assert!(!blocks(libc::SIGUSR1));
-        let watcher = without_signals(|| std::thread::spawn(|| blocks(libc::SIGUSR1)));
-        assert!(watcher.join().expect("no panic"));
-        assert!(!blocks(libc::SIGUSR1));
     }
 }

@@ -4,7 +4,7 @@ use crate::driver;
 use crate::error::{Error, Outcome};
 use crate::pointer::{In, Out, Text};
 use crate::properties::{self, Properties};
-use crate::thread;
+use crate::{exports, thread};
 use std::ffi::c_char;
 
 /// The device of the thread's context, or else the one that the thread chose.
@@ -33,6 +33,24 @@ fn reset() -> Outcome {
     driver::forget_primary(device);
     thread::set_bound(false);
     driver.cuCtxSetCurrent(0)
+}
+
+/// A thread's device is the first of a list of all devices until it chooses another. Lists that leave devices out are not
+/// supported.
+fn set_valid(devices: In<'_, i32>, count: i32) -> Outcome {
+    let known = driver::device_count()?;
+    let length = usize::try_from(count).map_err(|_| Error::INVALID_VALUE)?;
+    if count > known {
+        return Err(Error::INVALID_VALUE);
+    }
+    let list = devices.all(length)?;
+    list.iter().try_for_each(|&device| driver::check_device(device))?;
+    let Some(&first) = list.first() else { return Ok(()) };
+    if (0..known).any(|device| !list.contains(&device)) {
+        return Err(exports::unsupported("cudaSetValidDevices\0"));
+    }
+    thread::set_device(first);
+    Ok(())
 }
 
 /// `cudaDeviceMapHost`: always on, and always told.
@@ -71,16 +89,7 @@ entries! {
     }
 
     local fn cudaSetValidDevices(devices[count]: In<'_, i32>, count: i32) {
-        if count < 0 || (count > 0 && devices.is_null()) {
-            return Err(Error::INVALID_VALUE);
-        }
-        // A thread's device is the first of the list until it chooses another.
-        if count > 0 {
-            let first = devices.get()?;
-            driver::check_device(first)?;
-            thread::set_device(first);
-        }
-        Ok(())
+        set_valid(devices, count)
     }
 
     sync fn cudaSetDeviceFlags(flags: u32) {

@@ -94,10 +94,6 @@ impl<'a, T> In<'a, T> {
         Self(ptr::null(), PhantomData)
     }
 
-    pub(crate) fn is_null(self) -> bool {
-        self.0.is_null()
-    }
-
     /// Where it is.
     pub(crate) fn address(self) -> usize {
         self.0 as usize
@@ -113,6 +109,11 @@ impl<T: Copy> In<'_, T> {
         }
         // SAFETY: not null, and vouched for as the module says.
         Ok(unsafe { self.0.read() })
+    }
+
+    /// The values of an array; none from no array is fine.
+    pub(crate) fn all(self, count: usize) -> Outcome<Vec<T>> {
+        (0..count).map(|index| Self(self.0.wrapping_add(index), PhantomData).get()).collect()
     }
 }
 

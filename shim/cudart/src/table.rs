@@ -37,15 +37,15 @@ impl Places {
         Box::leak(Box::new(Self { shift: usize::BITS - count.trailing_zeros(), all }))
     }
 
-    /// The place of a key, or the free one where it would go: there always is a free one.
+    /// The place of a key, or the free one where it would go: there always is a free one. Also the key that was seen there.
     #[inline]
-    fn find(&self, key: usize) -> &Place {
+    fn find(&self, key: usize) -> (&Place, usize) {
         let mut index = key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift;
         loop {
             let place = &self.all[index];
             let found = place.key.load(Ordering::Acquire);
             if found == key || found == 0 {
-                return place;
+                return (place, found);
             }
             index = (index + 1) & (self.all.len() - 1);
         }
@@ -68,7 +68,11 @@ impl<T: Sync + 'static> Table<T> {
     /// What is known by an address.
     #[inline]
     pub(crate) fn get(&self, key: usize) -> Option<&'static T> {
-        let place = self.places()?.find(key);
+        let (place, found) = self.places()?.find(key);
+        // A free place may be about to become another key's, whose thing is there first.
+        if found != key {
+            return None;
+        }
         let at = ptr::with_exposed_provenance::<T>(place.thing.load(Ordering::Acquire));
         // SAFETY: null, or what `insert` got: a thing that lives for ever and that threads may share.
         unsafe { at.as_ref() }
@@ -84,9 +88,9 @@ impl<T: Sync + 'static> Table<T> {
             Some(places) if *used * 2 < places.all.len() => places,
             old => self.grow(old, &mut used),
         };
-        let place = places.find(key);
+        let (place, found) = places.find(key);
         place.thing.store(ptr::from_ref(thing).expose_provenance(), Ordering::Release);
-        if place.key.load(Ordering::Relaxed) == 0 {
+        if found == 0 {
             place.key.store(key, Ordering::Release);
             *used += 1;
         }
@@ -100,7 +104,7 @@ impl<T: Sync + 'static> Table<T> {
             let (key, thing) = (&place.key, &place.thing);
             let (key, thing) = (key.load(Ordering::Relaxed), thing.load(Ordering::Relaxed));
             if thing != 0 {
-                let new = places.find(key);
+                let (new, _) = places.find(key);
                 new.thing.store(thing, Ordering::Relaxed);
                 new.key.store(key, Ordering::Relaxed);
                 *used += 1;
@@ -114,7 +118,10 @@ impl<T: Sync + 'static> Table<T> {
     pub(crate) fn remove(&self, key: usize) {
         let Ok(_used) = self.used.lock() else { return };
         if let Some(places) = self.places() {
-            places.find(key).thing.store(0, Ordering::Release);
+            let (place, found) = places.find(key);
+            if found == key {
+                place.thing.store(0, Ordering::Release);
+            }
         }
     }
 }
@@ -149,6 +156,18 @@ mod tests {
         assert_eq!(table.get(16), None);
         table.insert(16, thing(2));
         assert_eq!(table.get(16), Some(&2));
+    }
+
+    #[test]
+    fn a_thing_whose_address_is_not_stored_yet_is_not_anothers() {
+        let table = Table::new();
+        table.insert(16, thing(1));
+        // As far as an insertion has come between its two stores.
+        let (place, _) = table.places().unwrap().find(32);
+        place.thing.store(ptr::from_ref(thing(2)).expose_provenance(), Ordering::Release);
+        assert_eq!(table.get(32), None);
+        place.key.store(32, Ordering::Release);
+        assert_eq!(table.get(32), Some(&2));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! piece is still in a cache when the other side takes it. One core copies slower than a device takes bytes, so a large
 //! copy is shared out to a few threads.
 
+use crate::signals::without_signals;
 use crate::windows::Window;
 use crate::{FenceTicket, Session, SessionError};
 use ringbar::arena::copy::STREAMING_TRANSFER_BYTES_MIN;
@@ -333,8 +334,8 @@ fn share_out<T: Send>(
     }
     std::thread::scope(|scope| {
         let named = || std::thread::Builder::new().name("ringbar-copy".into());
-        let helpers: Vec<_> =
-            (0..helpers).map_while(|_| named().spawn_scoped(scope, run).ok()).collect();
+        let start = || (0..helpers).map_while(|_| named().spawn_scoped(scope, run).ok()).collect();
+        let helpers: Vec<_> = without_signals(start);
         let own = run();
         let others = helpers.into_iter().map(|helper| match helper.join() {
             Ok(result) => result,

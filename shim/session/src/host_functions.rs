@@ -6,6 +6,7 @@
 //! worker needs.
 
 use crate::session::Shared;
+use crate::signals::without_signals;
 use crate::{Session, SessionError};
 use ringbar::client::{Health, PinnedBlock};
 use ringbar::error::ChannelError;
@@ -105,7 +106,7 @@ impl Session {
         self.caller()?.call(&HostFunctionSetup { index, mailbox })?;
         let runner = Runner { shared: Arc::downgrade(&self.shared), index, block, run: 0 };
         let thread = std::thread::Builder::new().name("ringbar-host-functions".into());
-        let started = thread.spawn(move || runner.run());
+        let started = without_signals(|| thread.spawn(move || runner.run()));
         let failed = |e| ChannelError::io("starting the thread of host functions", e);
         started.map(drop).map_err(|e| failed(e).into())
     }

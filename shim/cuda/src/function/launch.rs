@@ -23,20 +23,20 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// INVALID_VALUE for what no launch of the function can have.
+    /// Whether the function can be launched so. If not, the device has the right code for it: one for what no kernel can have
+    /// and for what the function was compiled for, others for what it has too few registers for.
     #[inline(always)]
-    pub(crate) fn check(&self, function: &Function, context: &Context) -> Outcome {
+    pub(super) fn fits(&self, function: &Function, context: &Context) -> Outcome<bool> {
         let (threads, shared_bytes) = function.limits()?;
         let [x, y, z] = self.block.map(u64::from);
         let limits = &context.limits;
         let inside = |wanted: [u32; 3], limit: [u32; 3]| {
             (0..3).all(|i| wanted[i].wrapping_sub(1) < limit[i])
         };
-        let fits = inside(self.grid, limits.grid)
+        Ok(inside(self.grid, limits.grid)
             && inside(self.block, limits.block)
             && x * y * z <= u64::from(threads.min(limits.threads))
-            && self.shared_bytes <= shared_bytes;
-        if fits { Ok(()) } else { Err(Status::INVALID_VALUE.into()) }
+            && self.shared_bytes <= shared_bytes)
     }
 }
 
@@ -62,13 +62,23 @@ fn launch(
 ) -> Outcome {
     let context = tls::current()?;
     let function = function_in(function, context)?;
-    shape.check(function, context)?;
+    let fits = shape.fits(function, context)?;
     let stream = stream::working(stream, default)?;
-    params.with_block(function, |block| post(function, shape, stream.id, block))
+    params.with_block(function, |block| {
+        let position = post(function, shape, stream.id, block)?;
+        if fits { Ok(()) } else { refused(position) }
+    })
 }
 
+/// What the device says to a launch that does not fit.
+#[cold]
+pub(super) fn refused(position: u64) -> Outcome {
+    Ok(live()?.session.wait_executed(position)?)
+}
+
+/// Posts a launch; answers with its position.
 #[inline(always)]
-fn post(function: &Function, shape: Shape, stream: StreamId, block: &[u8]) -> Outcome {
+fn post(function: &Function, shape: Shape, stream: StreamId, block: &[u8]) -> Outcome<u64> {
     let Shape { grid, block: threads, shared_bytes } = shape;
     record::inline(HEAD_BYTES + block.len());
     let params = Tail::Inline(block);
@@ -79,18 +89,17 @@ fn post(function: &Function, shape: Shape, stream: StreamId, block: &[u8]) -> Ou
         shared_bytes,
         stream,
         params,
-    })?;
-    Ok(())
+    })
 }
 
-/// Posts a launch with attributes; `body` holds them and then the parameter block.
+/// Posts a launch with attributes and answers with its position; `body` holds them and then the parameter block.
 pub(super) fn post_with_attributes(
     function: &Function,
     shape: Shape,
     stream: StreamId,
     attributes: u32,
     body: &[u8],
-) -> Outcome {
+) -> Outcome<u64> {
     let Shape { grid, block, shared_bytes } = shape;
     let body = Tail::Inline(body);
     live()?.post(&LaunchKernelEx {
@@ -101,8 +110,7 @@ pub(super) fn post_with_attributes(
         stream,
         attributes,
         body,
-    })?;
-    Ok(())
+    })
 }
 
 stream_entry! {

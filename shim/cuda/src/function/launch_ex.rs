@@ -1,15 +1,15 @@
 //! Launches with attributes.
 
-use super::launch::post_with_attributes;
+use super::launch::{post_with_attributes, refused};
 use super::{Function, Params, Shape, function_in};
 use crate::arg::In;
 use crate::context::Context;
 use crate::device;
-use crate::event;
+use crate::event::{self, Event};
 use crate::failure::Outcome;
 use crate::handles::Handle;
 use crate::session::live;
-use crate::stream;
+use crate::stream::{self, Working};
 use crate::tls;
 use crate::types::{CUfunction, CUstream, DefaultStream};
 use ringbar_vocabulary::{LAUNCH_ATTRIBUTE_BYTES, LAUNCH_ATTRIBUTES_MAX, OccupancyBlocks, Status};
@@ -65,13 +65,26 @@ impl CUlaunchAttribute {
         Self { id, pad: 0, value }
     }
 
-    /// As the executor reads it: events by their number.
-    pub(crate) fn translated(mut self) -> Outcome<Self> {
+    /// The event that the launch records, if this names one. NOT_SUPPORTED for one with times, as CUDA says.
+    fn event(&self) -> Outcome<Option<&'static Event>> {
         match self.id {
             PROGRAMMATIC_EVENT | LAUNCH_COMPLETION_EVENT => {
-                let handle = Handle(self.value[0] as usize);
-                self.value[0] = u64::from(event::resolve(handle)?.0);
+                let event = event::get(Handle(self.value[0] as usize))?;
+                if event.has_times() {
+                    return Err(Status::NOT_SUPPORTED.into());
+                }
+                Ok(Some(event))
             }
+            _ => Ok(None),
+        }
+    }
+
+    /// As the executor reads it: events by their number.
+    fn translated(mut self) -> Outcome<Self> {
+        if let Some(event) = self.event()? {
+            self.value[0] = u64::from(event.id.0);
+        }
+        match self.id {
             DEVICE_UPDATABLE_NODE if self.value[0] as u32 != 0 => {
                 return Err(Status::NOT_SUPPORTED.into());
             }
@@ -118,6 +131,16 @@ fn is_cooperative(config: &CUlaunchConfig) -> Outcome<bool> {
     Ok(found)
 }
 
+/// Notes for the events that the launch records that the device alone will know when.
+fn note_events(config: &CUlaunchConfig, stream: &Working) -> Outcome {
+    for at in 0..config.attribute_count as usize {
+        if let Some(event) = config.attributes.at(at)?.event()? {
+            event.goes_into_launch(stream)?;
+        }
+    }
+    Ok(())
+}
+
 /// COOPERATIVE_LAUNCH_TOO_LARGE unless all blocks can be resident at once.
 fn fits_at_once(function: &Function, shape: &Shape, context: &Context) -> Outcome {
     let ask = OccupancyBlocks {
@@ -144,15 +167,17 @@ fn launch(
     let shape = Shape { grid: config.grid, block: config.block, shared_bytes: config.shared_bytes };
     let context = tls::current()?;
     let function = function_in(function, context)?;
-    shape.check(function, context)?;
+    let fits = shape.fits(function, context)?;
     let stream = stream::working(config.stream, default)?;
     let (count, mut body) = attribute_bytes(config.attributes, config.attribute_count)?;
-    if is_cooperative(config)? {
+    if fits && is_cooperative(config)? {
         fits_at_once(function, &shape, context)?;
     }
+    note_events(config, &stream)?;
     params.with_block(function, |block| {
         body.extend_from_slice(block);
-        post_with_attributes(function, shape, stream.id, count, &body)
+        let position = post_with_attributes(function, shape, stream.id, count, &body)?;
+        if fits { Ok(()) } else { refused(position) }
     })
 }
 

@@ -49,7 +49,7 @@ fn edges(
     let graph = resolve(graph)?.id();
     let room = count.get()?;
     let (from, to) = places;
-    if from.is_null() != to.is_null() {
+    if from.is_null() != to.is_null() || from.is_null() && !data.is_null() {
         return Err(Status::INVALID_VALUE.into());
     }
     let found = edge_list(graph, NodeId(0), 0)?;
@@ -78,10 +78,13 @@ fn around(
 ) -> Outcome {
     let node = resolve_node(node)?;
     let room = count.get()?;
+    if place.is_null() && !data.is_null() {
+        return Err(Status::INVALID_VALUE.into());
+    }
     let found = edge_list(GraphId(0), node, which)?;
     let found = handles(found.into_iter().skip(which as usize).step_by(2))?;
     give(&found, place, room)?;
-    give_data(data, if place.is_null() { 0 } else { room })?;
+    give_data(data, room)?;
     give_count(found.len(), !place.is_null(), count)
 }
 
@@ -93,7 +96,7 @@ fn change(
     remove: u32,
 ) -> Outcome {
     let graph = resolve(graph)?.id();
-    let mut words = Vec::with_capacity(2 * count);
+    let mut words = Vec::new();
     for at in 0..count {
         words.extend([resolve_node(from.at(at)?)?.0, resolve_node(to.at(at)?)?.0]);
     }

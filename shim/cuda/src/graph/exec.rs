@@ -147,8 +147,12 @@ fn launch(exec: CUgraphExec, stream: CUstream, default: DefaultStream) -> Outcom
     let stream = working(stream, default)?;
     let live = live()?;
     live.post(&GraphLaunch { exec: exec.id, stream: stream.id })?;
-    if exec.held.any() && !capturing::is_capturing(&stream)? {
-        exec.launches.note(live, &stream)?;
+    if !exec.held.any() {
+        return Ok(());
+    }
+    match capturing::is_capturing(&stream)? {
+        true => exec.held.share_with_capture(capturing::id_of(stream.id)?),
+        false => exec.launches.note(live, &stream)?,
     }
     Ok(())
 }

@@ -85,7 +85,6 @@ impl CUDA_KERNEL_NODE_PARAMS_v2 {
         let function = function_in(handle, context)?;
         let shape =
             Shape { grid: first.grid, block: first.block, shared_bytes: first.shared_bytes };
-        shape.check(function, context)?;
         let params = Params { each: first.params, extra: first.extra };
         params.with_block(function, |block| run(function, shape, block))
     }

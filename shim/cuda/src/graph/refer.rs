@@ -71,8 +71,10 @@ pub(super) fn set_event(node: NodeId, exec: Option<&Exec>, event: CUevent, wait:
 }
 
 pub(super) fn set_child(node: NodeId, exec: &Exec, child: CUgraph) -> Outcome {
-    let child = resolve(child)?.id();
-    live()?.call(&GraphSetChild { node, exec: exec.id, child })?;
+    let child = resolve(child)?;
+    live()?.call(&GraphSetChild { node, exec: exec.id, child: child.id() })?;
+    // Launches before may still use what it held until now.
+    exec.held.share(&child.held);
     Ok(())
 }
 

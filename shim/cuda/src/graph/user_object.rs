@@ -9,11 +9,12 @@ use crate::arg::{Opaque, Out};
 use crate::failure::{Failure, Outcome};
 use crate::handles::{Handle, Kind, Table};
 use crate::host_function;
+use crate::memory::captured;
 use crate::session::{self, Live};
 use crate::stream::Working;
 use crate::types::{CUgraph, CUhostFn, CUuserObject};
 use ringbar::sync::{AtomicBool, Ordering::*};
-use ringbar_session::{FenceTicket, HostFunction};
+use ringbar_session::{FenceTicket, HostFunction, without_signals};
 use ringbar_vocabulary::Status;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -98,9 +99,19 @@ impl Held {
         if !other.any() {
             return;
         }
-        for (object, count) in lock(&other.objects).iter() {
-            object.retain(*count);
-            self.note(object, *count);
+        // A copy: a graph may be put into itself.
+        let objects = lock(&other.objects).clone();
+        for (object, count) in objects {
+            object.retain(count);
+            self.note(object, count);
+        }
+    }
+
+    /// Retains it all for the capture of that number, which a launch becomes part of.
+    pub(super) fn share_with_capture(&self, capture: u64) {
+        for (object, _) in lock(&self.objects).clone() {
+            object.retain(1);
+            captured::hold(capture, object);
         }
     }
 
@@ -152,7 +163,7 @@ impl Launches {
             held.end();
         };
         let thread = std::thread::Builder::new().name("ringbar-user-objects".into());
-        if let Err(error) = thread.spawn(wait) {
+        if let Err(error) = without_signals(|| thread.spawn(wait)) {
             tracing::warn!(%error, "no thread: what a destroyed graph held is never given up");
         }
     }

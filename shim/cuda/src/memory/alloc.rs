@@ -3,6 +3,7 @@
 use super::map::{Entry, What};
 use super::reserve;
 use crate::arg::Out;
+
 use crate::failure::Outcome;
 use crate::types::CUdeviceptr;
 use crate::{capturing, session, tls};
@@ -11,26 +12,30 @@ use ringbar_vocabulary::{DevicePtr, MemAlloc, MemAllocPitch, MemFree, MemGetInfo
 /// `CU_MEM_ATTACH_GLOBAL` and `CU_MEM_ATTACH_HOST`.
 const ATTACH: [u32; 2] = [1, 2];
 
-/// Frees what `cuMemFree` may free. Nothing at address 0.
+/// Frees what `cuMemFree` may free. As the driver does it returns once the device is done with what was posted before, and
+/// programs use what that wrote; but not for memory of a pool. Nothing at address 0.
 fn free(at: CUdeviceptr) -> Outcome {
     if at == 0 {
         return Ok(());
     }
     capturing::unsafe_call()?;
     let live = session::live()?;
-    if super::is_of_graph(at) {
-        // Whether it is there now, between the graph's launches, the device alone knows.
-        let position = live.post(&MemFree { at: DevicePtr(at) })?;
-        return Ok(live.session.wait_executed(position)?);
+    // Whether a graph's memory is there now, between the graph's launches, the device alone knows.
+    if !super::is_of_graph(at) {
+        let freed =
+            |entry: &Entry| matches!(entry.what, What::Device | What::Pool(_) | What::Managed(_));
+        let entry = super::write().remove_if(at, freed).ok_or(Status::INVALID_VALUE)?;
+        if let Some(block) = entry.block() {
+            live.session.unpin(&block)?;
+            return super::await_work(&entry);
+        }
+        if matches!(entry.what, What::Pool(_)) {
+            live.post(&MemFree { at: DevicePtr(at) })?;
+            return Ok(());
+        }
     }
-    let freed =
-        |entry: &Entry| matches!(entry.what, What::Device | What::Pool(_) | What::Managed(_));
-    let entry = super::write().remove_if(at, freed).ok_or(Status::INVALID_VALUE)?;
-    match entry.block() {
-        Some(block) => drop(live.session.unpin(&block)?),
-        None => drop(live.post(&MemFree { at: DevicePtr(at) })?),
-    }
-    Ok(())
+    let position = live.post(&MemFree { at: DevicePtr(at) })?;
+    Ok(live.session.wait_executed(position)?)
 }
 
 /// Frees an allocation that the program never saw.
@@ -58,8 +63,8 @@ entry! {
         place.set(at)
     }
 
-    /// Frees device or managed memory once all work before is done.
-    post fn cuMemFree_v2(at: CUdeviceptr) {
+    /// Frees device or managed memory once all work before is done, and waits for that; memory of a pool without a wait.
+    sync fn cuMemFree_v2(at: CUdeviceptr) {
         free(at)
     }
 

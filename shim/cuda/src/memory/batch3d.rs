@@ -87,7 +87,7 @@ fn copy_all(
     if count == 0 || flags != 0 || stream.is_legacy() {
         return Err(Status::INVALID_VALUE.into());
     }
-    let mut copies = Vec::with_capacity(count);
+    let mut copies = Vec::new();
     let mut during_call = false;
     for (at, copy) in list.all(count)?.into_iter().enumerate() {
         let checked = copy.copy().and_then(|plain| rect::check(&plain));

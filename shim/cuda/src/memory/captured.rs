@@ -21,13 +21,18 @@ fn pending() -> MutexGuard<'static, Vec<(u64, &'static UserObject)>> {
     PENDING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Gives the capture of that number a reference.
+pub(crate) fn hold(capture: u64, object: &'static UserObject) {
+    pending().push((capture, object));
+}
+
 /// What the capture of that number held is its graph's from now on, or given up where there is none.
 pub(crate) fn hand_over(capture: u64, graph: Option<&Graph>) {
     let held: Vec<_> = pending().extract_if(.., |(number, _)| *number == capture).collect();
     for (_, object) in held {
         match graph {
             Some(graph) => graph.keep(object),
-            // It is the only reference.
+            // It was retained for the capture.
             None => drop(object.release(1)),
         }
     }
@@ -67,7 +72,7 @@ impl Between {
             give_back();
         });
         let object = UserObject::of_graph(destroy.clone()).inspect_err(|_| destroy())?;
-        pending().push((capture, object));
+        hold(capture, object);
         Ok(Self { live, block, token })
     }
 

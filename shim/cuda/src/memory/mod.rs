@@ -21,10 +21,10 @@ pub mod rect;
 mod reserve;
 pub mod vmm;
 
-use crate::context::Context;
+use crate::context::{CONTEXTS, Context};
 use crate::failure::Outcome;
 use crate::handles::Handle;
-use crate::{ipc, session};
+use crate::{capturing, ipc, session, stream};
 use map::{Entry, Map, What};
 pub(crate) use reserve::{GRAPH_MEMORY, claim_where_it_is};
 use ringbar_vocabulary::Status;
@@ -49,6 +49,14 @@ pub fn find(address: u64) -> Option<Entry> {
 /// Whether memory of a graph begins there: it is there again at the graph's next launch, whoever freed it.
 pub(crate) fn is_of_graph(address: u64) -> bool {
     read().at(address).is_some_and(|entry| entry.what == What::Graph)
+}
+
+/// Waits for the work of an allocation's context. While a stream captures, the next use of what is freed waits alone.
+pub(crate) fn await_work(entry: &Entry) -> Outcome {
+    match CONTEXTS.get(entry.context) {
+        Some(context) if !capturing::any() => stream::synchronise_context(context),
+        _ => Ok(()),
+    }
 }
 
 /// Remembers an allocation that belongs to a context.

@@ -70,8 +70,8 @@ entry! {
         alloc(place, bytes, 0)
     }
 
-    /// Frees pinned host memory.
-    post fn cuMemFreeHost(at: usize) {
+    /// Frees pinned host memory once all work before is done, and waits for that.
+    sync fn cuMemFreeHost(at: usize) {
         if at == 0 {
             return Ok(());
         }
@@ -83,7 +83,7 @@ entry! {
         if let Some(block) = entry.block() {
             live.session.unpin(&block)?;
         }
-        Ok(())
+        super::await_work(&entry)
     }
 
     /// The device's address of pinned host memory, which is the same.
@@ -118,12 +118,12 @@ entry! {
         register(at, bytes, flags)
     }
 
-    /// Takes back a registration.
-    local fn cuMemHostUnregister(at: usize) {
+    /// Takes back a registration once all work before is done, and waits for that.
+    sync fn cuMemHostUnregister(at: usize) {
         tls::current()?;
         capturing::unsafe_call()?;
         let registered = |entry: &Entry| matches!(entry.what, What::Registered { .. });
-        super::write().remove_if(at as u64, registered).ok_or(NOT_REGISTERED)?;
-        Ok(())
+        let entry = super::write().remove_if(at as u64, registered).ok_or(NOT_REGISTERED)?;
+        super::await_work(&entry)
     }
 }

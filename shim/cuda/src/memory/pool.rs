@@ -334,7 +334,7 @@ stream_entry! {
         alloc(place, bytes, get(pool)?.id, Some(pool), &stream)
     }
 
-    /// Gives memory of a pool back, in stream order.
+    /// Frees memory of a pool, or other device memory, in stream order.
     post fn cuMemFreeAsync | cuMemFreeAsync_ptsz[flavour](at: CUdeviceptr, stream: CUstream) {
         let stream = working(stream, flavour)?;
         if at == 0 {
@@ -346,8 +346,11 @@ stream_entry! {
         let live = session::live()?;
         let entry = super::read().at(at).copied();
         let of_graph = entry.is_some_and(|entry| entry.what == What::Graph);
-        let of_pool = |entry: &Entry| matches!(entry.what, What::Pool(_));
-        let entry = entry.filter(|entry| of_graph || of_pool(entry));
+        if entry.is_some_and(|entry| matches!(entry.what, What::Managed(_))) {
+            return Err(Status::NOT_SUPPORTED.into());
+        }
+        let freed = |entry: &Entry| matches!(entry.what, What::Device | What::Pool(_));
+        let entry = entry.filter(|entry| of_graph || freed(entry));
         let id = entry.ok_or(Status::INVALID_VALUE)?.id;
         let position = live.post(&MemFreeAsync { at: DevicePtr(at), stream: stream.id })?;
         if of_graph {

@@ -3,6 +3,7 @@
 use super::{Module, Options, resolve};
 use crate::arg::{Image, In, InOut, Out, Text};
 use crate::failure::{Failure, Outcome};
+use crate::session::live;
 use crate::tls;
 use crate::types::{CUdeviceptr, CUfunction, CUmodule};
 use crate::{capturing, image};
@@ -58,11 +59,12 @@ entry! {
         load(module, image, &Options::default())
     }
 
-    /// Unloads a module.
-    post fn cuModuleUnload(module: CUmodule) {
+    /// Unloads a module once all work before is done, and waits for that.
+    sync fn cuModuleUnload(module: CUmodule) {
         let module = resolve(module)?;
         capturing::unsafe_call()?;
-        module.unload()
+        let position = module.unload()?;
+        Ok(live()?.session.wait_executed(position)?)
     }
 
     /// How modules are loaded: lazily.

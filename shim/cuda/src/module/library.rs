@@ -206,7 +206,7 @@ impl Library {
             KERNELS.remove(kernel.handle);
         }
         let modules = std::mem::take(&mut *lock(&self.modules));
-        modules.into_iter().try_for_each(|(_, module)| module.unload())
+        modules.into_iter().try_for_each(|(_, module)| module.unload().map(drop))
     }
 }
 

@@ -146,11 +146,10 @@ impl Module {
         crate::memory::forget_module(self.handle);
     }
 
-    /// Unloads it: its handle and those of its functions name nothing any more.
-    pub fn unload(&'static self) -> Outcome {
+    /// Unloads it: its handle and those of its functions name nothing any more. Answers with the command's position.
+    pub fn unload(&'static self) -> Outcome<u64> {
         MODULES.remove(self.handle).ok_or(Failure(Status::INVALID_HANDLE))?;
         self.forget_contents();
-        live()?.post(&ModuleUnload { module: self.id })?;
-        Ok(())
+        live()?.post(&ModuleUnload { module: self.id })
     }
 }

@@ -47,8 +47,17 @@ pub fn start() {
 
 /// The same with a worker that vanishes before the command, counted from 1, for which `vanishes` says so.
 pub fn start_until(vanishes: impl FnMut(u64) -> bool + Send + 'static) {
+    start_with(config(), vanishes);
+}
+
+/// The mock of these tests.
+pub fn config() -> MockConfig {
+    MockConfig { device_memory_bytes: 256 << 20, ..MockConfig::default() }
+}
+
+/// The same on another mock.
+pub fn start_with(config: MockConfig, vanishes: impl FnMut(u64) -> bool + Send + 'static) {
     START.call_once(|| {
-        let config = MockConfig { device_memory_bytes: 256 << 20, ..MockConfig::default() };
         let terms = Terms { vocabulary_hash: VOCABULARY_HASH, features: 0 };
         let (client, worker) = link::pair(SIZES, terms, options()).expect("a channel");
         std::thread::spawn(move || {
