@@ -365,6 +365,9 @@ entry! {
 
     /// Makes all later work of a context's streams wait for an event.
     post fn cuCtxWaitEvent(context: CUcontext, event: CUevent) {
+        if context.is_null() {
+            return Err(Status::INVALID_CONTEXT.into());
+        }
         let (context, event) = (context::resolve(context)?, get(event)?);
         event.check_capture()?;
         capturing::refuse_in(context)?;

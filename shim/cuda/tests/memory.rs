@@ -235,7 +235,9 @@ fn an_event_of_a_context_is_behind_the_work_of_all_its_streams() {
     assert_eq!(call!(cuEventCreate(Out::to(&mut event), 2)), 0);
     assert_eq!(call!(cuMemsetD8Async(at, 7, 1 << 20, handle)), 0);
     assert_eq!(call!(cuCtxRecordEvent(NONE, event)), 0);
-    assert_eq!(call!(cuCtxWaitEvent(NONE, event)), 0);
+    let mut context = NONE;
+    assert_eq!(call!(cuCtxGetCurrent(Out::to(&mut context))), 0);
+    assert_eq!(call!(cuCtxWaitEvent(context, event)), 0);
     assert_eq!(call!(cuEventSynchronize(event)), 0);
     let mut bytes = [0_u8; 16];
     assert_eq!(call!(cuMemcpyDtoH_v2(address_mut(&mut bytes), at, 16)), 0);

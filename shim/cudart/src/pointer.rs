@@ -94,6 +94,10 @@ impl<'a, T> In<'a, T> {
         Self(ptr::null(), PhantomData)
     }
 
+    pub(crate) fn is_null(self) -> bool {
+        self.0.is_null()
+    }
+
     /// Where it is.
     pub(crate) fn address(self) -> usize {
         self.0 as usize
