@@ -270,12 +270,16 @@ api! {
         cuGraphUpload(exec: Raw, stream: Raw);
         cuGraphLaunch(exec: Raw, stream: Raw);
         cuGraphExecDestroy(exec: Raw);
+        cuLinkDestroy(state: Raw);
     }
     pointers {
         cuDeviceGetName(name: *mut c_char, len: c_int, device: c_int);
         cuCtxCreate_v2(context: *mut Raw, flags: u32, device: c_int);
         cuCtxCreate_v4(context: *mut Raw, params: *mut c_void, flags: u32, device: c_int);
         cuModuleLoadDataEx(module: *mut Raw, image: *const c_void, count: u32, options: *mut u32, values: *mut *mut c_void);
+        cuLinkCreate_v2(count: u32, options: *mut u32, values: *mut *mut c_void, state: *mut Raw);
+        cuLinkAddData_v2(state: Raw, kind: u32, data: *mut c_void, bytes: usize, name: *const c_char, count: u32, options: *mut u32, values: *mut *mut c_void);
+        cuLinkComplete(state: Raw, image: *mut *mut c_void, bytes: *mut usize);
         cuModuleGetFunction(function: *mut Raw, module: Raw, name: *const c_char);
         cuModuleGetGlobal_v2(at: *mut u64, bytes: *mut usize, module: Raw, name: *const c_char);
         cuModuleEnumerateFunctions(functions: *mut Raw, count: u32, module: Raw);

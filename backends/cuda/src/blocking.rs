@@ -66,7 +66,7 @@ pub const BLOCKING: &[Blocking] = &[
         bound: "what was posted before; its answers wait too",
     },
     Blocking {
-        commands: &["ModuleLoad", "ModuleLoadKnown", "ModuleCompile"],
+        commands: &["ModuleLoad", "ModuleLoadKnown", "ModuleCompile", "Link"],
         waits_for: "PTX to be compiled",
         bound: "seconds for a large text; the image has 1 GiB at most",
     },

@@ -30,24 +30,60 @@ impl Default for Compile {
     }
 }
 
-/// Where a command's logs go.
-fn places(c: &ModuleCompile<'_>) -> Result<[ArenaRef; 2], Status> {
-    let info_at = PAIR_BYTES * u64::from(c.count);
-    let info = c.block.part(info_at, c.info_bytes.into());
-    let error = c.block.part(info_at + u64::from(c.info_bytes), c.error_bytes.into());
-    info.zip(error).map(<[ArenaRef; 2]>::from).ok_or(Status::INVALID_VALUE)
+/// The block of a command.
+pub struct Ask {
+    /// How many options there are.
+    count: u32,
+    info_bytes: u32,
+    error_bytes: u32,
+    block: ArenaRef,
+}
+
+impl From<&ModuleCompile<'_>> for Ask {
+    fn from(c: &ModuleCompile<'_>) -> Self {
+        let ModuleCompile { count, info_bytes, error_bytes, block, .. } = *c;
+        Self { count, info_bytes, error_bytes, block }
+    }
+}
+
+impl From<&Link<'_>> for Ask {
+    fn from(c: &Link<'_>) -> Self {
+        let Link { count, info_bytes, error_bytes, block, .. } = *c;
+        Self { count, info_bytes, error_bytes, block }
+    }
+}
+
+impl Ask {
+    fn part(&self, start: u64, len: u64) -> Result<ArenaRef, Status> {
+        self.block.part(start, len).ok_or(Status::INVALID_VALUE)
+    }
+
+    /// Where the logs go.
+    fn logs(&self) -> Result<[ArenaRef; 2], Status> {
+        let info_at = PAIR_BYTES * u64::from(self.count);
+        let error_at = info_at + u64::from(self.info_bytes);
+        let info = self.part(info_at, self.info_bytes.into())?;
+        Ok([info, self.part(error_at, self.error_bytes.into())?])
+    }
+
+    /// What lies behind the logs.
+    pub fn rest(&self) -> Result<ArenaRef, Status> {
+        let logs = u64::from(self.info_bytes) + u64::from(self.error_bytes);
+        let start = PAIR_BYTES * u64::from(self.count) + logs;
+        self.part(start, self.block.len.saturating_sub(start))
+    }
 }
 
 impl Compile {
     /// What a command asks for. INVALID_VALUE for options that do not travel: their values would be addresses.
-    pub fn of(cx: &mut Context<'_>, c: &ModuleCompile<'_>) -> Result<Self, Status> {
+    pub fn of(cx: &mut Context<'_>, c: &Ask) -> Result<Self, Status> {
         let count = c.count as usize;
         let too_long = c.info_bytes.max(c.error_bytes) > JIT_LOG_MAX_BYTES;
         if count > JIT_OPTIONS_MAX || too_long {
             return Err(Status::INVALID_VALUE);
         }
         cx.check_arena(c.block)?;
-        places(c)?;
+        c.logs()?;
         let mut bytes = vec![0; count * PAIR_BYTES as usize];
         let pairs = c.block.part(0, bytes.len() as u64).ok_or(Status::INVALID_VALUE)?;
         cx.read_arena(pairs, &mut bytes)?;
@@ -105,10 +141,10 @@ impl Compile {
     pub fn answer(
         self,
         cx: &mut Context<'_>,
-        c: &ModuleCompile<'_>,
+        c: &Ask,
         done: Result<(), Status>,
     ) -> Result<ModuleCompileReply, Status> {
-        for (place, log) in places(c)?.into_iter().zip([&self.info, &self.error]) {
+        for (place, log) in c.logs()?.into_iter().zip([&self.info, &self.error]) {
             if place.len == 0 {
                 continue;
             }

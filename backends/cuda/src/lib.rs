@@ -49,6 +49,7 @@ mod ipc;
 mod launch;
 mod launches;
 mod library;
+mod link;
 mod live;
 mod memory;
 mod module;

@@ -1,7 +1,7 @@
 //! Modules, functions, variables, occupancy.
 
 use crate::api::Raw;
-use crate::compile::Compile;
+use crate::compile::{Ask, Compile};
 use crate::live::{Function, Live, Owned};
 use cudarc::driver::sys::CUlaunchConfig;
 use ringbar_backend::Context;
@@ -10,14 +10,14 @@ use ringbar_vocabulary::*;
 use std::ffi::{CStr, CString};
 
 /// Zeros behind an image: PTX text ends with one, and a parser that reads ahead finds no foreign bytes.
-const IMAGE_PADDING: usize = 64;
+pub const IMAGE_PADDING: usize = 64;
 /// The longest name of a function or variable, in bytes.
 const NAME_MAX_BYTES: usize = 64 << 10;
 /// The most parameters of a function that are asked for.
 const PARAMS_MAX: usize = PARAM_BLOCK_MAX_BYTES / 4;
 
 /// Whether the bytes hold the whole image that they begin with: the driver is only told where it begins.
-fn check_image(image: &[u8]) -> Result<(), Status> {
+pub fn check_image(image: &[u8]) -> Result<(), Status> {
     let mut known = 0;
     loop {
         let seen = image.get(..known).ok_or(Status::INVALID_IMAGE)?;
@@ -64,10 +64,11 @@ impl Live {
         cx: &mut Context<'_>,
         c: ModuleCompile<'_>,
     ) -> Result<ModuleCompileReply, Status> {
-        let mut compile = Compile::of(cx, &c)?;
+        let ask = Ask::from(&c);
+        let mut compile = Compile::of(cx, &ask)?;
         let image = private(cx, c.image)?;
         let done = self.load_as(c.context, c.module, &image, &mut compile);
-        compile.answer(cx, &c, done)
+        compile.answer(cx, &ask, done)
     }
 
     pub fn module_load_known(

@@ -15,6 +15,7 @@ mod error;
 mod fat_binary;
 mod image;
 mod info;
+mod link;
 mod measure;
 mod ptx;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use cache::{ImageCache, ImageHash, KEPT_BYTES_MAX, hash};
 pub use error::ImageError;
 pub use fat_binary::{Entry, EntryKind, entries};
 pub use image::{Image, Kernel, Variable, VariableKind};
+pub use link::{LinkError, link_texts};
 pub use measure::{HEAD_BYTES, Need, measure};
 
 /// The longest image that is accepted, and the longest that one is unpacked to, in bytes.

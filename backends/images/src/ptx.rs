@@ -39,8 +39,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Image, ImageError> {
 /// Words, numbers and punctuation, one after the other: all together would take many times the text. Comments and white space
 /// are left out.
 #[derive(Clone)]
-struct Tokens<'t> {
-    rest: &'t str,
+pub(crate) struct Tokens<'t> {
+    pub(crate) rest: &'t str,
 }
 
 impl<'t> Iterator for Tokens<'t> {

@@ -151,6 +151,7 @@ impl Handler<Context<'_>> for MockGpu {
         module_load(ModuleLoad<'_>) -> ModuleLoadReply;
         module_load_known(ModuleLoadKnown) -> ModuleLoadKnownReply;
         module_compile(ModuleCompile<'_>) -> ModuleCompileReply;
+        link(Link<'_>) -> LinkReply;
         context_set_flags(ContextSetFlags) -> ContextSetFlagsReply;
         module_unload(ModuleUnload);
         function_lookup(FunctionLookup<'_>) -> FunctionLookupReply;

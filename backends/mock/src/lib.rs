@@ -47,6 +47,7 @@ mod heap;
 mod ipc;
 mod kernel;
 mod launch;
+mod link;
 mod mapping;
 mod memory;
 mod mixing;

@@ -36,9 +36,9 @@ fn names(text: &[u8]) -> Result<BTreeSet<String>, Refusal> {
 }
 
 /// Why an image is not loaded, as the log of a compiler would say.
-struct Refusal {
-    status: Status,
-    why: String,
+pub(crate) struct Refusal {
+    pub(crate) status: Status,
+    pub(crate) why: String,
 }
 
 impl From<Refusal> for Status {
@@ -54,7 +54,7 @@ impl From<Status> for Refusal {
 }
 
 /// What kernels a module has.
-enum Code {
+pub(crate) enum Code {
     Mock(BTreeSet<String>),
     Real(Box<Image>),
 }
@@ -115,7 +115,7 @@ impl Registry {
 
     /// Reads an image. Every kernel that a mock image names must be registered; of a real one
     /// only those that are looked up.
-    fn read(&self, image: &[u8]) -> Result<Code, Refusal> {
+    pub(crate) fn read(&self, image: &[u8]) -> Result<Code, Refusal> {
         if let Some(text) = image.strip_prefix(IMAGE_MAGIC) {
             let names = names(text)?;
             return match names.iter().find(|n| *n != MIX && !self.kernels.contains_key(*n)) {
@@ -262,14 +262,30 @@ impl MockGpu {
         cx: &mut Context<'_>,
         command: ModuleCompile<'_>,
     ) -> Result<ModuleCompileReply, Status> {
-        let places = self.compile_places(cx, &command)?;
+        let ModuleCompile { count, info_bytes, error_bytes, block, .. } = command;
+        let (places, _) = self.compile_places(cx, count, [info_bytes, error_bytes], block)?;
         let mut long = Vec::new();
         let image = cx.tail(command.image, &mut long, ringbar_images::IMAGE_MAX_BYTES as usize)?;
         let done = self.load_as(command.context, command.module, image);
         let refusal = done.err().unwrap_or(Refusal { status: Status::SUCCESS, why: String::new() });
+        let [info_bytes, error_bytes] = Self::write_logs(cx, places, ["", &refusal.why])?;
+        Ok(ModuleCompileReply {
+            status: refusal.status.0,
+            info_bytes,
+            error_bytes,
+            wall_time_bits: 0,
+            block_threads: facts::BLOCK_THREADS_MAX,
+        })
+    }
+
+    /// Writes logs into their places; answers how many bytes of each.
+    pub(crate) fn write_logs(
+        cx: &mut Context<'_>,
+        places: [ArenaRef; 2],
+        texts: [&str; 2],
+    ) -> Result<[u32; 2], Status> {
         let mut written = [0; 2];
-        for ((place, text), written) in places.into_iter().zip(["", &refusal.why]).zip(&mut written)
-        {
+        for ((place, text), written) in places.into_iter().zip(texts).zip(&mut written) {
             let Some(room) = place.len.checked_sub(1) else { continue };
             let mut bytes = text.as_bytes().to_vec();
             bytes.truncate(room as usize);
@@ -278,39 +294,36 @@ impl MockGpu {
             let part = place.part(0, bytes.len() as u64).ok_or(Status::INVALID_VALUE)?;
             cx.write_arena(part, &bytes)?;
         }
-        Ok(ModuleCompileReply {
-            status: refusal.status.0,
-            info_bytes: written[0],
-            error_bytes: written[1],
-            wall_time_bits: 0,
-            block_threads: facts::BLOCK_THREADS_MAX,
-        })
+        Ok(written)
     }
 
-    /// Checks the options; answers where the logs go.
-    fn compile_places(
+    /// Checks the options; answers where the logs go, and what is behind them.
+    pub(crate) fn compile_places(
         &self,
         cx: &mut Context<'_>,
-        command: &ModuleCompile<'_>,
-    ) -> Result<[ArenaRef; 2], Status> {
+        count: u32,
+        logs: [u32; 2],
+        block: ArenaRef,
+    ) -> Result<([ArenaRef; 2], ArenaRef), Status> {
         const PAIR_BYTES: usize = 16;
         self.ready()?;
-        let (count, info_bytes) = (command.count as usize, u64::from(command.info_bytes));
-        let longest = command.info_bytes.max(command.error_bytes);
-        if count > JIT_OPTIONS_MAX || longest > JIT_LOG_MAX_BYTES {
+        let (count, [info_bytes, error_bytes]) = (count as usize, logs.map(u64::from));
+        if count > JIT_OPTIONS_MAX || logs.iter().any(|bytes| *bytes > JIT_LOG_MAX_BYTES) {
             return Err(Status::INVALID_VALUE);
         }
-        cx.check_arena(command.block)?;
+        cx.check_arena(block)?;
         let mut pairs = vec![0; PAIR_BYTES * count];
         let end = pairs.len() as u64;
-        let part = |start, len| command.block.part(start, len).ok_or(Status::INVALID_VALUE);
+        let part = |start, len| block.part(start, len).ok_or(Status::INVALID_VALUE);
         cx.read_arena(part(0, end)?, &mut pairs)?;
         let known =
             |pair: &[u8]| JIT_OPTIONS.iter().any(|o| pair[..8] == u64::from(*o).to_le_bytes());
         if !pairs.chunks_exact(PAIR_BYTES).all(known) {
             return Err(Status::INVALID_VALUE);
         }
-        Ok([part(end, info_bytes)?, part(end + info_bytes, command.error_bytes.into())?])
+        let places = [part(end, info_bytes)?, part(end + info_bytes, error_bytes)?];
+        let behind = end + info_bytes + error_bytes;
+        Ok((places, part(behind, block.len.saturating_sub(behind))?))
     }
 
     fn load_as(

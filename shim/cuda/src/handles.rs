@@ -44,6 +44,8 @@ pub enum Kind {
     Memory,
     /// `CUuserObject`.
     UserObject,
+    /// `CUlinkState`.
+    Linker,
     /// `CUarray`.
     Array,
     /// `CUgraphicsResource` and other kinds that are never made here.

@@ -35,6 +35,8 @@ pub type CUuserObject = Handle;
 pub type CUmemoryPool = Handle;
 /// `CUarray`.
 pub type CUarray = Handle;
+/// `CUlinkState`.
+pub type CUlinkState = Handle;
 /// `CUhostFn`: a function of the program that runs in stream order.
 pub type CUhostFn = Option<unsafe extern "C" fn(*mut c_void)>;
 

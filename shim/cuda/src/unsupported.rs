@@ -32,6 +32,7 @@ const REASONS: &[(&str, &str)] = &[
     ("GraphRemoveDependencies", NODES),
     ("StreamBeginCaptureToGraph", NODES),
     ("StreamUpdateCaptureDependencies", NODES),
+    ("LinkAdd", "logs are those of the whole link: their buffers are given to cuLinkCreate"),
     ("Multicast", "memory of a team of devices is not offered (attribute 132 is 0)"),
     ("MemBatchDecompress", "decompression on the device is not offered (attribute 136 is 0)"),
     ("Checkpoint", "the state is that of the executor's process, not of the program's"),

@@ -13,11 +13,11 @@ use ringbar_shim_cuda::function::{
 use ringbar_shim_cuda::handles::Kind;
 use ringbar_shim_cuda::init::cuDriverGetVersion;
 use ringbar_shim_cuda::module::{
-    cuLibraryGetModule, cuLibraryLoadData, cuModuleGetFunction, cuModuleLoadData,
-    cuModuleLoadDataEx, cuModuleUnload,
+    cuLibraryGetModule, cuLibraryLoadData, cuLinkAddData_v2, cuLinkComplete, cuLinkCreate_v2,
+    cuLinkDestroy, cuModuleGetFunction, cuModuleLoadData, cuModuleLoadDataEx, cuModuleUnload,
 };
 use ringbar_shim_cuda::session::live;
-use ringbar_shim_cuda::types::{CUcontext, CUfunction, CUmodule, CUstream};
+use ringbar_shim_cuda::types::{CUcontext, CUfunction, CUlinkState, CUmodule, CUstream};
 use ringbar_vocabulary::{ContextId, DevicePtr, MemAlloc, StreamId};
 use std::ffi::{CStr, c_void};
 
@@ -229,6 +229,45 @@ fn the_compiler_gets_its_options_and_says_why_it_refuses_a_text() {
     assert_eq!((again, log[0] > 1), (0, true), "it is compiled now, and fails when it is used");
     let mut made = CUmodule::NULL;
     assert_eq!(c!(cuLibraryGetModule(Out::to(&mut made), library)), code);
+}
+
+/// A kernel that needs a function, and the text that defines it.
+const CALLER: &CStr = c".version 7.0\n.target sm_75\n.address_size 64\n.extern .func helper();\n\
+.visible .entry copy(.param .u64 to, .param .u64 from, .param .u64 bytes)\n{\ncall helper;\nret;\n}\n";
+const HELPER: &CStr =
+    c".version 7.0\n.target sm_75\n.address_size 64\n.visible .func helper()\n{\nret;\n}\n";
+
+#[test]
+fn texts_that_need_each_other_are_linked_and_what_is_lacking_or_there_twice_is_told() {
+    module();
+    let create = || {
+        let mut state = CUlinkState::NULL;
+        assert_eq!(c!(cuLinkCreate_v2(0, In::null(), Out::null(), Out::to(&mut state))), 0);
+        state
+    };
+    let add = |state, text: &'static CStr| {
+        let (at, bytes) = (text.as_ptr().expose_provenance(), text.to_bytes_with_nul().len());
+        let name = Text::from(c"a text");
+        c!(cuLinkAddData_v2(state, 1, at, bytes, name, 0, In::null(), Out::null()))
+    };
+    let complete =
+        |state, image: &mut *mut c_void| c!(cuLinkComplete(state, Out::to(image), Out::null()));
+    let (mut image, mut loaded) = (std::ptr::null_mut(), CUmodule::NULL);
+    let state = create();
+    assert_eq!((add(state, CALLER), add(state, c"nonsense")), (0, 200));
+    assert_eq!(complete(state, &mut image), 300, "its helper is missing");
+    assert_eq!(c!(cuLinkDestroy(state)), 0);
+    let state = create();
+    assert_eq!((add(state, CALLER), add(state, HELPER)), (0, 0));
+    assert_eq!(complete(state, &mut image), 0);
+    assert_eq!(c!(cuModuleLoadData(Out::to(&mut loaded), image)), 0);
+    function(loaded, c"copy").expect("the kernel");
+    assert_eq!((complete(state, &mut image), add(state, HELPER)), (400, 1), "it is done");
+    assert_eq!((c!(cuLinkDestroy(state)), c!(cuLinkDestroy(state))), (0, 400));
+    let state = create();
+    assert_eq!((add(state, HELPER), add(state, HELPER)), (0, 300));
+    assert_eq!(complete(state, &mut image), 300);
+    assert_eq!((c!(cuLinkDestroy(state)), add(state, HELPER)), (0, 400));
 }
 
 #[test]

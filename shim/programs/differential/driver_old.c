@@ -303,10 +303,24 @@ static void several(void) {
     CALL(cuMemcpy3DPeer, NULL);
 }
 
+static void linker(void) {
+    CUlinkState state = NULL;
+    void *linked = NULL;
+    size_t bytes = 0;
+    begin();
+    CALL(cuLinkCreate, 0, NULL, NULL, &state);
+    CALL(cuLinkAddData, state, CU_JIT_INPUT_PTX, (void *)image, sizeof image, "image.ptx", 0, NULL, NULL);
+    CALL(cuLinkAddFile, state, CU_JIT_INPUT_PTX, "/no/such/file", 0, NULL, NULL);
+    CALL(cuLinkComplete, state, &linked, &bytes);
+    SHOW("%d", linked != NULL && bytes > 64);
+    CALL(cuLinkDestroy, state);
+}
+
 int main(int count, char **arguments) {
     static const struct section sections[] = {
         {"contexts", contexts}, {"streams", streams}, {"graphs", graphs}, {"entry_points", entry_points},
         {"several", several}, {"own_captures", own_captures}, {"managed", managed}, {"old_nodes", old_nodes}, {"batches", batches},
+        {"linker", linker},
     };
     return run_sections(sections, sizeof sections / sizeof *sections, count, arguments);
 }

@@ -119,6 +119,53 @@ pub(super) fn an_image_is_compiled_with_options_that_are_numbers(rig: &mut Rig) 
     assert_eq!(taken, Ok(Status::INVALID_HANDLE), "a number in use");
 }
 
+pub(super) fn a_link_of_one_image_is_loaded_and_of_nonsense_is_refused(rig: &mut Rig) {
+    rig.init();
+    let (module, image) = (ModuleId(40), rig.image.clone());
+    // CU_JIT_INPUT_PTX.
+    let inputs = |data: &[u8]| {
+        let mut inputs = Vec::new();
+        LinkInput { kind: 1, options: vec![(7, 3)], name: b"one", data }.append(&mut inputs);
+        inputs
+    };
+    let (good, bad) = (inputs(&image), inputs(&[b'x'; 64]));
+    let place = |len| ArenaRef::new(0, 0, len).expect("a block");
+    let link = |check, count, block, inputs| Link {
+        context: ContextId::FIRST,
+        check,
+        count,
+        info_bytes: 256,
+        error_bytes: 256,
+        block,
+        inputs: Tail::Inline(inputs),
+    };
+    let (logs, room) = (place(512), place(512 + (64 << 10)));
+    let reply = rig.call(link(1, 0, logs, &good)).expect("an answer");
+    assert_eq!((Status(reply.status), reply.image_bytes), (Status::SUCCESS, 0), "only looked at");
+    let reply = rig.call(link(1, 0, logs, &bad)).expect("an answer");
+    assert_eq!(Status(reply.status), Status::INVALID_IMAGE);
+    let asked = rig.call(link(0, 0, logs, &good)).expect("an answer");
+    let reply = rig.call(link(0, 0, room, &good)).expect("an answer");
+    assert_eq!(Status(reply.status), Status::SUCCESS);
+    assert_eq!(asked.image_bytes, reply.image_bytes, "also where there is no room for it");
+    let place = room.part(512, reply.image_bytes).expect("room for all of it");
+    let linked = rig.read_arena(place);
+    let image = Tail::Inline(&linked);
+    rig.call(ModuleLoad { context: ContextId::FIRST, module, image }).expect("an image");
+    rig.lookup(module, "copy").expect("its kernels");
+    let (many, short) = (JIT_OPTIONS_MAX as u32 + 1, &good[..good.len() - 8]);
+    assert_eq!(rig.call(link(0, many, room, &good)).err(), Some(Status::INVALID_VALUE));
+    assert_eq!(
+        rig.call(link(0, 0, room, short)).err(),
+        Some(Status::INVALID_VALUE),
+        "half an input"
+    );
+    rig.stage(0, &17_u64.to_le_bytes());
+    assert_eq!(rig.call(link(0, 1, room, &good)).err(), Some(Status::INVALID_VALUE), "an address");
+    let nowhere = Link { context: ContextId(900), ..link(0, 0, room, &good) };
+    rig.refused(nowhere);
+}
+
 pub(super) fn an_image_that_is_none_is_refused(rig: &mut Rig) {
     rig.init();
     let module = ModuleId(7);

@@ -143,6 +143,7 @@ checks! { $
     kernels::an_unknown_kernel_is_not_found_by_name
     kernels::an_image_that_was_sent_is_loaded_again_by_its_hash
     kernels::an_image_is_compiled_with_options_that_are_numbers
+    kernels::a_link_of_one_image_is_loaded_and_of_nonsense_is_refused
     kernels::an_image_that_is_none_is_refused
     kernels::a_parameter_block_of_the_wrong_length_is_refused
     kernels::an_empty_launch_is_refused

@@ -558,6 +558,40 @@ macro_rules! later {
                 /// Its value.
                 in surface: u64,
             };
+
+            /// Links images and texts to one image. Nothing stays of it: the client keeps what it gave and what it got.
+            157 sync Link link ["cuLinkAddData_v2", "cuLinkAddFile_v2", "cuLinkComplete"] since 5050
+            {
+                /// The context whose device it is for.
+                in context: ContextId,
+                /// Not 0: the inputs are only taken, as `cuLinkAddData` does, and nothing is made of them.
+                in check: u32,
+                /// How many options of the whole link there are, at most [`crate::JIT_OPTIONS_MAX`].
+                in count: u32,
+                /// Room for what the linker says, in bytes, at most [`crate::JIT_LOG_MAX_BYTES`]; 0 for none.
+                in info_bytes: u32,
+                /// Room for its errors, in the same way.
+                in error_bytes: u32,
+                /// The options and the places for both logs, as for `module_compile`; all behind them is for the image.
+                out block: ArenaRef,
+            }
+            tail
+                /// The inputs one behind the other, each as [`crate::LinkInput`] has it.
+                inputs
+            reply LinkReply {
+                /// How it ended; what follows is told in any case.
+                status: u32,
+                /// Bytes of the first log that were written.
+                info_bytes: u32,
+                /// Bytes of the log of errors.
+                error_bytes: u32,
+                /// Milliseconds that it took, the bits of a float, if the option asks for them.
+                wall_time_bits: u32,
+                /// Threads of a block that it compiled for, if the option says how many are wanted.
+                block_threads: u32,
+                /// Bytes of the image, which is in its place if there is room for all of it.
+                image_bytes: u64,
+            };
         } $($more)* }
     };
 }

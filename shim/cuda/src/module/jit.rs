@@ -3,6 +3,7 @@
 use crate::arg::{In, Out};
 use crate::failure::Outcome;
 use crate::session::Live;
+use ringbar_session::AnswerBlock;
 use ringbar_vocabulary::{
     ContextId, JIT_LOG_MAX_BYTES, JIT_OPTIONS, JIT_OPTIONS_MAX, JIT_THREADS_PER_BLOCK,
     JIT_WALL_TIME, ModuleCompile, ModuleCompileReply, ModuleId, Status, Tail,
@@ -29,6 +30,17 @@ const OF_SYMBOLS: [(u32, &str); 7] = [
 struct Log {
     address: usize,
     bytes: u32,
+}
+
+/// The block of a command.
+pub(super) struct Asked<'l> {
+    pub(super) block: AnswerBlock<'l>,
+    /// How many options there are.
+    pub(super) count: u32,
+    logs_at: usize,
+    pub(super) info_bytes: u32,
+    pub(super) error_bytes: u32,
+    bytes: u64,
 }
 
 /// What a program asks of the compiler.
@@ -103,32 +115,47 @@ impl Options {
 
     /// Loads an image under a number, and fills what the options ask to be filled.
     pub fn load(&self, live: &Live, context: ContextId, module: ModuleId, image: &[u8]) -> Outcome {
+        let asked = self.ask(live, 0)?;
+        let Asked { count, info_bytes, error_bytes, .. } = asked;
+        let (block, bytes, image) = (asked.block.place(), image.len() as u64, Tail::Inline(image));
+        let command =
+            ModuleCompile { context, module, count, info_bytes, error_bytes, block, image };
+        let reply = live.call(&command)?;
+        live.session.count_image(bytes, 0);
+        self.told(&asked, &reply).map(|_| ())
+    }
+
+    /// What a command carries: the options, room for the logs, and behind them room for `more` bytes.
+    pub(super) fn ask<'l>(&self, live: &'l Live, more: u64) -> Outcome<Asked<'l>> {
         let room = |log: Log| if log.address == 0 { 0 } else { log.bytes };
         let (info_bytes, error_bytes) = (room(self.info), room(self.error));
         let words = self.numbers.iter().flat_map(|&(option, value)| [option.into(), value]);
         let pairs: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
-        let logs_at = pairs.len();
-        let bytes = logs_at as u64 + u64::from(info_bytes) + u64::from(error_bytes);
+        let bytes = pairs.len() as u64 + u64::from(info_bytes) + u64::from(error_bytes) + more;
         let block = live.session.answer_block(bytes.max(1))?;
         block.write(&pairs)?;
-        let command = ModuleCompile {
-            context,
-            module,
-            count: self.numbers.len() as u32,
-            info_bytes,
-            error_bytes,
-            block: block.place(),
-            image: Tail::Inline(image),
-        };
-        let reply = live.call(&command)?;
-        live.session.count_image(image.len() as u64, 0);
-        let mut written = vec![0; bytes as usize];
-        block.read(&mut written)?;
-        let (info, error) = written[logs_at..].split_at(info_bytes as usize);
+        let (count, logs_at) = (self.numbers.len() as u32, pairs.len());
+        Ok(Asked { block, count, logs_at, info_bytes, error_bytes, bytes })
+    }
+
+    /// Fills logs and values with what the compiler answered; gives what lies behind the logs, or how it failed.
+    pub(super) fn told(&self, asked: &Asked<'_>, reply: &ModuleCompileReply) -> Outcome<Vec<u8>> {
+        let mut written = vec![0; asked.bytes as usize];
+        asked.block.read(&mut written)?;
+        let rest = written.split_off(asked.logs_at);
+        let (info, rest) = rest.split_at(asked.info_bytes as usize);
+        let (error, rest) = rest.split_at(asked.error_bytes as usize);
         fill(self.info, info)?;
         fill(self.error, error)?;
-        self.answer(&reply)?;
-        Ok(Status(reply.status).ok()?)
+        self.answer(reply)?;
+        Status(reply.status).ok()?;
+        Ok(rest.to_vec())
+    }
+
+    /// The options that are numbers, for what is only a part of the work: logs are asked of the whole alone.
+    pub(super) fn only_numbers(&self) -> Outcome<&[(u32, u64)]> {
+        let numbers = self.given.iter().all(|(option, _)| JIT_OPTIONS.contains(option));
+        if numbers { Ok(&self.numbers) } else { Err(Status::NOT_SUPPORTED.into()) }
     }
 
     /// Fills the values that the compiler answers with.

@@ -5,6 +5,7 @@ pub mod enumerate;
 pub mod jit;
 pub mod library;
 pub mod library_calls;
+pub mod link;
 mod sent;
 
 pub use calls::*;
@@ -12,6 +13,7 @@ pub use enumerate::*;
 pub use jit::*;
 pub use library::*;
 pub use library_calls::*;
+pub use link::*;
 
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
