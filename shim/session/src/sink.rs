@@ -20,7 +20,7 @@ impl Sink for RingSink<'_, '_> {
 }
 
 /// Most words of a command before its tail.
-pub(crate) const HEAD_WORDS_MAX: usize = 16;
+pub(crate) const HEAD_WORDS_MAX: usize = 24;
 
 /// Splits a command: its head stays here, its tail goes through `write_tail` (offset in the tail, bytes).
 pub(crate) struct SplitSink<W> {
