@@ -152,7 +152,7 @@ fn the_documented_holder_gives_interrupts_to_two_programs_at_once() {
     let script = format!(
         "{ADDRESS}\n{commands}\nuntil ls /run/ringbar/* > /dev/null 2>&1; do sleep 1; done\n\
          ringbar vm guest-test interrupts --count 300 & first=$!\n\
-         ringbar vm guest-test interrupts --count 300\nwait $first\necho killing\n{KILL_HOLDER}"
+         ringbar vm guest-test interrupts --count 300\nwait $first\n{STOP_HOLDER}\necho killing\n{KILL_HOLDER}"
     );
     let script = script.replace("ringbar vm hold &", "ringbar vm hold & hold=$!");
     let socket = server.socket();
@@ -160,6 +160,8 @@ fn the_documented_holder_gives_interrupts_to_two_programs_at_once() {
     let console = Guest::boot(&boot).succeed();
     let (held, killed) = console.split_once("killing\n").expect(&console);
     assert_eq!(held.matches("guest-test interrupts: passed").count(), 2, "{console}");
+    let refused = held.lines().find(|line| line.starts_with("✘ interrupts")).expect(&console);
+    assert!(refused.contains("no answer within") && refused.contains("try: "), "{refused}");
     // What it attached with, what it got told, and that it went on.
     let (before, after) = killed.split_once("lost (1): ").expect(&console);
     assert!(before.contains(" interrupts, control"), "{console}");
@@ -167,6 +169,12 @@ fn the_documented_holder_gives_interrupts_to_two_programs_at_once() {
     assert!(after.contains("attached anew in generation"), "{console}");
     assert!(after.contains("guest-test work: passed"), "{console}");
 }
+
+/// Stops the process of `$hold` while the way is checked, which says so and does not hang.
+const STOP_HOLDER: &str = "
+kill -STOP $hold
+if ringbar vm check --patience 2s; then exit 1; fi
+kill -CONT $hold";
 
 /// Kills the process of `$hold` under a program that works.
 const KILL_HOLDER: &str = "
