@@ -8,7 +8,7 @@ use ringbar_vocabulary::*;
 
 /// `CUDA_ARRAY3D_*`.
 const LAYERED: u32 = 1;
-const CUBEMAP: u32 = 4;
+pub(crate) const CUBEMAP: u32 = 4;
 const GATHER: u32 = 8;
 /// A depth texture and a colour attachment change nothing here.
 const KNOWN: u32 = 0x3f;

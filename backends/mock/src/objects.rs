@@ -1,6 +1,6 @@
 //! Texture and surface objects: made and ended. What they read is in [`crate::texture`].
 
-use crate::arrays::{Array, format_bytes};
+use crate::arrays::{Array, CUBEMAP, format_bytes};
 use crate::gpu::MockGpu;
 use crate::space::Access;
 use crate::texture::{Source, Surface, Texture};
@@ -17,6 +17,8 @@ const PITCHED: u32 = 3;
 const READ_AS_INTEGER: u32 = 1;
 const NORMALIZED: u32 = 2;
 const FLAGS: u32 = 0x73;
+/// Of arrays that are cube maps only.
+const SEAMLESS: u32 = 0x40;
 /// Memory begins at multiples of so many bytes, and so do rows.
 const ALIGN_BYTES: u64 = 512;
 const PITCH_ALIGN_BYTES: u64 = 32;
@@ -97,12 +99,17 @@ fn viewed(command: &TextureCreate, array: &Array, source: Source) -> Result<Sour
 
 impl MockGpu {
     fn source(&self, command: &TextureCreate) -> Result<Source, Status> {
+        let seamless = command.flags & SEAMLESS != 0;
         match command.kind {
             ARRAY => {
                 let array = self.arrays.get(command.array.0)?;
+                if seamless && array.shape.flags & CUBEMAP == 0 {
+                    return Err(Status::INVALID_VALUE);
+                }
                 let source = Source::array(array);
                 if command.has_view == 0 { Ok(source) } else { viewed(command, array, source) }
             }
+            LINEAR | PITCHED if seamless => Err(Status::INVALID_VALUE),
             LINEAR | PITCHED => {
                 let source = memory(command)?;
                 let row = source.extent[0] * source.element_bytes;

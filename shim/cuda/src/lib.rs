@@ -24,6 +24,9 @@
 //! - Managed memory is used by host and device by turns (`CONCURRENT_MANAGED_ACCESS` 0), at the same addresses. What
 //!   CUDA documents for such devices holds: it cannot be prefetched to them. A managed variable of one library belongs to
 //!   one context, and is reached through the runtime or `cuLibraryGetManaged`.
+//! - Arrays have elements of one, two or four numbers of 8, 16 or 32 bits; texture objects are of arrays and of memory.
+//!   Copies of arrays are captured, but a node of a graph cannot be made of one. Mipmapped and sparse arrays, other formats
+//!   and texture references are not supported.
 //! - A handle of memory or of an event opens what it names for whoever has it on the executor's host: it is the driver's own.
 //! - After `fork` the child's copy answers `CUDA_ERROR_NOT_INITIALIZED`; a child that never saw `cuInit` starts afresh.
 //!
