@@ -53,7 +53,7 @@ entries! {
         allocate_box(out, extent)
     }
 
-    post fn cudaFree(at: u64) {
+    sync fn cudaFree(at: u64) {
         let driver = driver::bind()?;
         if at == 0 { Ok(()) } else { driver.cuMemFree_v2(at) }
     }
@@ -66,7 +66,7 @@ entries! {
         allocate(at, bytes, |driver| driver.cuMemHostAlloc(at, bytes, flags))
     }
 
-    post fn cudaFreeHost(at: usize) {
+    sync fn cudaFreeHost(at: usize) {
         let driver = driver::bind()?;
         if at == 0 { Ok(()) } else { driver.cuMemFreeHost(at) }
     }
@@ -94,7 +94,7 @@ entries! {
 
 passed! {
     local fn cudaHostRegister(at: usize, bytes: usize, flags: u32) = cuMemHostRegister_v2;
-    local fn cudaHostUnregister(at: usize) = cuMemHostUnregister;
+    sync fn cudaHostUnregister(at: usize) = cuMemHostUnregister;
     local fn cudaHostGetFlags(flags: Out<'_, u32>, host: usize) = cuMemHostGetFlags;
     local fn cudaMemRangeGetAttribute(data[data_bytes]: OutBytes, data_bytes: usize, attribute: u32, at: u64, bytes: usize) = cuMemRangeGetAttribute;
     local fn cudaMemRangeGetAttributes(data[count]: In<'_, OutBytes>, sizes[count]: In<'_, usize>, attributes[count]: In<'_, u32>, count: usize, at: u64, bytes: usize) = cuMemRangeGetAttributes;
