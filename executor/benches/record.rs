@@ -116,7 +116,7 @@ struct Figure {
     must_reach: &'static str,
     value: fn(&Figures) -> f64,
     good: fn(f64) -> bool,
-    /// Whether every round must be good, not only the median's.
+    /// Whether every round must be good, not only the median's, and is told of.
     always: bool,
     from: fn(&Figures) -> String,
 }
@@ -159,6 +159,13 @@ const FIGURES: [Figure; 4] = [
     },
 ];
 
+/// What was counted, of all rounds.
+fn in_all(rounds: &[Round], one: &Round) -> Figures {
+    let sum = |count: fn(&Figures) -> u64| rounds.iter().map(|round| count(&round.figures)).sum();
+    let (calls, sleeps, bells) = (sum(|f| f.calls), sum(|f| f.sleeps), sum(|f| f.bells));
+    Figures { calls, sleeps, bells, ..one.figures.clone() }
+}
+
 fn old_way(figures: &Figures) -> f64 {
     figures.old_way_ns.unwrap_or(f64::NAN)
 }
@@ -171,8 +178,8 @@ pub fn rows(measured: &Measured) -> Vec<Row> {
         let good = |round: &Round| (figure.good)((figure.value)(&round.figures));
         let reached = (figure.good)(found.median) && (!figure.always || rounds.iter().all(good));
         let Spread { middle, median, min, max } = found;
-        let (name, must_reach, from) =
-            (figure.name, figure.must_reach, (figure.from)(&middle.figures));
+        let from = if figure.always { in_all(rounds, middle) } else { middle.figures.clone() };
+        let (name, must_reach, from) = (figure.name, figure.must_reach, (figure.from)(&from));
         Some(Row { road, figure: name, must_reach, median, min, max, reached, from, limit: None })
     };
     let mut rows: Vec<_> = FIGURES.iter().filter_map(row).collect();
