@@ -9,6 +9,7 @@ use ringbar::tag::TagSpace;
 use ringbar_vocabulary::{
     ContextId, DevicePtr, EventCreate, EventDestroy, EventId, MemsetD8, StreamId,
 };
+use std::time::Instant;
 
 pub(super) const ATTACKS: &[(&str, End, Attack)] = &[
     ("H1 a position jumps beyond the capacity", End::Poisoned, jump),
@@ -129,6 +130,9 @@ fn bytes_flap(attacker: &Attacker) -> Result {
 const EVENT_WORD: usize = 2;
 /// Commands in a batch: one line each, every other one makes an event, and the next one destroys it.
 const BATCH: u64 = 64;
+/// Commands that are to have changed while they were posted, if the time for it suffices: of so many, one at least shows a word that
+/// is loaded twice.
+const CHANGED: u64 = 1_000;
 const GOOD: EventId = EventId(10);
 const NEVER: EventId = EventId(11);
 
@@ -164,11 +168,15 @@ fn word_flaps(attacker: &Attacker) -> Result {
     };
     std::thread::scope(|scope| {
         scope.spawn(flap);
-        let done = scribble(|| {
+        let end = Instant::now() + PATIENCE;
+        // However few a slow machine gets through in a while.
+        let seen = || (client.counters().errors - before) / 2;
+        let mut done = Ok(());
+        while done.is_ok() && seen() < CHANGED && Instant::now() < end {
             next.store(client.tail(), Ordering::Relaxed);
-            client.post_batch(&batch)?;
-            Ok(client.wait_executed(client.tail(), Some(PATIENCE))?)
-        });
+            done = client.post_batch(&batch);
+            done = done.and_then(|()| client.wait_executed(client.tail(), Some(PATIENCE)));
+        }
         over.store(true, Ordering::Relaxed);
         done
     })?;
