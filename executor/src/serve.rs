@@ -14,7 +14,7 @@ use ringbar::reply::Ticket;
 use ringbar::spsc::Violation;
 use ringbar::worker::{Block, Completions, Next, Worker};
 use ringbar_backend::{Backend, Executed, Services, execute};
-use ringbar_vocabulary::{ClientOrigin, Reply, Status};
+use ringbar_vocabulary::{ClientOrigin, DeviceLost, Reply, Status};
 use services::ArenaUse;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -244,6 +244,8 @@ impl<B: Block> Server<B> {
         failpoints::hit(Point::Idle);
         if let Some(status) = backend.lost() {
             tracing::warn!(%status, "the device is lost: this worker ends, the next one gets a new device");
+            // Where it cannot be told, the client finds the channel closed all the same.
+            let _ = self.completions.event(&DeviceLost(status).to_bytes());
             return Ok(Some(End::DeviceLost(status)));
         }
         backend.rest();

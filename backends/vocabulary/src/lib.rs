@@ -77,7 +77,7 @@ pub use reply::{Reply, ReplyBody};
 pub use row::{FieldRow, Row, VOCABULARY_HASH, hash_rows};
 pub use rows::*;
 pub use samples::{Sample, fuzz_dictionary, samples};
-pub use status::Status;
+pub use status::{DeviceLost, Status};
 pub use types::{
     ArenaRef, ArrayId, CAN_ACCESS_PEER, Class, ContextId, Corner, DevicePtr, Direction, EventId,
     FunctionId, GraphExecId, GraphId, JIT_LOG_MAX_BYTES, JIT_OPTIONS, JIT_OPTIONS_MAX,

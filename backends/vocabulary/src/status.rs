@@ -17,7 +17,28 @@ const fn text(text: &'static CStr) -> &'static str {
 
 macro_rules! statuses {
     ($($Name:ident = $number:literal, $cuda:literal, $text:literal;)+) => {
-        impl Status {
+        /// What a worker whose device became unusable tells its client last, as an event of the channel: the failure that ended it. The
+/// channel's latch has the first failure of all, which may be another one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DeviceLost(pub Status);
+
+impl DeviceLost {
+    /// The event: the kind, then the status.
+    pub fn to_bytes(self) -> [u8; 8] {
+        let mut bytes = *b"lost\0\0\0\0";
+        bytes[4..].copy_from_slice(&self.0.0.to_le_bytes());
+        bytes
+    }
+
+    /// `None` if it is another event, or no failure that ends a device.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let status = <[u8; 4]>::try_from(bytes.strip_prefix(b"lost")?).ok()?;
+        let status = Status(u32::from_le_bytes(status));
+        status.is_sticky().then_some(Self(status))
+    }
+}
+
+impl Status {
             $(
                 #[doc = concat!("`", $cuda, "`: ", $text, ".")]
                 pub const $Name: Status = Status($number);
@@ -164,5 +185,14 @@ mod tests {
         ] {
             assert!(!other.is_sticky(), "{other}");
         }
+    }
+
+    #[test]
+    fn the_last_event_of_a_lost_device_says_its_failure_alone() {
+        let bytes = DeviceLost(Status::ILLEGAL_ADDRESS).to_bytes();
+        assert_eq!(DeviceLost::from_bytes(&bytes), Some(DeviceLost(Status::ILLEGAL_ADDRESS)));
+        assert_eq!(DeviceLost::from_bytes(&DeviceLost(Status::INVALID_VALUE).to_bytes()), None);
+        assert_eq!(DeviceLost::from_bytes(&bytes[..7]), None);
+        assert_eq!(DeviceLost::from_bytes(b"last\0\0\0\0"), None);
     }
 }

@@ -151,7 +151,9 @@ fn a_lost_device_answers_what_was_sent_and_then_ends_the_worker() {
     let name = Tail::Inline(b"mix_8");
     let found = call(&client, FunctionLookup { module, function, layout, name }).unwrap();
     let block = vec![0; found.param_bytes as usize];
-    let position = post(
+    // A failure that is over with its own command does not hide the one that ends the device.
+    let earlier = post(&client, MemFree { at: DevicePtr(7) });
+    post(
         &client,
         LaunchKernel {
             function,
@@ -165,7 +167,9 @@ fn a_lost_device_answers_what_was_sent_and_then_ends_the_worker() {
     post(&client, Fence { stream: StreamId::DEFAULT, index: 0, value: 1 });
     let waiter = client.wait_fence(0, 1, None).unwrap_err();
     assert!(matches!(waiter, ChannelError::Closed), "{waiter}");
-    assert_eq!(client.first_post_error(), Some((position, Status::LAUNCH_FAILED.0)));
+    assert_eq!(client.first_post_error(), Some((earlier, Status::INVALID_VALUE.0)));
+    let told = client.poll_event(DeviceLost::from_bytes).unwrap();
+    assert_eq!(told, Some(Some(DeviceLost(Status::LAUNCH_FAILED))));
     let served = serving.join().unwrap().unwrap();
     assert_eq!(served.end, End::DeviceLost(Status::LAUNCH_FAILED));
 }

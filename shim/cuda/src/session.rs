@@ -88,8 +88,7 @@ pub(crate) fn lost(cause: &ChannelError) -> Status {
 
 /// The failure that made the device unusable, if one did.
 pub(crate) fn device_failure() -> Option<Status> {
-    let (_, status) = live().ok()?.session.first_failure()?;
-    status.is_sticky().then_some(status)
+    live().ok()?.session.device_failure()
 }
 
 impl Live {

@@ -24,6 +24,7 @@ impl Error {
     pub(crate) const INVALID_CONTEXT: Error = Error(201);
     pub(crate) const INVALID_HANDLE: Error = Error(400);
     pub(crate) const NOT_FOUND: Error = Error(500);
+    pub(crate) const NOT_READY: Error = Error(600);
     pub(crate) const NOT_SUPPORTED: Error = Error(801);
     pub(crate) const UNKNOWN: Error = Error(999);
 

@@ -38,11 +38,13 @@ thread_local! {
     };
 }
 
-/// Runs an entry: notes its error as the thread's last one. A panic becomes `cudaErrorUnknown`.
+/// Runs an entry: notes its error as the thread's last one, but for "not ready", which is an answer. A panic becomes
+/// `cudaErrorUnknown`.
 #[inline]
 pub(crate) fn enter(body: impl FnOnce() -> Outcome) -> i32 {
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => 0,
+        Ok(Err(error)) if error == Error::NOT_READY => error.0,
         Ok(Err(error)) => note(error),
         Err(_) => note(Error::UNKNOWN),
     }
@@ -113,6 +115,12 @@ mod tests {
         std::thread::spawn(|| assert_eq!(last_error(), 0)).join().unwrap();
         assert_eq!(enter(|| Ok(())), 0);
         assert_eq!((last_error(), take_last_error(), take_last_error()), (101, 101, 0));
+    }
+
+    #[test]
+    fn work_that_is_not_ready_is_no_error() {
+        assert_eq!(enter(|| Err(Error::NOT_READY)), 600);
+        assert_eq!(last_error(), 0);
     }
 
     #[test]

@@ -485,7 +485,6 @@ static void after_a_fault(void) {
     CALL(cuEventDestroy, before);
     CALL(cuStreamDestroy, stream);
     CALL(cuDevicePrimaryCtxReset, device);
-    CALL(cuMemAlloc, &at, 4096);
 }
 
 int main(int arguments, char **argument) {

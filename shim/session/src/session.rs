@@ -18,11 +18,11 @@ use ringbar::link::Options;
 use ringbar::region::Expect;
 use ringbar::rendezvous::{self, Joined};
 use ringbar::spsc::Violation;
-use ringbar::sync::{AtomicU64, Ordering::Relaxed};
+use ringbar::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use ringbar_vocabulary::{
-    ArrayId, Command, ContextId, EventId, FailureStatus, FunctionId, GraphExecId, GraphId,
-    HEADER_BYTES, INLINE_MAX_BYTES, MemoryId, ModuleId, PoolId, PostCommand, Status, StreamCreate,
-    StreamDestroy, StreamId, VOCABULARY_HASH,
+    ArrayId, Command, ContextId, DeviceLost, EventId, FailureStatus, FunctionId, GraphExecId,
+    GraphId, HEADER_BYTES, INLINE_MAX_BYTES, MemoryId, ModuleId, PoolId, PostCommand, Status,
+    StreamCreate, StreamDestroy, StreamId, VOCABULARY_HASH,
 };
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -76,6 +76,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     /// Failures of posts that were reported to the caller.
     pub(crate) failures_reported: AtomicU64,
+    /// What the worker told of its device's end; 0 if nothing.
+    device_failure: AtomicU32,
     pub(crate) origin: Option<Origin>,
     /// Segments that were added to the arena.
     pub(crate) grown: Mutex<u64>,
@@ -190,6 +192,7 @@ impl Session {
             strict,
             ids: Ids::new(),
             counters: Counters::new(),
+            device_failure: AtomicU32::new(0),
             failures_reported: AtomicU64::new(0),
             origin,
         };
@@ -336,6 +339,22 @@ impl Session {
     pub fn first_failure(&self) -> Option<(u64, Status)> {
         let (position, status) = self.shared.client.first_post_error()?;
         Some((position, Status(status)))
+    }
+
+    /// The failure that made the device unusable, if one did, also after the worker is gone: the first failure of a posted
+    /// command, or what the worker told last.
+    pub fn device_failure(&self) -> Option<Status> {
+        let first = self.first_failure().map(|(_, status)| status);
+        if let Some(status) = first.filter(|status| status.is_sticky()) {
+            return Some(status);
+        }
+        while let Ok(Some(event)) = self.shared.client.poll_event(DeviceLost::from_bytes) {
+            if let Some(DeviceLost(status)) = event {
+                self.shared.device_failure.store(status.0, Relaxed);
+            }
+        }
+        let told = Status(self.shared.device_failure.load(Relaxed));
+        (!told.is_success()).then_some(told)
     }
 
     /// Counts bytes of an image: sent, or known to the executor already.

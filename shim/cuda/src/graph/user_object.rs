@@ -171,8 +171,7 @@ impl Launches {
 
 /// Whether nothing more will ever be done.
 fn is_over(live: &Live) -> bool {
-    let failure = live.session.first_failure();
-    live.still_there().is_err() || failure.is_some_and(|(_, status)| status.is_sticky())
+    live.still_there().is_err() || live.session.device_failure().is_some()
 }
 
 fn object(handle: CUuserObject) -> Outcome<&'static UserObject> {
