@@ -114,7 +114,7 @@ fn statistics_say_what_crossed_by_function_class_and_kind() {
     let table = text(&output.stderr);
     let count = |first: &str| row(&table, first).unwrap_or_else(|| panic!("no {first} in {table}"));
     assert!(count("cuLaunchKernel") >= 1 && count("cuMemAlloc_v2") >= 1, "{table}");
-    assert!(count("cudaLaunchKernel") >= 1 && count("cudaMalloc") >= 1, "{table}");
+    assert!(count("__cudaLaunchKernel") >= 1 && count("cudaMalloc") >= 1, "{table}");
     for class in ["local", "post", "sync"] {
         assert!(count(&format!("calls of class {class}")) > 0, "{table}");
     }
