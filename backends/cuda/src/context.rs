@@ -5,11 +5,14 @@ use cudarc::driver::sys::CUdevice_attribute as Attribute;
 use ringbar_backend::Context;
 use ringbar_vocabulary::*;
 use std::ffi::c_char;
+use std::time::{Duration, Instant};
 
 /// Attributes up to this number are asked for; newer drivers have more than the table that this was built with.
 const ATTRIBUTES_MAX: u32 = 256;
 /// `CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS`.
 const PAGEABLE_MEMORY_ACCESS: u32 = 88;
+/// A fence that a client waited for is written a moment before its stream counts as done: so long that is waited for.
+const SETTLES: Duration = Duration::from_micros(500);
 /// `CU_CTX_COREDUMP_ENABLE`, `CU_CTX_USER_COREDUMP_ENABLE`: files and pipes of the worker's own folder.
 const CORE_DUMPS: u32 = 0x60;
 /// In the facts under these numbers, which are no attributes: the least and the greatest priority of streams.
@@ -267,6 +270,23 @@ impl Live {
             // To ask a stream that captures would break its capture.
             return Ok(());
         }
+        let until = Instant::now() + SETTLES;
+        let (idle, all_idle) = loop {
+            let found = self.idle_streams(context)?;
+            if found.1 || Instant::now() >= until {
+                break found;
+            }
+            std::hint::spin_loop();
+        };
+        match idle {
+            Some(_) if all_idle => self.api.cuCtxSynchronize(),
+            Some(stream) => self.api.cuStreamSynchronize(stream),
+            None => Ok(()),
+        }
+    }
+
+    /// A stream of the context that has nothing to do, and whether that is so of all.
+    fn idle_streams(&self, context: ContextId) -> Result<(Option<usize>, bool), Status> {
         let own = self.streams.iter().filter(|(_, stream)| stream.context == context);
         let (mut idle, mut all_idle) = (None, true);
         for stream in own.map(|(_, stream)| stream.raw).chain([0]) {
@@ -276,11 +296,7 @@ impl Live {
                 Err(other) => return Err(other),
             }
         }
-        match idle {
-            Some(_) if all_idle => self.api.cuCtxSynchronize(),
-            Some(stream) => self.api.cuStreamSynchronize(stream),
-            None => Ok(()),
-        }
+        Ok((idle, all_idle))
     }
 
     /// What kernels printed, as far as the driver has written it out.

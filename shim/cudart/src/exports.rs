@@ -108,7 +108,7 @@ mod tests {
         count(index::cudaFree);
         assert_eq!(tell_calls(index::cudaFree, Out::to(&mut found)), 1);
         assert_eq!((found.name, found.name_bytes), (EXPORTS[index::cudaFree].name.as_ptr(), 8));
-        assert!(found.class == Class::Post as u8 && found.calls > 0);
+        assert!(found.class == Class::Sync as u8 && found.calls > 0);
         assert_eq!(tell_calls(EXPORTS.len(), Out::to(&mut found)), 0);
     }
 
