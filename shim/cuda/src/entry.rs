@@ -79,6 +79,9 @@ pub(crate) fn call<const CLASS: u8>(index: usize, body: impl FnOnce() -> Outcome
 
 #[cold]
 fn failed(index: usize, status: Status) -> u32 {
+    if status.is_sticky() {
+        session::device_failed(status);
+    }
     if status == Status::NOT_SUPPORTED {
         exports::note_unsupported(exports::EXPORTS[index].name);
     } else if status != Status::NOT_READY {

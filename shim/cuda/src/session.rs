@@ -86,6 +86,13 @@ pub(crate) fn lost(cause: &ChannelError) -> Status {
     }
 }
 
+/// The device failed, as a call is told now: every call answers so from here on, also until the worker is seen to be gone.
+pub(crate) fn device_failed(status: Status) {
+    if GATE.compare_exchange(0, status.0, AcqRel, Acquire).is_ok() {
+        tracing::error!(answer = %status, "the device failed; every call fails from now on: start the program anew");
+    }
+}
+
 /// The failure that made the device unusable, if one did.
 pub(crate) fn device_failure() -> Option<Status> {
     live().ok()?.session.device_failure()
