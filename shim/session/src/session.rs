@@ -329,7 +329,11 @@ impl Session {
     /// The failure of that number among all, if the worker still knows it.
     #[cold]
     fn failure(&self, number: u64) -> Option<SessionError> {
-        let told = self.caller().ok()?.call(&FailureStatus { number }).ok()?;
+        let told = match self.caller().ok()?.call(&FailureStatus { number }) {
+            Ok(told) => told,
+            // A device that failed answers every command so, and is what failed.
+            Err(error) => return error.status().is_some_and(Status::is_sticky).then_some(error),
+        };
         let status = Status(told.status);
         (!status.is_success())
             .then_some(SessionError::PostFailed { position: told.position, status })
