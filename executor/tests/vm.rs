@@ -489,8 +489,8 @@ fn a_hostile_guest_program_disturbs_no_other_vm() {
     again.wait_for("guest-test work: passed", 2);
     again.kill();
 
-    // The other VM: it stood still for no five seconds of the attacks (shorter, a busy machine explains), did its work at the rate that it has beside an honest
-    // program, up to a factor that no noise explains, and lost nothing.
+    // The other VM: it stood still for no five seconds of the attacks (less a busy machine explains), did its work at the
+    // rate that it has beside an honest program, up to a factor that no noise explains, and lost nothing.
     let attacked = rates.iter().sum::<f64>() / rates.len() as f64;
     println!(
         "commands a second of the other VM: {honest:.0} beside an honest program, {attacked:.0} beside the attacks, \
