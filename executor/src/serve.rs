@@ -13,6 +13,7 @@ use ringbar::Error as ChannelError;
 use ringbar::reply::Ticket;
 use ringbar::spsc::Violation;
 use ringbar::worker::{Block, Completions, Next, Worker};
+use ringbar_backend::ring;
 use ringbar_backend::{Backend, Executed, Services, execute};
 use ringbar_vocabulary::{ClientOrigin, DeviceLost, Reply, Status};
 use services::ArenaUse;
@@ -159,7 +160,7 @@ impl<B: Block> Server<B> {
     fn new(worker: Worker<B>, fence_words: u32, origin: ClientOrigin) -> Self {
         let completions = worker.completions().clone();
         let arena_use = ArenaUse::default();
-        let services = services::services(&completions, fence_words, origin, arena_use.clone());
+        let services = ring::services(&completions, fence_words, origin, arena_use.clone());
         let (brake, until_attended) = (StormBrake::new(), ATTEND_EVERY_COMMANDS);
         Self { worker, completions, services, arena_use, brake, commands: 0, until_attended }
     }

@@ -426,6 +426,37 @@ fn a_device_that_is_unplugged_in_use_polled_or_by_interrupts_and_plugged_again_w
     assert!(interrupted.contains(" interrupts, control"), "{console}");
 }
 
+/// What the attacks cost while they go on, and the commands of the other VM in each second; `worker` is that VM's.
+fn look_at_attacks(server: &VmServer, hostile: &mut Guest, worker: u32) -> (Toll, Vec<f64>) {
+    let (mut toll, mut rates) = (Toll::default(), Vec::new());
+    let mut since = (executed(server, "other"), Instant::now());
+    while !hostile.console().contains("honest again") {
+        assert!(hostile.is_running(), "{}", hostile.console());
+        toll.look(server, hostile, worker);
+        if since.1.elapsed() >= Duration::from_secs(1) {
+            let now = (executed(server, "other"), Instant::now());
+            rates.push((now.0 - since.0) as f64 / (now.1 - since.1).as_secs_f64());
+            since = now;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    (toll, rates)
+}
+
+/// The other VM stood still for no five seconds of the attacks (less a busy machine explains), and did its work at the rate
+/// that it has beside an honest program, up to a factor that no noise explains.
+fn assert_undisturbed(honest: f64, rates: &[f64]) {
+    let attacked = rates.iter().sum::<f64>() / rates.len() as f64;
+    println!(
+        "commands a second of the other VM: {honest:.0} beside an honest program, {attacked:.0} beside the attacks, \
+         {:.0} in their worst second",
+        rates.iter().copied().fold(f64::INFINITY, f64::min)
+    );
+    let stands = |seconds: &[f64]| seconds.iter().all(|&rate| rate == 0.0);
+    assert!(rates.len() >= 5 && !rates.windows(5).any(stands), "it stands still: {rates:?}");
+    assert!(attacked > honest / 4.0, "{attacked} against {honest}: {rates:?}");
+}
+
 #[test]
 fn a_hostile_guest_program_disturbs_no_other_vm() {
     let folder = folder_or_return!(a_hostile_guest_program_disturbs_no_other_vm);
@@ -451,18 +482,7 @@ fn a_hostile_guest_program_disturbs_no_other_vm() {
     hostile.wait_for("working", 1);
     let mut honest = rate(Duration::from_secs(3));
     hostile.wait_for("guest-test work: passed", 1);
-    let (mut toll, mut rates) = (Toll::default(), Vec::new());
-    let mut since = (executed(&server, "other"), Instant::now());
-    while !hostile.console().contains("honest again") {
-        assert!(hostile.is_running(), "{}", hostile.console());
-        toll.look(&server, &hostile, worker);
-        if since.1.elapsed() >= Duration::from_secs(1) {
-            let now = (executed(&server, "other"), Instant::now());
-            rates.push((now.0 - since.0) as f64 / (now.1 - since.1).as_secs_f64());
-            since = now;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let (toll, rates) = look_at_attacks(&server, &mut hostile, worker);
     let log = server.log();
     hostile.wait_for("working", 2);
     honest = honest.min(rate(Duration::from_secs(3)));
@@ -489,17 +509,7 @@ fn a_hostile_guest_program_disturbs_no_other_vm() {
     again.wait_for("guest-test work: passed", 2);
     again.kill();
 
-    // The other VM: it stood still for no five seconds of the attacks (less a busy machine explains), did its work at the
-    // rate that it has beside an honest program, up to a factor that no noise explains, and lost nothing.
-    let attacked = rates.iter().sum::<f64>() / rates.len() as f64;
-    println!(
-        "commands a second of the other VM: {honest:.0} beside an honest program, {attacked:.0} beside the attacks, \
-         {:.0} in their worst second",
-        rates.iter().copied().fold(f64::INFINITY, f64::min)
-    );
-    let stands = |seconds: &[f64]| seconds.iter().all(|&rate| rate == 0.0);
-    assert!(rates.len() >= 5 && !rates.windows(5).any(stands), "it stands still: {rates:?}");
-    assert!(attacked > honest / 4.0, "{attacked} against {honest}: {rates:?}");
+    assert_undisturbed(honest, &rates);
     let client = server.client_of("other", 0).unwrap();
     assert_eq!((client.worker_pid, client.generation), (Some(worker), 1), "{}", server.log());
     assert!(!quiet.console().contains("lost"), "{}", quiet.console());

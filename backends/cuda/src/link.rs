@@ -3,7 +3,7 @@
 use crate::api::Raw;
 use crate::compile::{Ask, Compile};
 use crate::live::Live;
-use crate::module::{IMAGE_PADDING, check_image};
+use crate::module::{check_image, padded};
 use ringbar_backend::Context;
 use ringbar_images::IMAGE_MAX_BYTES;
 use ringbar_vocabulary::*;
@@ -27,9 +27,6 @@ struct Input {
 
 impl Input {
     fn of(input: &LinkInput<'_>) -> Result<Self, Status> {
-        let mut data = Vec::with_capacity(input.data.len() + IMAGE_PADDING);
-        data.extend_from_slice(input.data);
-        data.resize(input.data.len() + IMAGE_PADDING, 0);
         if [CUBIN, FAT_BINARY].contains(&input.kind) {
             check_image(input.data)?;
         }
@@ -37,8 +34,8 @@ impl Input {
         Ok(Self {
             kind: input.kind,
             name: CString::new(input.name).map_err(|_| Status::INVALID_VALUE)?,
+            data: padded(input.data),
             bytes: input.data.len(),
-            data,
             options: input.options.iter().map(|pair| pair.0).collect(),
             values: input.options.iter().map(|pair| number(pair.1)).collect(),
         })

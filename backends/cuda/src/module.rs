@@ -10,7 +10,7 @@ use ringbar_vocabulary::*;
 use std::ffi::{CStr, CString};
 
 /// Zeros behind an image: PTX text ends with one, and a parser that reads ahead finds no foreign bytes.
-pub const IMAGE_PADDING: usize = 64;
+const IMAGE_PADDING: usize = 64;
 /// The longest name of a function or variable, in bytes.
 const NAME_MAX_BYTES: usize = 64 << 10;
 /// The most parameters of a function that are asked for.
@@ -30,13 +30,19 @@ pub fn check_image(image: &[u8]) -> Result<(), Status> {
     }
 }
 
+/// A copy with zeros behind it, for what the driver reads without being told where it ends.
+pub fn padded(bytes: &[u8]) -> Vec<u8> {
+    let mut copy = Vec::with_capacity(bytes.len() + IMAGE_PADDING);
+    copy.extend_from_slice(bytes);
+    copy.resize(bytes.len() + IMAGE_PADDING, 0);
+    copy
+}
+
 /// An image in private memory, where the client cannot change it under the driver's parser, with zeros behind it.
 fn private(cx: &mut Context<'_>, image: Tail<'_>) -> Result<Vec<u8>, Status> {
     let mut scratch = Vec::new();
     let bytes = cx.tail(image, &mut scratch, IMAGE_MAX_BYTES as usize)?;
-    let mut image = Vec::with_capacity(bytes.len() + IMAGE_PADDING);
-    image.extend_from_slice(bytes);
-    image.resize(bytes.len() + IMAGE_PADDING, 0);
+    let image = padded(bytes);
     check_image(&image[..bytes.len() + 1])?;
     Ok(image)
 }

@@ -3,16 +3,12 @@
 use crate::live::Live;
 use ringbar_backend::Context;
 use ringbar_backend::table::OBJECTS_MAX;
+use ringbar_vocabulary::resource::{ARRAY, LINEAR, PITCHED};
 use ringbar_vocabulary::*;
 use std::collections::BTreeSet;
 
 /// Objects of one kind, by context and value: two contexts may have the same value.
 pub type Objects = BTreeSet<(ContextId, u64)>;
-
-/// `CUresourcetype`.
-const ARRAY: u32 = 0;
-const LINEAR: u32 = 2;
-const PITCHED: u32 = 3;
 
 /// `CUDA_RESOURCE_DESC` with a kind that may be any number.
 #[repr(C)]

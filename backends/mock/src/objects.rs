@@ -6,13 +6,9 @@ use crate::space::Access;
 use crate::texture::{Source, Surface, Texture};
 use ringbar_backend::Context;
 use ringbar_backend::table::OBJECTS_MAX;
+use ringbar_vocabulary::resource::{ARRAY, LINEAR, MIPMAPPED, PITCHED};
 use ringbar_vocabulary::*;
 
-/// `CUresourcetype`.
-const ARRAY: u32 = 0;
-const MIPMAPPED: u32 = 1;
-const LINEAR: u32 = 2;
-const PITCHED: u32 = 3;
 /// `CU_TRSF_*`.
 const READ_AS_INTEGER: u32 = 1;
 const NORMALIZED: u32 = 2;

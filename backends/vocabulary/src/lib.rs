@@ -56,6 +56,7 @@ mod facts;
 mod link;
 mod params;
 mod reply;
+pub mod resource;
 mod row;
 mod rows;
 mod samples;

@@ -17,28 +17,7 @@ const fn text(text: &'static CStr) -> &'static str {
 
 macro_rules! statuses {
     ($($Name:ident = $number:literal, $cuda:literal, $text:literal;)+) => {
-        /// What a worker whose device became unusable tells its client last, as an event of the channel: the failure that ended it. The
-/// channel's latch has the first failure of all, which may be another one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct DeviceLost(pub Status);
-
-impl DeviceLost {
-    /// The event: the kind, then the status.
-    pub fn to_bytes(self) -> [u8; 8] {
-        let mut bytes = *b"lost\0\0\0\0";
-        bytes[4..].copy_from_slice(&self.0.0.to_le_bytes());
-        bytes
-    }
-
-    /// `None` if it is another event, or no failure that ends a device.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let status = <[u8; 4]>::try_from(bytes.strip_prefix(b"lost")?).ok()?;
-        let status = Status(u32::from_le_bytes(status));
-        status.is_sticky().then_some(Self(status))
-    }
-}
-
-impl Status {
+        impl Status {
             $(
                 #[doc = concat!("`", $cuda, "`: ", $text, ".")]
                 pub const $Name: Status = Status($number);
@@ -97,6 +76,27 @@ statuses! {
     NOT_SUPPORTED = 801, "CUDA_ERROR_NOT_SUPPORTED", "this function is not implemented by the backend";
     SYSTEM_NOT_READY = 802, "CUDA_ERROR_SYSTEM_NOT_READY", "the system's drivers are not ready";
     UNKNOWN = 999, "CUDA_ERROR_UNKNOWN", "an error that has no code of its own";
+}
+
+/// What a worker whose device became unusable tells its client last, as an event of the channel: the failure that ended it. The
+/// channel's latch has the first failure of all, which may be another one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DeviceLost(pub Status);
+
+impl DeviceLost {
+    /// The event: the kind, then the status.
+    pub fn to_bytes(self) -> [u8; 8] {
+        let mut bytes = *b"lost\0\0\0\0";
+        bytes[4..].copy_from_slice(&self.0.0.to_le_bytes());
+        bytes
+    }
+
+    /// `None` if it is another event, or no failure that ends a device.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let status = <[u8; 4]>::try_from(bytes.strip_prefix(b"lost")?).ok()?;
+        let status = Status(u32::from_le_bytes(status));
+        status.is_sticky().then_some(Self(status))
+    }
 }
 
 impl Status {

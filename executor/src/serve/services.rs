@@ -1,11 +1,8 @@
-//! A backend's services, provided by the ring, with this program's failpoints in them.
+//! What this program does at the steps of the ring's services to a backend: failpoints, and whether the arena is in use.
 
 use crate::failpoints::{self, Point};
 use ringbar::sync::{AtomicBool, Ordering};
-use ringbar::worker::Completions;
-use ringbar_backend::Services;
-use ringbar_backend::ring::{self, Step, Watch};
-use ringbar_vocabulary::ClientOrigin;
+use ringbar_backend::ring::{Step, Watch};
 use std::sync::Arc;
 
 /// Whether the arena was used since it was last asked.
@@ -56,14 +53,4 @@ impl Watch for ArenaUse {
     fn is_between(&self, step: Step) -> bool {
         point(step).is_some_and(failpoints::is_armed)
     }
-}
-
-/// The services of the channel of `completions`; `arena_use` learns when a command uses the arena.
-pub(super) fn services(
-    completions: &Completions,
-    fence_words: u32,
-    origin: ClientOrigin,
-    arena_use: ArenaUse,
-) -> Arc<Services> {
-    ring::services(completions, fence_words, origin, arena_use)
 }

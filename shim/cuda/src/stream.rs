@@ -252,7 +252,9 @@ pub(crate) fn unready(live: &Live, stream: StreamId, times: &AtomicU32) -> Failu
     if let Err(lost) = live.still_there() {
         return lost;
     }
-    if let Some(status) = live.session.device_failure() {
+    if let Some((_, status)) = live.session.first_failure()
+        && status.is_sticky()
+    {
         return status.into();
     }
     if times.fetch_add(1, Relaxed) % UNREADY_PER_QUESTION == UNREADY_PER_QUESTION - 1

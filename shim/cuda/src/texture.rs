@@ -8,6 +8,7 @@ use crate::failure::Outcome;
 use crate::handles::Handle;
 use crate::session;
 use crate::tls;
+use ringbar_vocabulary::resource::{ARRAY, LINEAR, MIPMAPPED, PITCHED};
 use ringbar_vocabulary::{
     ArrayId, ContextId, DevicePtr, Status, SurfaceCreate, SurfaceDestroy, TextureCreate,
     TextureDestroy,
@@ -17,12 +18,6 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// `CUtexObject` and `CUsurfObject`.
 pub type CUobject = u64;
-
-/// `CUresourcetype`.
-const ARRAY: u32 = 0;
-const MIPMAPPED: u32 = 1;
-const LINEAR: u32 = 2;
-const PITCHED: u32 = 3;
 
 /// `CUDA_RESOURCE_DESC`.
 #[repr(C)]
@@ -125,37 +120,13 @@ impl CUDA_RESOURCE_DESC {
     }
 }
 
-/// A command that says nothing yet but what kind of resource it is about.
-fn nothing_of(context: ContextId, kind: u32) -> TextureCreate {
-    TextureCreate {
-        context,
-        kind,
-        array: ArrayId::NONE,
-        format: 0,
-        channels: 0,
-        at: DevicePtr(0),
-        size: [0; 3],
-        address_modes: [0; 3],
-        filter: 0,
-        flags: 0,
-        anisotropy: 0,
-        mipmap_filter: 0,
-        mipmap: [0; 3],
-        border: [0; 4],
-        has_view: 0,
-        view_format: 0,
-        view_ranges: [0; 4],
-        view_size: [0; 3],
-    }
-}
-
 /// What of the command comes from the resource.
 fn described(resource: &CUDA_RESOURCE_DESC, context: &Context) -> Outcome<TextureCreate> {
     let refused = Err(Status::INVALID_VALUE.into());
     if resource.flags != 0 {
         return refused;
     }
-    let mut command = nothing_of(context.id, resource.kind);
+    let mut command = TextureCreate::of(context.id, resource.kind);
     match resource.kind {
         ARRAY => command.array = resource.array()?.id,
         LINEAR | PITCHED => {

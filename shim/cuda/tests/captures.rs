@@ -1,5 +1,6 @@
 //! What captures forbid, and to whom, on the mock.
 
+#[macro_use]
 mod common;
 
 use ringbar_shim_cuda::arg::Out;
@@ -34,14 +35,6 @@ const IMPLICIT: u32 = 906;
 const CAPTURED_EVENT: u32 = 907;
 const WRONG_THREAD: u32 = 908;
 
-/// Runs a C function and gives its code.
-macro_rules! code {
-    ($call:expr) => {{
-        // SAFETY: every pointer in these tests lives through its call.
-        unsafe { $call }
-    }};
-}
-
 /// Captures of one test forbid what another's do otherwise.
 static ALONE: Mutex<()> = Mutex::new(());
 
@@ -57,30 +50,30 @@ impl Rig {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         common::start();
         let (mut context, mut stream, mut at) = (NULL, NULL, 0);
-        assert_eq!(code!(cuDevicePrimaryCtxRetain(Out::to(&mut context), 0)), 0);
-        assert_eq!(code!(cuCtxSetCurrent(context)), 0);
-        assert_eq!(code!(cuStreamCreate(Out::to(&mut stream), flags)), 0);
-        assert_eq!(code!(cuMemAlloc_v2(Out::to(&mut at), 256)), 0);
+        assert_eq!(c!(cuDevicePrimaryCtxRetain(Out::to(&mut context), 0)), 0);
+        assert_eq!(c!(cuCtxSetCurrent(context)), 0);
+        assert_eq!(c!(cuStreamCreate(Out::to(&mut stream), flags)), 0);
+        assert_eq!(c!(cuMemAlloc_v2(Out::to(&mut at), 256)), 0);
         Self { context, stream, at, _alone: alone }
     }
 
     fn begin(&self, mode: u32) {
-        assert_eq!(code!(cuStreamBeginCapture_v2(self.stream, mode)), 0);
+        assert_eq!(c!(cuStreamBeginCapture_v2(self.stream, mode)), 0);
     }
 
     fn status(&self) -> u32 {
         let mut status = 9;
-        assert_eq!(code!(cuStreamIsCapturing(self.stream, Out::to(&mut status))), 0);
+        assert_eq!(c!(cuStreamIsCapturing(self.stream, Out::to(&mut status))), 0);
         status
     }
 
     fn end(&self) -> u32 {
         let mut graph = NULL;
-        code!(cuStreamEndCapture(self.stream, Out::to(&mut graph)))
+        c!(cuStreamEndCapture(self.stream, Out::to(&mut graph)))
     }
 
     fn fill(&self, stream: Handle) -> u32 {
-        code!(cuMemsetD8Async(self.at, 1, 16, stream))
+        c!(cuMemsetD8Async(self.at, 1, 16, stream))
     }
 
     /// What another thread's call answers.
@@ -88,7 +81,7 @@ impl Rig {
         let context = self.context;
         std::thread::scope(|scope| {
             let thread = scope.spawn(move || {
-                assert_eq!(code!(cuCtxSetCurrent(context)), 0);
+                assert_eq!(c!(cuCtxSetCurrent(context)), 0);
                 call()
             });
             thread.join().expect("no panic")
@@ -98,11 +91,11 @@ impl Rig {
 
 fn allocate() -> u32 {
     let mut at = 0;
-    code!(cuMemAlloc_v2(Out::to(&mut at), 256))
+    c!(cuMemAlloc_v2(Out::to(&mut at), 256))
 }
 
 fn exchange(mut mode: u32) -> u32 {
-    assert_eq!(code!(cuThreadExchangeStreamCaptureMode(Out::to(&mut mode))), 0);
+    assert_eq!(c!(cuThreadExchangeStreamCaptureMode(Out::to(&mut mode))), 0);
     mode
 }
 
@@ -149,7 +142,7 @@ fn a_thread_that_chose_the_relaxed_mode_is_forbidden_nothing() {
 fn a_question_that_no_capturing_stream_answers_breaks_every_capture() {
     let rig = Rig::new(1);
     rig.begin(RELAXED);
-    assert_eq!(code!(cuStreamQuery(rig.stream)), UNSUPPORTED);
+    assert_eq!(c!(cuStreamQuery(rig.stream)), UNSUPPORTED);
     assert_eq!(rig.status(), 2);
     assert_eq!(rig.fill(rig.stream), INVALIDATED, "the call that brings work is told");
     assert_eq!(rig.end(), INVALIDATED);
@@ -160,14 +153,14 @@ fn a_question_that_no_capturing_stream_answers_breaks_every_capture() {
 fn an_event_of_a_capture_cannot_be_asked_for() {
     let rig = Rig::new(1);
     let mut event = NULL;
-    assert_eq!(code!(cuEventCreate(Out::to(&mut event), 2)), 0);
+    assert_eq!(c!(cuEventCreate(Out::to(&mut event), 2)), 0);
     rig.begin(RELAXED);
-    assert_eq!(code!(cuEventRecord(event, rig.stream)), 0);
-    assert_eq!(code!(cuEventQuery(event)), CAPTURED_EVENT);
+    assert_eq!(c!(cuEventRecord(event, rig.stream)), 0);
+    assert_eq!(c!(cuEventQuery(event)), CAPTURED_EVENT);
     assert_eq!(rig.end(), INVALIDATED);
-    assert_eq!(code!(cuEventQuery(event)), INVALID_VALUE, "when it is over");
-    assert_eq!(code!(cuEventRecord(event, rig.stream)), 0);
-    assert_eq!(code!(cuEventSynchronize(event)), 0);
+    assert_eq!(c!(cuEventQuery(event)), INVALID_VALUE, "when it is over");
+    assert_eq!(c!(cuEventRecord(event, rig.stream)), 0);
+    assert_eq!(c!(cuEventSynchronize(event)), 0);
 }
 
 #[test]
@@ -178,7 +171,7 @@ fn the_legacy_default_stream_waits_for_no_capture() {
     assert_eq!(rig.end(), INVALIDATED);
     rig.begin(RELAXED);
     let mut status = 9;
-    assert_eq!(code!(cuStreamIsCapturing(NULL, Out::to(&mut status))), IMPLICIT);
+    assert_eq!(c!(cuStreamIsCapturing(NULL, Out::to(&mut status))), IMPLICIT);
     assert_eq!(rig.end(), 0, "a question breaks nothing");
 }
 
@@ -200,21 +193,21 @@ fn a_captured_copy_of_the_programs_own_memory_uses_what_is_there_when_the_graph_
     let (source, target) =
         (from.as_mut_ptr().expose_provenance(), to.as_mut_ptr().expose_provenance());
     rig.begin(GLOBAL);
-    assert_eq!(code!(cuMemcpyHtoDAsync_v2(rig.at, source, 200, rig.stream)), 0);
-    assert_eq!(code!(cuMemcpyDtoHAsync_v2(target, rig.at, 200, rig.stream)), 0);
+    assert_eq!(c!(cuMemcpyHtoDAsync_v2(rig.at, source, 200, rig.stream)), 0);
+    assert_eq!(c!(cuMemcpyDtoHAsync_v2(target, rig.at, 200, rig.stream)), 0);
     let (mut graph, mut exec) = (NULL, NULL);
-    assert_eq!(code!(cuStreamEndCapture(rig.stream, Out::to(&mut graph))), 0);
-    assert_eq!(code!(cuGraphInstantiateWithFlags(Out::to(&mut exec), graph, 0)), 0);
+    assert_eq!(c!(cuStreamEndCapture(rig.stream, Out::to(&mut graph))), 0);
+    assert_eq!(c!(cuGraphInstantiateWithFlags(Out::to(&mut exec), graph, 0)), 0);
     // The executable graph keeps what the copies go through.
-    assert_eq!(code!(cuGraphDestroy(graph)), 0);
+    assert_eq!(c!(cuGraphDestroy(graph)), 0);
     for value in [3, 4] {
         from.fill(value);
-        assert_eq!(code!(cuGraphLaunch(exec, rig.stream)), 0);
-        assert_eq!(code!(cuStreamSynchronize(rig.stream)), 0);
+        assert_eq!(c!(cuGraphLaunch(exec, rig.stream)), 0);
+        assert_eq!(c!(cuStreamSynchronize(rig.stream)), 0);
         assert_eq!(to, [value; 200]);
     }
     assert_eq!(OBJECTS.alive().count(), 2);
-    assert_eq!(code!(cuGraphExecDestroy(exec)), 0);
+    assert_eq!(c!(cuGraphExecDestroy(exec)), 0);
     assert_eq!(OBJECTS.alive().count(), 0, "its launches are done");
 }
 
@@ -224,9 +217,9 @@ fn a_capture_that_fails_gives_up_what_its_copies_go_through() {
     let mut from = vec![0_u8; 200];
     rig.begin(GLOBAL);
     let source = from.as_mut_ptr().expose_provenance();
-    assert_eq!(code!(cuMemcpyHtoDAsync_v2(rig.at, source, 200, rig.stream)), 0);
+    assert_eq!(c!(cuMemcpyHtoDAsync_v2(rig.at, source, 200, rig.stream)), 0);
     assert_eq!(OBJECTS.alive().count(), 1);
-    assert_eq!(code!(cuStreamSynchronize(rig.stream)), UNSUPPORTED);
+    assert_eq!(c!(cuStreamSynchronize(rig.stream)), UNSUPPORTED);
     assert_eq!(rig.end(), INVALIDATED);
     assert_eq!(OBJECTS.alive().count(), 0);
 }
@@ -235,14 +228,14 @@ fn a_capture_that_fails_gives_up_what_its_copies_go_through() {
 fn a_context_that_ends_while_it_captures_gives_up_what_its_copies_go_through() {
     let rig = Rig::new(0);
     let (mut context, mut stream, mut from) = (NULL, NULL, vec![0_u8; 200]);
-    assert_eq!(code!(cuCtxCreate_v2(Out::to(&mut context), 0, 0)), 0);
-    assert_eq!(code!(cuStreamCreate(Out::to(&mut stream), 1)), 0);
-    assert_eq!(code!(cuStreamBeginCapture_v2(stream, RELAXED)), 0);
+    assert_eq!(c!(cuCtxCreate_v2(Out::to(&mut context), 0, 0)), 0);
+    assert_eq!(c!(cuStreamCreate(Out::to(&mut stream), 1)), 0);
+    assert_eq!(c!(cuStreamBeginCapture_v2(stream, RELAXED)), 0);
     let source = from.as_mut_ptr().expose_provenance();
-    assert_eq!(code!(cuMemcpyHtoDAsync_v2(rig.at, source, 200, stream)), 0);
+    assert_eq!(c!(cuMemcpyHtoDAsync_v2(rig.at, source, 200, stream)), 0);
     assert_eq!(OBJECTS.alive().count(), 1);
-    assert_eq!(code!(cuCtxDestroy_v2(context)), 0);
+    assert_eq!(c!(cuCtxDestroy_v2(context)), 0);
     assert_eq!(OBJECTS.alive().count(), 0);
-    assert_eq!(code!(cuCtxSetCurrent(rig.context)), 0);
+    assert_eq!(c!(cuCtxSetCurrent(rig.context)), 0);
     assert_eq!(allocate(), 0, "nothing captures any more");
 }

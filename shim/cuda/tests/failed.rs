@@ -3,7 +3,6 @@
 #[macro_use]
 mod common;
 
-use ringbar_mock::MockConfig;
 use ringbar_shim_cuda::arg::{Out, Text};
 use ringbar_shim_cuda::context::{cuCtxGetCurrent, cuCtxSetCurrent, cuDevicePrimaryCtxRetain};
 use ringbar_shim_cuda::event::{cuEventCreate, cuEventQuery, cuEventRecord};
@@ -12,29 +11,19 @@ use ringbar_shim_cuda::handles::Handle;
 use ringbar_shim_cuda::module::{cuModuleGetFunction, cuModuleLoadData};
 use ringbar_shim_cuda::stream::cuStreamSynchronize;
 use ringbar_vocabulary::Status;
-use std::ffi::CStr;
 use std::ptr::null;
-
-const PTX: &CStr = c".version 8.0
-.target sm_90
-.address_size 64
-.visible .entry _Z9fill_withPiii(.param .u64 p0, .param .u32 p1, .param .u32 p2)
-{
-    ret;
-}
-";
 
 #[test]
 fn once_a_call_has_told_of_a_failed_device_every_other_answers_the_same() {
     let mut config = common::config();
     config.faults.fail_at_launch = Some(1);
     // This worker does not end by itself, so nothing else tells the program.
-    common::start_with(MockConfig { ..config }, |_| false);
+    common::start_with(config, |_| false);
     let none = Handle::NULL;
     let (mut context, mut module, mut fill, mut event) = (none, none, none, none);
     assert_eq!(c!(cuDevicePrimaryCtxRetain(Out::to(&mut context), 0)), 0);
     assert_eq!(c!(cuCtxSetCurrent(context)), 0);
-    assert_eq!(c!(cuModuleLoadData(Out::to(&mut module), PTX.as_ptr().cast())), 0);
+    assert_eq!(c!(cuModuleLoadData(Out::to(&mut module), common::PTX.as_ptr().cast())), 0);
     let name = Text::from(c"_Z9fill_withPiii");
     assert_eq!(c!(cuModuleGetFunction(Out::to(&mut fill), module, name)), 0);
     assert_eq!(c!(cuEventCreate(Out::to(&mut event), 0)), 0);

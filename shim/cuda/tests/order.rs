@@ -1,6 +1,7 @@
 //! What is over before what, on a mock whose launches take a while: events that launches record, memory that is freed while
 //! kernels run, what graphs keep alive; and what a launch may ask for.
 
+#[macro_use]
 mod common;
 
 use ringbar::sync::{AtomicU32, Ordering::SeqCst};
@@ -26,20 +27,11 @@ use ringbar_shim_cuda::memory::pinned::*;
 use ringbar_shim_cuda::memory::pool::*;
 use ringbar_shim_cuda::module::{cuModuleGetFunction, cuModuleLoadData};
 use ringbar_shim_cuda::stream::*;
-use std::ffi::{CStr, c_void};
+use std::ffi::c_void;
 use std::ptr::null;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-const PTX: &CStr = c".version 8.0
-.target sm_90
-.address_size 64
-.visible .entry _Z9fill_withPiii(.param .u64 p0, .param .u32 p1, .param .u32 p2)
-.maxntid 256, 1, 1
-{
-    ret;
-}
-";
 const NULL: Handle = Handle::NULL;
 const INVALID_VALUE: u32 = 1;
 const INVALID_CONTEXT: u32 = 201;
@@ -50,18 +42,10 @@ const NON_BLOCKING: u32 = 1;
 const DISABLE_TIMING: u32 = 2;
 const RELAXED: u32 = 2;
 
-/// What a C function answers.
-macro_rules! code {
-    ($call:expr) => {{
-        // SAFETY: every pointer in these tests lives through its call.
-        unsafe { $call }
-    }};
-}
-
 /// Runs a C function that must succeed.
-macro_rules! c {
+macro_rules! ok {
     ($call:expr) => {
-        assert_eq!(code!($call), 0, stringify!($call))
+        assert_eq!(c!($call), 0, stringify!($call))
     };
 }
 
@@ -81,19 +65,19 @@ struct Rig {
 
 fn stream() -> Handle {
     let mut stream = NULL;
-    c!(cuStreamCreate(Out::to(&mut stream), NON_BLOCKING));
+    ok!(cuStreamCreate(Out::to(&mut stream), NON_BLOCKING));
     stream
 }
 
 fn event() -> Handle {
     let mut event = NULL;
-    c!(cuEventCreate(Out::to(&mut event), DISABLE_TIMING));
+    ok!(cuEventCreate(Out::to(&mut event), DISABLE_TIMING));
     event
 }
 
 fn alloc() -> u64 {
     let mut at = 0;
-    c!(cuMemAlloc_v2(Out::to(&mut at), 4096));
+    ok!(cuMemAlloc_v2(Out::to(&mut at), 4096));
     at
 }
 
@@ -103,15 +87,15 @@ impl Rig {
         let launch = Duration::from_millis(100).as_nanos() as u64;
         common::start_with(MockConfig { latency_ns: launch, ..common::config() }, |_| false);
         let (mut context, mut module, mut fill, mut host) = (NULL, NULL, NULL, 0);
-        c!(cuDevicePrimaryCtxRetain(Out::to(&mut context), 0));
-        c!(cuCtxSetCurrent(context));
-        c!(cuModuleLoadData(Out::to(&mut module), PTX.as_ptr().cast()));
-        c!(cuModuleGetFunction(Out::to(&mut fill), module, Text::from(c"_Z9fill_withPiii")));
-        c!(cuMemHostAlloc(Out::to(&mut host), 4096, 0));
+        ok!(cuDevicePrimaryCtxRetain(Out::to(&mut context), 0));
+        ok!(cuCtxSetCurrent(context));
+        ok!(cuModuleLoadData(Out::to(&mut module), common::PTX.as_ptr().cast()));
+        ok!(cuModuleGetFunction(Out::to(&mut fill), module, Text::from(c"_Z9fill_withPiii")));
+        ok!(cuMemHostAlloc(Out::to(&mut host), 4096, 0));
         let rig = Self { context, stream: stream(), fill, at: alloc(), host, _alone: alone };
-        c!(cuMemsetD8_v2(rig.at, 0, 4096));
-        c!(cuMemsetD8_v2(rig.host as u64, 0, 4096));
-        c!(cuCtxSynchronize());
+        ok!(cuMemsetD8_v2(rig.at, 0, 4096));
+        ok!(cuMemsetD8_v2(rig.host as u64, 0, 4096));
+        ok!(cuCtxSynchronize());
         rig
     }
 
@@ -126,7 +110,7 @@ impl Rig {
         let config = self.config(32, &attribute);
         let count = 4_u32;
         let params = pointers(&at, &value, &count);
-        c!(cuLaunchKernelEx(In::from(&config), self.fill, params.as_ptr(), null()));
+        ok!(cuLaunchKernelEx(In::from(&config), self.fill, params.as_ptr(), null()));
     }
 
     fn config(&self, threads: u32, attribute: &Option<CUlaunchAttribute>) -> CUlaunchConfig {
@@ -143,16 +127,16 @@ impl Rig {
     /// Captures a copy of the program's own words to device memory.
     fn capture_copy(&self, from: &'static [u32; 2]) -> Handle {
         let mut graph = NULL;
-        c!(cuStreamBeginCapture_v2(self.stream, RELAXED));
-        c!(cuMemcpyHtoDAsync_v2(self.at, from.as_ptr().expose_provenance(), 8, self.stream));
-        c!(cuStreamEndCapture(self.stream, Out::to(&mut graph)));
+        ok!(cuStreamBeginCapture_v2(self.stream, RELAXED));
+        ok!(cuMemcpyHtoDAsync_v2(self.at, from.as_ptr().expose_provenance(), 8, self.stream));
+        ok!(cuStreamEndCapture(self.stream, Out::to(&mut graph)));
         graph
     }
 
     fn device_word(&self) -> u32 {
         let mut word = 0_u32;
-        c!(cuStreamSynchronize(self.stream));
-        c!(cuMemcpyDtoH_v2((&raw mut word).expose_provenance(), self.at, 4));
+        ok!(cuStreamSynchronize(self.stream));
+        ok!(cuMemcpyDtoH_v2((&raw mut word).expose_provenance(), self.at, 4));
         word
     }
 }
@@ -176,21 +160,21 @@ fn an_event_that_a_launch_records_is_complete_when_the_launch_is() {
     let (second, third) = (stream(), stream());
     for id in [7, 12] {
         let (event, gate) = (event(), alloc());
-        c!(cuMemsetD8_v2(gate, 0, 4));
-        c!(cuMemsetD8_v2(rig.at, 0, 16));
-        c!(cuCtxSynchronize());
-        c!(cuStreamWaitValue32_v2(rig.stream, gate, 1, 0));
+        ok!(cuMemsetD8_v2(gate, 0, 4));
+        ok!(cuMemsetD8_v2(rig.at, 0, 16));
+        ok!(cuCtxSynchronize());
+        ok!(cuStreamWaitValue32_v2(rig.stream, gate, 1, 0));
         rig.launch(rig.at, id, Some(attribute(id, event)));
-        assert_eq!(code!(cuEventQuery(event)), NOT_READY, "attribute {id}");
-        c!(cuStreamWaitEvent(second, event, 0));
-        c!(cuMemcpyDtoHAsync_v2(rig.host, rig.at, 4, second));
-        assert_eq!(code!(cuStreamQuery(second)), NOT_READY, "attribute {id}");
-        c!(cuStreamWriteValue32_v2(third, gate, 1, 0));
-        c!(cuEventSynchronize(event));
+        assert_eq!(c!(cuEventQuery(event)), NOT_READY, "attribute {id}");
+        ok!(cuStreamWaitEvent(second, event, 0));
+        ok!(cuMemcpyDtoHAsync_v2(rig.host, rig.at, 4, second));
+        assert_eq!(c!(cuStreamQuery(second)), NOT_READY, "attribute {id}");
+        ok!(cuStreamWriteValue32_v2(third, gate, 1, 0));
+        ok!(cuEventSynchronize(event));
         assert_eq!(rig.device_word(), id, "it waited for the launch");
-        c!(cuStreamSynchronize(second));
+        ok!(cuStreamSynchronize(second));
         assert_eq!(rig.word(0), id, "the second stream waited for the launch");
-        c!(cuEventQuery(event));
+        ok!(cuEventQuery(event));
     }
 }
 
@@ -198,14 +182,13 @@ fn an_event_that_a_launch_records_is_complete_when_the_launch_is() {
 fn a_launch_records_no_event_with_times_and_none_that_is_none() {
     let rig = Rig::new();
     let mut timed = NULL;
-    c!(cuEventCreate(Out::to(&mut timed), 0));
+    ok!(cuEventCreate(Out::to(&mut timed), 0));
     for (event, code) in [(timed, NOT_SUPPORTED), (NULL, INVALID_HANDLE)] {
         let attribute = Some(attribute(7, event));
         let (value, count) = (1_u32, 4_u32);
         let params = pointers(&rig.at, &value, &count);
         let config = rig.config(32, &attribute);
-        let launched =
-            code!(cuLaunchKernelEx(In::from(&config), rig.fill, params.as_ptr(), null()));
+        let launched = c!(cuLaunchKernelEx(In::from(&config), rig.fill, params.as_ptr(), null()));
         assert_eq!(launched, code);
     }
 }
@@ -214,15 +197,15 @@ fn a_launch_records_no_event_with_times_and_none_that_is_none() {
 fn an_event_that_a_captured_launch_records_is_the_captures() {
     let rig = Rig::new();
     let (event, mut graph) = (event(), NULL);
-    c!(cuStreamBeginCapture_v2(rig.stream, RELAXED));
+    ok!(cuStreamBeginCapture_v2(rig.stream, RELAXED));
     rig.launch(rig.at, 1, Some(attribute(12, event)));
-    c!(cuStreamEndCapture(rig.stream, Out::to(&mut graph)));
-    assert_eq!(code!(cuEventQuery(event)), INVALID_VALUE);
-    assert_eq!(code!(cuStreamWaitEvent(rig.stream, event, 0)), INVALID_VALUE);
+    ok!(cuStreamEndCapture(rig.stream, Out::to(&mut graph)));
+    assert_eq!(c!(cuEventQuery(event)), INVALID_VALUE);
+    assert_eq!(c!(cuStreamWaitEvent(rig.stream, event, 0)), INVALID_VALUE);
     rig.launch(rig.at, 2, Some(attribute(12, event)));
-    c!(cuEventSynchronize(event));
+    ok!(cuEventSynchronize(event));
     assert_eq!(rig.device_word(), 2);
-    c!(cuGraphDestroy(graph));
+    ok!(cuGraphDestroy(graph));
 }
 
 #[test]
@@ -230,22 +213,22 @@ fn freeing_memory_waits_for_kernels_that_run() {
     let rig = Rig::new();
     let freed = alloc();
     rig.launch(rig.host as u64, 5, None);
-    c!(cuMemFree_v2(freed));
+    ok!(cuMemFree_v2(freed));
     assert_eq!(rig.word(0), 5, "device memory");
     let mut managed = 0;
-    c!(cuMemAllocManaged(Out::to(&mut managed), 4096, 1));
+    ok!(cuMemAllocManaged(Out::to(&mut managed), 4096, 1));
     rig.launch(rig.host as u64, 6, None);
-    c!(cuMemFree_v2(managed));
+    ok!(cuMemFree_v2(managed));
     assert_eq!(rig.word(0), 6, "managed memory");
     let mut host = 0;
-    c!(cuMemHostAlloc(Out::to(&mut host), 4096, 0));
+    ok!(cuMemHostAlloc(Out::to(&mut host), 4096, 0));
     rig.launch(rig.host as u64, 7, None);
-    c!(cuMemFreeHost(host));
+    ok!(cuMemFreeHost(host));
     assert_eq!(rig.word(0), 7, "pinned memory");
     let own = [0_u8; 4096];
-    c!(cuMemHostRegister_v2(own.as_ptr().expose_provenance(), own.len(), 0));
+    ok!(cuMemHostRegister_v2(own.as_ptr().expose_provenance(), own.len(), 0));
     rig.launch(rig.host as u64, 8, None);
-    c!(cuMemHostUnregister(own.as_ptr().expose_provenance()));
+    ok!(cuMemHostUnregister(own.as_ptr().expose_provenance()));
     assert_eq!(rig.word(0), 8, "memory of the program's own");
 }
 
@@ -253,32 +236,32 @@ fn freeing_memory_waits_for_kernels_that_run() {
 fn memory_is_freed_while_a_relaxed_capture_goes_on() {
     let rig = Rig::new();
     let (freed, mut managed, mut graph) = (alloc(), 0, NULL);
-    c!(cuMemAllocManaged(Out::to(&mut managed), 4096, 1));
-    c!(cuStreamBeginCapture_v2(rig.stream, RELAXED));
+    ok!(cuMemAllocManaged(Out::to(&mut managed), 4096, 1));
+    ok!(cuStreamBeginCapture_v2(rig.stream, RELAXED));
     let mut mode = RELAXED;
-    c!(ringbar_shim_cuda::capturing::cuThreadExchangeStreamCaptureMode(Out::to(&mut mode)));
-    c!(cuMemFree_v2(freed));
-    c!(cuMemFree_v2(managed));
-    c!(ringbar_shim_cuda::capturing::cuThreadExchangeStreamCaptureMode(Out::to(&mut mode)));
-    c!(cuStreamEndCapture(rig.stream, Out::to(&mut graph)));
+    ok!(ringbar_shim_cuda::capturing::cuThreadExchangeStreamCaptureMode(Out::to(&mut mode)));
+    ok!(cuMemFree_v2(freed));
+    ok!(cuMemFree_v2(managed));
+    ok!(ringbar_shim_cuda::capturing::cuThreadExchangeStreamCaptureMode(Out::to(&mut mode)));
+    ok!(cuStreamEndCapture(rig.stream, Out::to(&mut graph)));
 }
 
 #[test]
 fn memory_of_no_pool_is_freed_in_stream_order_too() {
     let rig = Rig::new();
     let at = alloc();
-    assert_eq!(code!(cuMemFreeAsync(at + 64, rig.stream)), INVALID_VALUE, "not its beginning");
+    assert_eq!(c!(cuMemFreeAsync(at + 64, rig.stream)), INVALID_VALUE, "not its beginning");
     rig.launch(at, 9, None);
-    c!(cuMemcpyDtoHAsync_v2(rig.host, at, 4, rig.stream));
-    c!(cuMemFreeAsync(at, rig.stream));
-    c!(cuStreamSynchronize(rig.stream));
+    ok!(cuMemcpyDtoHAsync_v2(rig.host, at, 4, rig.stream));
+    ok!(cuMemFreeAsync(at, rig.stream));
+    ok!(cuStreamSynchronize(rig.stream));
     assert_eq!(rig.word(0), 9, "it was there until then");
-    assert_eq!(code!(cuMemFreeAsync(at, rig.stream)), INVALID_VALUE, "it was freed");
-    assert_eq!(code!(cuMemFree_v2(at)), INVALID_VALUE);
+    assert_eq!(c!(cuMemFreeAsync(at, rig.stream)), INVALID_VALUE, "it was freed");
+    assert_eq!(c!(cuMemFree_v2(at)), INVALID_VALUE);
     let mut managed = 0;
-    c!(cuMemAllocManaged(Out::to(&mut managed), 4096, 1));
-    assert_eq!(code!(cuMemFreeAsync(managed, rig.stream)), NOT_SUPPORTED);
-    c!(cuMemFree_v2(managed));
+    ok!(cuMemAllocManaged(Out::to(&mut managed), 4096, 1));
+    assert_eq!(c!(cuMemFreeAsync(managed, rig.stream)), NOT_SUPPORTED);
+    ok!(cuMemFree_v2(managed));
 }
 
 #[test]
@@ -290,9 +273,9 @@ fn more_threads_than_a_kernel_was_compiled_for_are_refused_and_by_the_call() {
         let config = rig.config(threads, &None);
         let (params, stream) = (params.as_ptr(), rig.stream);
         [
-            code!(cuLaunchKernel(rig.fill, 1, 1, 1, threads, 1, 1, 0, stream, params, null())),
-            code!(cuLaunchKernelEx(In::from(&config), rig.fill, params, null())),
-            code!(cuLaunchCooperativeKernel(rig.fill, 1, 1, 1, threads, 1, 1, 0, stream, params)),
+            c!(cuLaunchKernel(rig.fill, 1, 1, 1, threads, 1, 1, 0, stream, params, null())),
+            c!(cuLaunchKernelEx(In::from(&config), rig.fill, params, null())),
+            c!(cuLaunchCooperativeKernel(rig.fill, 1, 1, 1, threads, 1, 1, 0, stream, params)),
         ]
     };
     assert_eq!(answers(256), [0; 3]);
@@ -311,8 +294,8 @@ unsafe extern "C" fn ended(_data: *mut c_void) {
 /// Has a graph hold an object whose end is counted.
 fn hold_object(graph: Handle) {
     let mut object = NULL;
-    c!(cuUserObjectCreate(Out::to(&mut object), std::ptr::null_mut(), Some(ended), 1, 1));
-    c!(cuGraphRetainUserObject(graph, object, 1, 1));
+    ok!(cuUserObjectCreate(Out::to(&mut object), std::ptr::null_mut(), Some(ended), 1, 1));
+    ok!(cuGraphRetainUserObject(graph, object, 1, 1));
 }
 
 #[test]
@@ -324,26 +307,26 @@ fn what_a_child_graph_holds_lives_as_long_as_what_it_was_put_into() {
     let (first, second) = (rig.capture_copy(&FIRST), rig.capture_copy(&SECOND));
     hold_object(second);
     let (mut parent, mut node, mut exec, mut outer) = (NULL, NULL, NULL, NULL);
-    c!(cuGraphCreate(Out::to(&mut parent), 0));
-    c!(cuGraphAddChildGraphNode(Out::to(&mut node), parent, In::null(), 0, first));
-    c!(cuGraphInstantiateWithFlags(Out::to(&mut exec), parent, 0));
-    c!(cuGraphExecChildGraphNodeSetParams(exec, node, second));
-    c!(cuGraphDestroy(second));
+    ok!(cuGraphCreate(Out::to(&mut parent), 0));
+    ok!(cuGraphAddChildGraphNode(Out::to(&mut node), parent, In::null(), 0, first));
+    ok!(cuGraphInstantiateWithFlags(Out::to(&mut exec), parent, 0));
+    ok!(cuGraphExecChildGraphNodeSetParams(exec, node, second));
+    ok!(cuGraphDestroy(second));
     assert_eq!(ENDED.load(SeqCst), before, "the executable graph holds it");
-    c!(cuGraphLaunch(exec, rig.stream));
+    ok!(cuGraphLaunch(exec, rig.stream));
     assert_eq!(rig.device_word(), 4);
     // A launch that is captured.
-    c!(cuStreamBeginCapture_v2(rig.stream, RELAXED));
-    c!(cuGraphLaunch(exec, rig.stream));
-    c!(cuStreamEndCapture(rig.stream, Out::to(&mut outer)));
-    c!(cuGraphExecDestroy(exec));
+    ok!(cuStreamBeginCapture_v2(rig.stream, RELAXED));
+    ok!(cuGraphLaunch(exec, rig.stream));
+    ok!(cuStreamEndCapture(rig.stream, Out::to(&mut outer)));
+    ok!(cuGraphExecDestroy(exec));
     assert_eq!(ENDED.load(SeqCst), before, "the captured graph holds it");
-    c!(cuGraphInstantiateWithFlags(Out::to(&mut exec), outer, 0));
-    c!(cuGraphDestroy(outer));
-    c!(cuMemsetD8_v2(rig.at, 0, 16));
-    c!(cuGraphLaunch(exec, rig.stream));
+    ok!(cuGraphInstantiateWithFlags(Out::to(&mut exec), outer, 0));
+    ok!(cuGraphDestroy(outer));
+    ok!(cuMemsetD8_v2(rig.at, 0, 16));
+    ok!(cuGraphLaunch(exec, rig.stream));
     assert_eq!(rig.device_word(), 4);
-    c!(cuGraphExecDestroy(exec));
+    ok!(cuGraphExecDestroy(exec));
     assert_eq!(ENDED.load(SeqCst), before + 1, "nothing holds it any more");
 }
 
@@ -351,12 +334,12 @@ fn what_a_child_graph_holds_lives_as_long_as_what_it_was_put_into() {
 fn a_graph_that_is_put_into_itself_answers() {
     let _rig = Rig::new();
     let (mut graph, mut node) = (NULL, NULL);
-    c!(cuGraphCreate(Out::to(&mut graph), 0));
+    ok!(cuGraphCreate(Out::to(&mut graph), 0));
     hold_object(graph);
     let before = ENDED.load(SeqCst);
-    let added = code!(cuGraphAddChildGraphNode(Out::to(&mut node), graph, In::null(), 0, graph));
+    let added = c!(cuGraphAddChildGraphNode(Out::to(&mut node), graph, In::null(), 0, graph));
     assert!(added == 0 || added == INVALID_VALUE, "{added}");
-    c!(cuGraphDestroy(graph));
+    ok!(cuGraphDestroy(graph));
     assert_eq!(ENDED.load(SeqCst), before + 1);
 }
 
@@ -364,36 +347,36 @@ fn a_graph_that_is_put_into_itself_answers() {
 fn data_of_edges_without_their_ends_is_refused() {
     let _rig = Rig::new();
     let (mut graph, mut first, mut second) = (NULL, NULL, NULL);
-    c!(cuGraphCreate(Out::to(&mut graph), 0));
-    c!(cuGraphAddEmptyNode(Out::to(&mut first), graph, In::null(), 0));
-    c!(cuGraphAddEmptyNode(Out::to(&mut second), graph, In::from(&first), 1));
+    ok!(cuGraphCreate(Out::to(&mut graph), 0));
+    ok!(cuGraphAddEmptyNode(Out::to(&mut first), graph, In::null(), 0));
+    ok!(cuGraphAddEmptyNode(Out::to(&mut second), graph, In::from(&first), 1));
     let untouched = CUgraphEdgeData { from_port: 7, ..CUgraphEdgeData::default() };
     let (mut data, mut count) = ([untouched; 4], 4);
     let place = Out::at_address(data.as_mut_ptr());
     let none = Out::null;
     assert_eq!(
-        code!(cuGraphGetEdges_v2(graph, none(), none(), place, Out::to(&mut count))),
+        c!(cuGraphGetEdges_v2(graph, none(), none(), place, Out::to(&mut count))),
         INVALID_VALUE
     );
     assert_eq!(
-        code!(cuGraphNodeGetDependencies_v2(second, none(), place, Out::to(&mut count))),
+        c!(cuGraphNodeGetDependencies_v2(second, none(), place, Out::to(&mut count))),
         INVALID_VALUE
     );
     assert_eq!(count, 4, "nothing is told");
     assert!(data.iter().all(|data| data.from_port == 7));
-    c!(cuGraphDestroy(graph));
+    ok!(cuGraphDestroy(graph));
 }
 
 #[test]
 fn a_context_waits_for_no_event_of_a_capture_that_is_over() {
     let rig = Rig::new();
     let (event, mut graph) = (event(), NULL);
-    assert_eq!(code!(cuCtxWaitEvent(NULL, event)), INVALID_CONTEXT);
-    c!(cuCtxWaitEvent(rig.context, event));
-    c!(cuStreamBeginCapture_v2(rig.stream, RELAXED));
-    c!(cuEventRecord(event, rig.stream));
-    c!(cuStreamEndCapture(rig.stream, Out::to(&mut graph)));
-    assert_eq!(code!(cuCtxWaitEvent(rig.context, event)), INVALID_VALUE);
-    c!(cuCtxSynchronize());
-    c!(cuGraphDestroy(graph));
+    assert_eq!(c!(cuCtxWaitEvent(NULL, event)), INVALID_CONTEXT);
+    ok!(cuCtxWaitEvent(rig.context, event));
+    ok!(cuStreamBeginCapture_v2(rig.stream, RELAXED));
+    ok!(cuEventRecord(event, rig.stream));
+    ok!(cuStreamEndCapture(rig.stream, Out::to(&mut graph)));
+    assert_eq!(c!(cuCtxWaitEvent(rig.context, event)), INVALID_VALUE);
+    ok!(cuCtxSynchronize());
+    ok!(cuGraphDestroy(graph));
 }

@@ -1,10 +1,7 @@
 // What must be over before what: events of launches, memory that is freed while it is used, and what a launch may ask for.
 #include "driver_adder.h"
-#include <pthread.h>
-#include <time.h>
+#include "held.h"
 
-// A word of the host that streams wait for.
-static volatile uint32_t *word;
 static CUdeviceptr word_at;
 
 static void prepare_word(void) {
@@ -17,14 +14,6 @@ static void prepare_word(void) {
 }
 
 static void hold(CUstream held) { cuStreamWaitValue32(held, word_at, 1, CU_STREAM_WAIT_VALUE_EQ); }
-
-static void *release_later(void *nothing) {
-    struct timespec pause = {0, 300 * 1000 * 1000};
-    (void)nothing;
-    nanosleep(&pause, NULL);
-    *word = 1;
-    return NULL;
-}
 
 // Makes the call while the stream is held for a while: whether the stream's work was done when it came back.
 #define WHILE_HELD(function, ...)                                                                  \

@@ -1,31 +1,19 @@
 // What must be over before what, by the runtime: memory that is freed while it is used, launches with events, what a launch
 // may ask for, which devices are valid, and what is told after a fault.
 #include "runtime_adder.h"
-#include <pthread.h>
-#include <time.h>
+#include "held.h"
 
 int cuStreamWaitValue32_v2(cudaStream_t stream, unsigned long long at, unsigned value, unsigned flags);
-
-// A word of the host that streams wait for.
-static volatile unsigned *word;
 
 static void prepare_word(void) {
     void *pinned = NULL;
     prepare();
     cudaHostAlloc(&pinned, 65536, cudaHostAllocMapped);
     memset(pinned, 0, 65536);
-    word = (unsigned *)pinned;
+    word = (uint32_t *)pinned;
 }
 
 static void hold(cudaStream_t held) { cuStreamWaitValue32_v2(held, (uintptr_t)word, 1, 1); }
-
-static void *release_later(void *nothing) {
-    struct timespec pause = {0, 300 * 1000 * 1000};
-    (void)nothing;
-    nanosleep(&pause, NULL);
-    *word = 1;
-    return NULL;
-}
 
 // Makes the call while the stream is held for a while: whether the stream's work was done when it came back.
 #define WHILE_HELD(function, ...)                                                                  \

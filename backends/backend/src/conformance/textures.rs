@@ -1,12 +1,9 @@
 //! Texture and surface objects. What kernels read and write by them is tested by programs.
 
 use super::rig::{DEFAULT, Rig};
+use ringbar_vocabulary::resource::{ARRAY, LINEAR, PITCHED};
 use ringbar_vocabulary::*;
 
-/// `CUresourcetype`.
-const ARRAY: u32 = 0;
-const LINEAR: u32 = 2;
-const PITCHED: u32 = 3;
 /// `CU_AD_FORMAT_FLOAT`.
 const FLOAT: u32 = 0x20;
 /// `CU_TR_ADDRESS_MODE_CLAMP`.
@@ -15,26 +12,8 @@ const CLAMP: u32 = 1;
 const SURFACE: u32 = 2;
 
 fn texture(array: ArrayId) -> TextureCreate {
-    TextureCreate {
-        context: ContextId::FIRST,
-        kind: ARRAY,
-        array,
-        format: 0,
-        channels: 0,
-        at: DevicePtr(0),
-        size: [0; 3],
-        address_modes: [CLAMP; 3],
-        filter: 0,
-        flags: 0,
-        anisotropy: 0,
-        mipmap_filter: 0,
-        mipmap: [0; 3],
-        border: [0; 4],
-        has_view: 0,
-        view_format: 0,
-        view_ranges: [0; 4],
-        view_size: [0; 3],
-    }
+    let address_modes = [CLAMP; 3];
+    TextureCreate { array, address_modes, ..TextureCreate::of(ContextId::FIRST, ARRAY) }
 }
 
 fn array(rig: &mut Rig, flags: u32) -> ArrayId {

@@ -13,6 +13,7 @@ use ringbar_shim_cuda::exports::{Class, EXPORTS, pointer};
 use ringbar_shim_cuda::init::cuInit;
 use ringbar_shim_cuda::session;
 use ringbar_vocabulary::{Init, VOCABULARY_HASH};
+use std::ffi::CStr;
 use std::sync::Once;
 
 /// The code that a C function answers.
@@ -22,6 +23,17 @@ macro_rules! c {
         unsafe { $call }
     }};
 }
+
+/// A kernel that the mock knows, in blocks of 256 threads at most.
+pub const PTX: &CStr = c".version 8.0
+.target sm_90
+.address_size 64
+.visible .entry _Z9fill_withPiii(.param .u64 p0, .param .u32 p1, .param .u32 p2)
+.maxntid 256, 1, 1
+{
+    ret;
+}
+";
 
 pub const SIZES: Sizes = Sizes {
     command_lines: 1024,
