@@ -4,10 +4,9 @@ use crate::api::{ArrayDescriptor, Copy3D, CopyEnd, Raw};
 use crate::copy::BoxCopy;
 use crate::live::{Live, Owned};
 use ringbar_backend::Context;
+use ringbar_vocabulary::resource::ARRAY_FLAGS_NOT_OFFERED;
 use ringbar_vocabulary::*;
 
-/// `CUDA_ARRAY3D_SPARSE`, `_DEFERRED_MAPPING` and `_VIDEO_ENCODE_DECODE`: there is no command that maps memory into such an array.
-const NOT_OFFERED: u32 = 0x1c0;
 /// `CUmemorytype`.
 const HOST: u32 = 1;
 const DEVICE: u32 = 2;
@@ -68,7 +67,7 @@ impl Live {
             return Err(Status::INVALID_HANDLE);
         }
         self.arrays.check_new(c.array.0)?;
-        if c.flags & NOT_OFFERED != 0 {
+        if c.flags & ARRAY_FLAGS_NOT_OFFERED != 0 {
             return Err(Status::NOT_SUPPORTED);
         }
         let (extent, context) = (c.extent.map(|size| size as usize), c.context);

@@ -4,6 +4,7 @@ use crate::gpu::MockGpu;
 use crate::heap::Owner;
 use crate::work::{Copy, Work};
 use ringbar_backend::Context;
+use ringbar_vocabulary::resource::{ARRAY_FLAGS_NOT_OFFERED, format_bytes};
 use ringbar_vocabulary::*;
 
 /// `CUDA_ARRAY3D_*`.
@@ -12,11 +13,6 @@ pub(crate) const CUBEMAP: u32 = 4;
 const GATHER: u32 = 8;
 /// A depth texture and a colour attachment change nothing here.
 const KNOWN: u32 = 0x3f;
-/// Sparse, mapped later, for video.
-const NOT_OFFERED: u32 = 0x1c0;
-/// `CUarray_format` of pictures, of compressed blocks, of numbers that stand for fractions.
-const FORMATS_NOT_OFFERED: std::ops::RangeInclusive<u32> = 0x40..=0x1ff;
-
 /// An array: where it lies, and what it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Array {
@@ -34,17 +30,6 @@ pub(crate) struct Shape {
     pub(crate) channels: u32,
     pub(crate) flags: u32,
     pub(crate) element_bytes: u64,
-}
-
-/// Bytes of a channel.
-pub(crate) fn format_bytes(format: u32) -> Result<u64, Status> {
-    match format {
-        1 | 8 => Ok(1),
-        2 | 9 | 0x10 => Ok(2),
-        3 | 10 | 0x20 => Ok(4),
-        other if FORMATS_NOT_OFFERED.contains(&other) => Err(Status::NOT_SUPPORTED),
-        _ => Err(Status::INVALID_VALUE),
-    }
 }
 
 /// Attributes of a device that bound an array's sizes, by its flags and dimensions; more than one list: any may hold.
@@ -66,7 +51,7 @@ impl Shape {
     pub(crate) fn new(command: &ArrayCreate) -> Result<Self, Status> {
         let ArrayCreate { extent, format, channels, flags, .. } = *command;
         let channel = format_bytes(format)?;
-        if flags & NOT_OFFERED != 0 {
+        if flags & ARRAY_FLAGS_NOT_OFFERED != 0 {
             return Err(Status::NOT_SUPPORTED);
         }
         let [width, height, depth] = extent;

@@ -1,12 +1,12 @@
 //! Texture and surface objects: made and ended. What they read is in [`crate::texture`].
 
-use crate::arrays::{Array, CUBEMAP, format_bytes};
+use crate::arrays::{Array, CUBEMAP};
 use crate::gpu::MockGpu;
 use crate::space::Access;
 use crate::texture::{Source, Surface, Texture};
 use ringbar_backend::Context;
 use ringbar_backend::table::OBJECTS_MAX;
-use ringbar_vocabulary::resource::{ARRAY, LINEAR, MIPMAPPED, PITCHED};
+use ringbar_vocabulary::resource::{ARRAY, LINEAR, MIPMAPPED, PITCHED, format_bytes};
 use ringbar_vocabulary::*;
 
 /// `CU_TRSF_*`.

@@ -72,7 +72,7 @@ pub use codes::{CODES, Code};
 pub use command::{Command, Decode, Done, PostCommand, SyncCommand};
 pub use coverage::coverage_markdown;
 pub use facts::{DeviceFactsBlock, FactsError};
-pub use link::{LINK_INPUTS_MAX, LinkInput};
+pub use link::{LINK_INPUTS_MAX, LINK_NAME_MAX_BYTES, LinkInput};
 pub use params::{INLINE_PARAMS, PARAM_BLOCK_MAX_BYTES, Param};
 pub use reply::{Reply, ReplyBody};
 pub use row::{FieldRow, Row, VOCABULARY_HASH, hash_rows};

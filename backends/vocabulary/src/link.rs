@@ -5,7 +5,7 @@ use crate::{JIT_OPTIONS, JIT_OPTIONS_MAX, Status};
 /// Inputs of one link, at most.
 pub const LINK_INPUTS_MAX: usize = 4096;
 /// The longest name of an input, in bytes.
-const NAME_MAX_BYTES: usize = 4096;
+pub const LINK_NAME_MAX_BYTES: usize = 4096;
 /// Kind, count of options, bytes of the name, zeros; then bytes of the data.
 const HEAD_BYTES: usize = 24;
 const OPTION_BYTES: usize = 16;
@@ -71,7 +71,7 @@ impl<'a> LinkInput<'a> {
         let head = take(rest, HEAD_BYTES)?;
         let (first, second) = (word(head, 0)?, word(head, 8)?);
         let (options, name) = ((first >> 32) as usize, second as u32 as usize);
-        if options > JIT_OPTIONS_MAX || name > NAME_MAX_BYTES || second >> 32 != 0 {
+        if options > JIT_OPTIONS_MAX || name > LINK_NAME_MAX_BYTES || second >> 32 != 0 {
             return None;
         }
         let data = usize::try_from(word(head, 16)?).ok()?;

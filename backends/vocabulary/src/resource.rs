@@ -1,6 +1,25 @@
-//! What texture and surface objects are made of.
+//! What arrays, texture and surface objects are made of.
 
-use crate::{ArrayId, ContextId, DevicePtr, TextureCreate};
+use crate::{ArrayId, ContextId, DevicePtr, Status, TextureCreate};
+
+/// Flags of arrays that are not offered, `CUDA_ARRAY3D_SPARSE`, `_DEFERRED_MAPPING` and `_VIDEO_ENCODE_DECODE`: there is no
+/// command that maps memory into such an array.
+pub const ARRAY_FLAGS_NOT_OFFERED: u32 = 0x1c0;
+
+/// Bytes of a number of a `CUarray_format`.
+///
+/// # Errors
+/// NOT_SUPPORTED for the formats of pictures, of compressed blocks, and of numbers that stand for fractions; INVALID_VALUE for
+/// what is none.
+pub fn format_bytes(format: u32) -> Result<u64, Status> {
+    match format {
+        1 | 8 => Ok(1),
+        2 | 9 | 0x10 => Ok(2),
+        3 | 10 | 0x20 => Ok(4),
+        0x40..=0x1ff => Err(Status::NOT_SUPPORTED),
+        _ => Err(Status::INVALID_VALUE),
+    }
+}
 
 /// `CU_RESOURCE_TYPE_ARRAY`.
 pub const ARRAY: u32 = 0;

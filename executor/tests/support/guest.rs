@@ -3,6 +3,7 @@
 
 use super::lacking::lacks;
 use super::{PATIENCE, eventually};
+use ringbar::guest::Machine;
 use ringbar::os::{Mapping, PeerTrust};
 use ringbar::sync::{Arc, AtomicBool, Ordering};
 use ringbar_executor::vm::guest_limit::{self, Exchange};
@@ -62,8 +63,7 @@ impl Accelerator {
 
     /// Whether a guest has the memory type that it asks for, so that the BAR is not cached and `vm check` says so: KVM on AMD.
     pub fn honours_memory_types(self) -> bool {
-        let facts = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        self == Self::Kvm && facts.contains("AuthenticAMD")
+        self == Self::Kvm && Machine::here().vendor == "AuthenticAMD"
     }
 }
 

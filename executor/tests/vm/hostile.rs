@@ -53,7 +53,8 @@ impl Toll {
     /// One look. `other` is the worker of the other VM.
     pub fn look(&mut self, server: &VmServer, guest: &Guest, other: u32) {
         let daemon = server.child.id();
-        let holder = server.vm().holder_pid;
+        let status = server.status();
+        let holder = status.daemon.vms[0].holder_pid;
         let workers: Vec<u32> = children(daemon).into_iter().filter(|&p| p != other).collect();
         let kib = workers.iter().filter(|&&pid| pid != holder).map(|&pid| own_kib(pid)).max();
         self.worker_kib_max = self.worker_kib_max.max(kib.unwrap_or(0));
@@ -63,7 +64,7 @@ impl Toll {
             return;
         }
         Load::add(&mut self.storm, daemon);
-        let clients = server.status().clients.into_iter();
+        let clients = status.clients.into_iter();
         let clients = clients.filter(|client| client.vm.as_deref() == Some("vm"));
         for worker in clients.filter_map(|client| client.worker_pid) {
             Load::add(self.storm_workers.entry(worker).or_default(), worker);

@@ -6,10 +6,12 @@
 use super::discovery;
 use super::vfio::{Interrupts, Vfio};
 use super::{GuestConfig, GuestError};
+use crate::handshake::transport::{Deadline, connect_until, wait_until};
 use crate::os::doorbell::EventFd;
+use crate::os::liveness::poll_now;
 use crate::os::map_error::MapError;
 use core::time::Duration;
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -29,8 +31,6 @@ const BELLS_MAX: usize = 32;
 const BACKLOG: i32 = 64;
 /// Time for a holder to answer, at most: it does nothing else.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
-/// Time between two attempts to connect to a holder whose backlog is full.
-const CONNECT_AGAIN: Duration = Duration::from_millis(1);
 /// What a holder says with its descriptors: another byte if their meaning changes.
 const VERSION: u8 = 2;
 
@@ -50,7 +50,7 @@ pub(super) fn from_holder(
 ) -> Result<Option<Interrupts>, GuestError> {
     let path = socket_path(address, config);
     let limit = ANSWER_MAX.min(config.patience / 2);
-    let (begun, end) = (Instant::now(), Instant::now() + limit);
+    let (begun, deadline) = (Instant::now(), Deadline::after(limit));
     let failed = |action| {
         let path = path.clone();
         move |e: Errno| match e {
@@ -61,11 +61,15 @@ pub(super) fn from_holder(
             e => GuestError::Map(MapError::system(path.display().to_string(), action, e)),
         }
     };
-    let socket = match connect(&path, end) {
+    let socket = match connect(&path, deadline) {
         Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(None),
         other => other.map_err(failed("connect"))?,
     };
-    readable_by(&socket, end).map_err(failed("poll"))?;
+    match wait_until(socket.as_fd(), PollFlags::IN, deadline) {
+        Ok(true) => {}
+        Ok(false) => return Err(failed("poll")(Errno::TIMEDOUT)),
+        Err(e) => return Err(failed("poll")(e)),
+    }
     let (said, fds) = receive(&socket).map_err(failed("receiving eventfds"))?;
     let mut fds = fds.into_iter();
     match (said, fds.next()) {
@@ -84,32 +88,13 @@ pub(super) fn from_holder(
     }
 }
 
-/// A connection that never blocks; `TIMEDOUT` if the holder takes none until `end`.
-fn connect(path: &Path, end: Instant) -> rustix::io::Result<OwnedFd> {
+/// A connection that never blocks; `TIMEDOUT` if the holder takes none until the deadline.
+fn connect(path: &Path, deadline: Deadline) -> rustix::io::Result<OwnedFd> {
     let name = SocketAddrUnix::new(path)?;
     let socket = socket(SocketFlags::NONBLOCK)?;
-    loop {
-        match rustix::net::connect(&socket, &name) {
-            Ok(()) => return Ok(socket),
-            Err(Errno::AGAIN) if Instant::now() >= end => return Err(Errno::TIMEDOUT),
-            Err(Errno::AGAIN | Errno::INTR) => std::thread::sleep(CONNECT_AGAIN),
-            Err(e) => return Err(e),
-        }
-    }
-}
-
-/// Waits for something to read; `TIMEDOUT` if there is nothing until `end`.
-fn readable_by(socket: &OwnedFd, end: Instant) -> rustix::io::Result<()> {
-    loop {
-        let left = end.saturating_duration_since(Instant::now());
-        let left = Timespec::try_from(left).ok();
-        let mut fds = [PollFd::new(socket, PollFlags::IN)];
-        match rustix::event::poll(&mut fds, left.as_ref()) {
-            Ok(0) => return Err(Errno::TIMEDOUT),
-            Err(Errno::INTR) => {}
-            other => return other.map(drop),
-        }
-    }
+    let late = |e| if e == Errno::AGAIN { Errno::TIMEDOUT } else { e };
+    connect_until(&socket, &name, deadline).map_err(late)?;
+    Ok(socket)
 }
 
 /// What a holder says, if it does, and its descriptors.
@@ -156,10 +141,9 @@ pub(super) enum HolderEnd {
 
 /// What the reading end of a [`Life`] tells, at once; `None` while its holder lives.
 pub(super) fn end_of(life: &OwnedFd) -> Option<HolderEnd> {
-    let mut fds = [PollFd::new(life, PollFlags::IN)];
-    match rustix::event::poll(&mut fds, Some(&Timespec::default())) {
-        Ok(1) if fds[0].revents().contains(PollFlags::IN) => Some(HolderEnd::Unplugged),
-        Ok(1) => Some(HolderEnd::Gone),
+    match poll_now(life.as_fd(), PollFlags::IN) {
+        Ok(found) if found.contains(PollFlags::IN) => Some(HolderEnd::Unplugged),
+        Ok(found) if !found.is_empty() => Some(HolderEnd::Gone),
         _ => None,
     }
 }

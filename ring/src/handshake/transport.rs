@@ -228,17 +228,10 @@ impl Connection {
         let path = path.as_ref();
         let address = address_of(path)?;
         let socket = new_socket()?;
-        loop {
-            match rustix::net::connect(&socket, &address) {
-                Ok(()) => return Ok(Self { socket: Arc::new(socket) }),
-                Err(Errno::INTR) => {}
-                // The listener's queue is full; the kernel offers no way to wait for room.
-                Err(Errno::AGAIN) if !deadline.is_over() => {
-                    std::thread::sleep(CONNECT_RETRY.min(deadline.left()));
-                }
-                Err(Errno::AGAIN) => return Err(timed_out("connecting", deadline)),
-                Err(e) => return Err(TransportError::connect(path, e)),
-            }
+        match connect_until(&socket, &address, deadline) {
+            Ok(()) => Ok(Self { socket: Arc::new(socket) }),
+            Err(Errno::AGAIN) => Err(timed_out("connecting", deadline)),
+            Err(e) => Err(TransportError::connect(path, e)),
         }
     }
 
@@ -441,20 +434,37 @@ fn take_descriptors(control: &mut RecvAncillaryBuffer<'_>) -> Vec<OwnedFd> {
     rights.flatten().collect()
 }
 
+/// Connects a socket that does not block; `AGAIN` if the listener's queue is full until the deadline.
+pub(crate) fn connect_until(
+    socket: &OwnedFd,
+    address: &SocketAddrUnix,
+    deadline: Deadline,
+) -> rustix::io::Result<()> {
+    loop {
+        match rustix::net::connect(socket, address) {
+            Err(Errno::INTR) => {}
+            // The listener's queue is full; the kernel offers no way to wait for room.
+            Err(Errno::AGAIN) if !deadline.is_over() => {
+                std::thread::sleep(CONNECT_RETRY.min(deadline.left()));
+            }
+            other => return other,
+        }
+    }
+}
+
 /// Waits for `fd`; `false` when the deadline passed. At least one look is taken, however late it is.
-pub(super) fn wait_until(
+pub(crate) fn wait_until(
     fd: BorrowedFd<'_>,
     wanted: PollFlags,
     deadline: Deadline,
-) -> io::Result<bool> {
+) -> rustix::io::Result<bool> {
     let mut fds = [PollFd::from_borrowed_fd(fd, wanted)];
     loop {
         let left = Timespec::try_from(deadline.left()).unwrap_or_default();
         match rustix::event::poll(&mut fds, Some(&left)) {
             Ok(0) if deadline.is_over() => return Ok(false),
             Ok(0) | Err(Errno::INTR) => {}
-            Ok(_) => return Ok(true),
-            Err(e) => return Err(e.into()),
+            other => return other.map(|_| true),
         }
     }
 }

@@ -105,7 +105,7 @@ fn socket_option(
 }
 
 /// What `fd` has of `wanted` (hang-up and error are always wanted), without waiting.
-fn poll_now(fd: BorrowedFd<'_>, wanted: PollFlags) -> io::Result<PollFlags> {
+pub(crate) fn poll_now(fd: BorrowedFd<'_>, wanted: PollFlags) -> io::Result<PollFlags> {
     let mut fds = [PollFd::from_borrowed_fd(fd, wanted)];
     loop {
         match rustix::event::poll(&mut fds, Some(&Timespec::default())) {

@@ -11,7 +11,7 @@ use crate::handles::{Kind, Table};
 use crate::session;
 use crate::tls;
 use crate::types::{CUarray, CUdevice};
-use ringbar_vocabulary::{ArrayCreate, ArrayDestroy, ArrayId, Status};
+use ringbar_vocabulary::{ArrayCreate, ArrayDestroy, ArrayId, Status, resource};
 
 /// `CUDA_ARRAY_DESCRIPTOR`.
 #[repr(C)]
@@ -47,11 +47,6 @@ pub struct CUDA_ARRAY3D_DESCRIPTOR {
 }
 const _: () = assert!(size_of::<CUDA_ARRAY3D_DESCRIPTOR>() == 40);
 
-/// Flags of arrays that are not offered: `SPARSE`, `DEFERRED_MAPPING`, `VIDEO_ENCODE_DECODE`.
-const NOT_OFFERED: u32 = 0x1c0;
-/// Where the formats lie that are not offered.
-const FORMATS_NOT_OFFERED: std::ops::RangeInclusive<u32> = 0x40..=0x1ff;
-
 /// An array. Never freed.
 #[derive(Debug)]
 pub struct Array {
@@ -75,19 +70,15 @@ pub fn get(array: CUarray) -> Outcome<&'static Array> {
 
 /// Bytes of a number of that format.
 pub(crate) fn format_bytes(format: u32) -> Outcome<u64> {
-    match format {
-        1 | 8 => Ok(1),
-        2 | 9 | 0x10 => Ok(2),
-        3 | 10 | 0x20 => Ok(4),
-        other if FORMATS_NOT_OFFERED.contains(&other) => {
+    let bytes = resource::format_bytes(format).inspect_err(|&status| {
+        if status == Status::NOT_SUPPORTED {
             tracing::warn!(
-                format = other,
+                format,
                 "arrays of this CUarray_format are not supported; try numbers of 8, 16 or 32 bits"
             );
-            Err(Status::NOT_SUPPORTED.into())
         }
-        _ => Err(Status::INVALID_VALUE.into()),
-    }
+    });
+    Ok(bytes?)
 }
 
 /// Bytes of an element: 1, 2 or 4 numbers.
@@ -117,7 +108,7 @@ impl Array {
 
 /// Refuses what is not offered, by name, whatever the device can do.
 pub(crate) fn check_flags(flags: u32) -> Outcome {
-    if flags & NOT_OFFERED != 0 {
+    if flags & resource::ARRAY_FLAGS_NOT_OFFERED != 0 {
         tracing::warn!(
             flags,
             "sparse arrays, arrays that are mapped later and those for video are not supported"

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use ringbar_shim_table::CallCount;
 pub use ringbar_shim_table::{Argument, Class, Export};
 
 macro_rules! stub {
@@ -89,16 +90,6 @@ pub unsafe extern "C" fn ringbar_note_unsupported(name: *const c_char) {
     // SAFETY: it is not null, and the caller promises the rest.
     let name = unsafe { CStr::from_ptr(name) };
     note_unsupported(&name.to_string_lossy());
-}
-
-/// How often a function of the runtime was called, as `libcudart` tells it.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct CallCount {
-    name: *const u8,
-    name_bytes: usize,
-    class: u8,
-    calls: u64,
 }
 
 /// Tells the calls of the function of an index; answers 0 if there is none.

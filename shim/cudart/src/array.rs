@@ -1,6 +1,6 @@
 //! Arrays, and copies of rows from and to them.
 
-use crate::copy::{DEVICE, Kind, UNIFIED};
+use crate::copy::{DEVICE, Kind, UNIFIED, side};
 use crate::driver::{self, Driver};
 use crate::error::{Error, Outcome};
 use crate::pointer::{In, Out};
@@ -93,12 +93,6 @@ fn in_array(array: usize, x_bytes: usize, y: usize) -> Side2D {
     Side2D { kind: ARRAY, array, x_bytes, y, ..Side2D::default() }
 }
 
-/// The end of a copy that is memory.
-fn in_memory(at: usize, pitch: usize, kind: u32) -> Side2D {
-    // A host address is read where the type is host, a device address elsewhere.
-    Side2D { kind, host: at, device: at as u64, pitch, ..Side2D::default() }
-}
-
 /// What memory is that is copied to an array: the direction must go to the device.
 fn source_kind(kind: u32) -> Outcome<u32> {
     match Kind::new(kind)? {
@@ -155,7 +149,7 @@ fn to_array(
 ) -> Outcome<Copy2D> {
     let kind = source_kind(kind)?;
     check(&[array], width_bytes, pitch)?;
-    let (dst, src) = (in_array(array, x, y), in_memory(src, pitch, kind));
+    let (dst, src) = (in_array(array, x, y), side(src, pitch, kind));
     Ok(Copy2D { src, dst, width_bytes, height })
 }
 
@@ -167,7 +161,7 @@ fn from_array(
 ) -> Outcome<Copy2D> {
     let kind = target_kind(kind)?;
     check(&[array], width_bytes, pitch)?;
-    let (dst, src) = (in_memory(dst, pitch, kind), in_array(array, x, y));
+    let (dst, src) = (side(dst, pitch, kind), in_array(array, x, y));
     Ok(Copy2D { src, dst, width_bytes, height })
 }
 
@@ -194,16 +188,15 @@ fn pieces(row: usize, (x, y): (usize, usize), bytes: usize) -> Outcome<Vec<(usiz
     Ok(pieces)
 }
 
-/// Bytes of a row of an array.
-fn row_bytes(array: usize) -> Outcome<usize> {
+/// Bytes of a row of an array, and its rows.
+fn shape(array: usize) -> Outcome<(usize, usize)> {
     check(&[array], 0, 0)?;
     let found = descriptor(array)?;
-    Ok(found.width * element_bytes(&found))
+    Ok((found.width * element_bytes(&found), found.height.max(1)))
 }
 
 /// Refuses what reaches beyond the last row: part of it must not be copied.
-fn check_rows(array: usize, pieces: &[(usize, [usize; 4])]) -> Outcome {
-    let rows = descriptor(array)?.height.max(1);
+fn check_rows(rows: usize, pieces: &[(usize, [usize; 4])]) -> Outcome {
     let inside = |&(_, [_, y, _, count]): &(usize, [usize; 4])| y + count <= rows;
     if pieces.iter().all(inside) { Ok(()) } else { Err(Error::INVALID_VALUE) }
 }
@@ -215,8 +208,9 @@ fn line_to_array(
     kind: u32,
 ) -> Outcome<Vec<Copy2D>> {
     source_kind(kind)?;
-    let pieces = pieces(row_bytes(array)?, (x, y), bytes)?;
-    check_rows(array, &pieces)?;
+    let (row, rows) = shape(array)?;
+    let pieces = pieces(row, (x, y), bytes)?;
+    check_rows(rows, &pieces)?;
     let copy = |&(done, [x, y, width, rows]): &(usize, [usize; 4])| {
         to_array((array, x, y), (src.wrapping_add(done), width), (width, rows), kind)
     };
@@ -230,8 +224,9 @@ fn line_from_array(
     kind: u32,
 ) -> Outcome<Vec<Copy2D>> {
     target_kind(kind)?;
-    let pieces = pieces(row_bytes(array)?, (x, y), bytes)?;
-    check_rows(array, &pieces)?;
+    let (row, rows) = shape(array)?;
+    let pieces = pieces(row, (x, y), bytes)?;
+    check_rows(rows, &pieces)?;
     let copy = |&(done, [x, y, width, rows]): &(usize, [usize; 4])| {
         from_array((dst.wrapping_add(done), width), (array, x, y), (width, rows), kind)
     };
@@ -256,16 +251,17 @@ fn array_to_array(
 
 /// Pieces that end where a row of either array does.
 fn line_between(dst: Place, src: Place, bytes: usize, kind: u32) -> Outcome<Vec<Copy2D>> {
-    let to = pieces(row_bytes(dst.0)?, (dst.1, dst.2), bytes)?;
-    let row = row_bytes(src.0)?;
+    let (dst_row, dst_rows) = shape(dst.0)?;
+    let to = pieces(dst_row, (dst.1, dst.2), bytes)?;
+    let (row, src_rows) = shape(src.0)?;
     let mut copies = Vec::new();
-    check_rows(dst.0, &to)?;
+    check_rows(dst_rows, &to)?;
     for (start, [x, y, width, rows]) in to {
         for line in 0..rows {
             let at = src.1.checked_add(start + line * width).ok_or(Error::INVALID_VALUE)?;
             let from = (at % row, src.2 + at / row);
             let parts = pieces(row, from, width)?;
-            check_rows(src.0, &parts)?;
+            check_rows(src_rows, &parts)?;
             for (done, [from_x, from_y, part, lines]) in parts {
                 let (to, from) = ((dst.0, x + done, y + line), (src.0, from_x, from_y));
                 copies.push(array_to_array(to, from, part, lines, kind)?);

@@ -77,8 +77,8 @@ pub(crate) fn copy(dst: usize, src: usize, bytes: usize, kind: Kind, stream: usi
     }
 }
 
-/// One side of a rectangle.
-fn side(at: usize, pitch: usize, kind: u32) -> Side2D {
+/// One side of a rectangle that is memory.
+pub(crate) fn side(at: usize, pitch: usize, kind: u32) -> Side2D {
     // A host address is read where the type is host, a device address elsewhere.
     Side2D { kind, host: at, device: at as u64, pitch, ..Side2D::default() }
 }

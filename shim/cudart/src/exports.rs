@@ -6,6 +6,7 @@ use crate::pointer::Out;
 use ringbar::sync::{AtomicU64, Mutex, Ordering};
 use std::ffi::{CStr, c_char};
 
+use ringbar_shim_table::CallCount;
 pub use ringbar_shim_table::{Argument, Class, Export};
 
 macro_rules! stub {
@@ -31,15 +32,6 @@ pub(crate) fn count(index: usize) {
     if let Some(calls) = CALLS.get(index) {
         calls.fetch_add(1, Ordering::Relaxed);
     }
-}
-
-/// How often a function was called, as the driver's library asks for it.
-#[repr(C)]
-pub(crate) struct CallCount {
-    name: *const u8,
-    name_bytes: usize,
-    class: u8,
-    calls: u64,
 }
 
 /// Tells the calls of the function of that index in [`EXPORTS`]; answers 0 if there is none.

@@ -120,6 +120,20 @@ impl Argument {
     }
 }
 
+/// How often a function of one library was called, as the other library asks for it: the layout that both must have.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct CallCount {
+    /// The function's name, without a terminating zero; it stays as long as the process.
+    pub name: *const u8,
+    /// Bytes of the name.
+    pub name_bytes: usize,
+    /// A [`Class`] by its number.
+    pub class: u8,
+    /// Calls so far.
+    pub calls: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

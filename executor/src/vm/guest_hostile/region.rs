@@ -182,29 +182,31 @@ fn left_behind(attacker: &Attacker) -> Result {
     attacker.all_others_are_free()
 }
 
+/// Looks until it is `met`, and does something between two looks.
+fn until_with(
+    late: &str,
+    mut met: impl FnMut() -> bool,
+    mut meanwhile: impl FnMut() -> Result,
+) -> Result {
+    let end = Instant::now() + PATIENCE;
+    while !met() {
+        if Instant::now() > end {
+            return Err(late.into());
+        }
+        meanwhile()?;
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
 impl Attacker {
-    fn until(&self, late: &str, mut met: impl FnMut() -> bool) -> Result {
-        let mut works = Ok(());
-        self.until_bypassed(late, || {
-            let met = met();
-            if !met {
-                works = self.works();
-            }
-            met || works.is_err()
-        })?;
-        works
+    fn until(&self, late: &str, met: impl FnMut() -> bool) -> Result {
+        until_with(late, met, || self.works())
     }
 
     /// The same without a look whether the channel works meanwhile.
-    pub(super) fn until_bypassed(&self, late: &str, mut met: impl FnMut() -> bool) -> Result {
-        let end = Instant::now() + PATIENCE;
-        while !met() {
-            if Instant::now() > end {
-                return Err(late.into());
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Ok(())
+    pub(super) fn until_bypassed(&self, late: &str, met: impl FnMut() -> bool) -> Result {
+        until_with(late, met, || Ok(()))
     }
 
     /// Waits until no other channel than this one is taken.

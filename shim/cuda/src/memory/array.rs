@@ -1,7 +1,7 @@
 //! Copies from and to CUDA arrays.
 
 use super::attributes::waits_for;
-use super::copy::{Return, refuse_captured};
+use super::copy::{Return, recorded, refuse_captured};
 use super::host;
 use super::place::{Declared, Place, classify};
 use super::plan::{CUDA_MEMCPY3D, Side3D};
@@ -10,7 +10,6 @@ use crate::array::{ARRAYS, Array};
 use crate::failure::Outcome;
 use crate::handles::Handle;
 use crate::output;
-use crate::record::{self, Direction};
 use crate::session;
 use crate::stream::{Working, working};
 use crate::types::{CUarray, CUdeviceptr, CUstream, DefaultStream};
@@ -85,7 +84,7 @@ pub(super) fn run(copy: &CUDA_MEMCPY3D, stream: &Working, when: Return) -> Outco
 fn move_box((dst, src): (End, End), extent: Extent, stream: &Working, when: Return) -> Outcome {
     let live = session::live()?;
     let session = &live.session;
-    record::bulk(direction(dst, src), extent.bytes());
+    recorded(dst.is_host(), src.is_host(), extent.bytes());
     let pageable = |end: End| end.place().is_some_and(Place::is_pageable);
     if pageable(dst) || pageable(src) {
         refuse_captured(stream)?;
@@ -115,14 +114,6 @@ fn move_box((dst, src): (End, End), extent: Extent, stream: &Working, when: Retu
         output::flush(stream.context)?;
     }
     Ok(())
-}
-
-fn direction(dst: End, src: End) -> Direction {
-    match (dst.is_host(), src.is_host()) {
-        (false, true) => Direction::ToDevice,
-        (true, false) => Direction::ToHost,
-        _ => Direction::OnDevice,
-    }
 }
 
 /// One end of a copy of bytes in a row: an array and how many bytes lie before, or an address.

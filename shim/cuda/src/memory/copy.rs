@@ -54,7 +54,7 @@ pub(crate) fn run(
 ) -> Outcome {
     let session = &live.session;
     let id = stream.id;
-    recorded(dst, src, bytes);
+    recorded(dst.is_host(), src.is_host(), bytes);
     if (dst.is_pageable() || src.is_pageable()) && capturing::is_capturing(stream)? {
         return match (dst, src, when) {
             (Place::Device(dst), Place::Pageable(src), Return::Early) => {
@@ -110,8 +110,8 @@ pub(crate) fn must_wait(dst: Place, src: Place, stream: &Working) -> bool {
 }
 
 /// Adds the copy to the recording of the call.
-pub(crate) fn recorded(dst: Place, src: Place, bytes: u64) {
-    let direction = match (dst.is_host(), src.is_host()) {
+pub(crate) fn recorded(dst_is_host: bool, src_is_host: bool, bytes: u64) {
+    let direction = match (dst_is_host, src_is_host) {
         (false, true) => Direction::ToDevice,
         (true, false) => Direction::ToHost,
         _ => Direction::OnDevice,

@@ -1,12 +1,12 @@
 //! The program's own memory, at addresses that it named.
 
-/// Bytes of the program's to be read: what a copy to the device takes.
+/// Bytes of the program's to be read: what a copy to the device takes, or an image.
 pub(crate) fn bytes<'a>(at: u64, len: u64) -> &'a [u8] {
     if len == 0 {
         return &[];
     }
     let start = std::ptr::with_exposed_provenance(at as usize);
-    // SAFETY: the program named these bytes as the source of a copy, so they are readable and nobody writes to them until
+    // SAFETY: the program named these bytes as the source of a copy or as an image, so they are readable and nobody writes to them until
     // the call returns (in a graph: while it runs); the reference does not outlive it.
     unsafe { std::slice::from_raw_parts(start, len as usize) }
 }

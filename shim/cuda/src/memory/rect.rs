@@ -56,7 +56,7 @@ fn rows(
     when: Return,
 ) -> Outcome {
     let session = &live.session;
-    copy::recorded(dst, src, plan.extent.bytes());
+    copy::recorded(dst.is_host(), src.is_host(), plan.extent.bytes());
     if dst.is_pageable() || src.is_pageable() {
         refuse_captured(stream)?;
     }

@@ -142,14 +142,15 @@ impl Options {
     pub(super) fn told(&self, asked: &Asked<'_>, reply: &ModuleCompileReply) -> Outcome<Vec<u8>> {
         let mut written = vec![0; asked.bytes as usize];
         asked.block.read(&mut written)?;
-        let rest = written.split_off(asked.logs_at);
-        let (info, rest) = rest.split_at(asked.info_bytes as usize);
+        let (info, rest) = written[asked.logs_at..].split_at(asked.info_bytes as usize);
         let (error, rest) = rest.split_at(asked.error_bytes as usize);
+        let rest_at = written.len() - rest.len();
         fill(self.info, info)?;
         fill(self.error, error)?;
         self.answer(reply)?;
         Status(reply.status).ok()?;
-        Ok(rest.to_vec())
+        written.drain(..rest_at);
+        Ok(written)
     }
 
     /// The options that are numbers, for what is only a part of the work: logs are asked of the whole alone.

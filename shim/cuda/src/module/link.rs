@@ -7,11 +7,12 @@ use crate::arg::{In, InBytes, InOut, Out, Text};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::handles::{Kind, Table};
+use crate::memory::host;
 use crate::session::live;
 use crate::tls;
 use crate::types::CUlinkState;
 use ringbar_images::IMAGE_MAX_BYTES;
-use ringbar_vocabulary::{Link, LinkInput, ModuleCompileReply, Status, Tail};
+use ringbar_vocabulary::{LINK_NAME_MAX_BYTES, Link, LinkInput, ModuleCompileReply, Status, Tail};
 use std::ffi::c_void;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -21,8 +22,6 @@ const KINDS: u32 = 6;
 const PTX: u32 = 1;
 /// The inputs do not fit together. NVIDIA's linker keeps such an input, and fails at the end too.
 const INVALID_SOURCE: Failure = Failure(Status::INVALID_SOURCE);
-/// The longest name of an input that travels, in bytes.
-const NAME_MAX_BYTES: usize = 4096;
 /// Room for an image beyond that of its inputs, at first.
 const MORE_BYTES: u64 = 64 << 10;
 
@@ -83,7 +82,7 @@ impl Linker {
             return Err(Status::INVALID_VALUE.into());
         }
         let (before, options) = (state.inputs.len(), options.only_numbers()?.to_vec());
-        let name = &name[..name.len().min(NAME_MAX_BYTES)];
+        let name = &name[..name.len().min(LINK_NAME_MAX_BYTES)];
         LinkInput { kind, options, name, data }.append(&mut state.inputs);
         let taken = self.run(&state.inputs, true, 0).map(|_| ());
         if taken.is_err_and(|failure| failure != INVALID_SOURCE) {
@@ -132,9 +131,7 @@ fn add_data(
     if data == 0 || bytes == 0 {
         return Err(Status::INVALID_VALUE.into());
     }
-    let at = std::ptr::with_exposed_provenance::<u8>(data);
-    // SAFETY: the caller of the C function vouches for so many bytes at an address that is not null.
-    let bytes = unsafe { std::slice::from_raw_parts(at, bytes) };
+    let bytes = host::bytes(data as u64, bytes as u64);
     linker.add(kind, bytes, name.bytes().unwrap_or_default(), options)
 }
 
