@@ -104,13 +104,13 @@ impl std::fmt::Display for Stalls {
 }
 
 /// A VM's device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VmStatus {
     /// The VM's name.
     pub name: String,
     /// Where its monitor connects.
     pub socket: String,
-    /// The process that holds the device.
+    /// The process that holds the device, 0 while it is not served.
     pub holder_pid: u32,
     /// Whether a monitor is connected.
     pub connected: bool,
@@ -125,10 +125,16 @@ pub struct VmStatus {
     /// Looks, 20 a second at most, that found the directory written over by the guest and wrote it anew, so far.
     #[serde(default)]
     pub directory_repaired: u64,
+    /// Why it is not served, while it is not; it is tried again every second.
+    #[serde(default)]
+    pub unserved: Option<String>,
 }
 
 impl VmStatus {
     fn line(&self) -> String {
+        if let Some(why) = &self.unserved {
+            return format!("VM {} at {}: NOT SERVED: {why}\n", self.name, self.socket);
+        }
         let monitor = if self.connected { "connected" } else { "no VM connected" };
         let repaired = match self.directory_repaired {
             0 => String::new(),

@@ -144,6 +144,11 @@ pub(crate) const AFTERLIFE: Duration = Duration::from_secs(1);
 /// Time between two tries.
 pub(crate) const AFTERLIFE_RETRY: Duration = Duration::from_millis(20);
 
+/// How long a daemon that starts waits for all its VMs to be opened: a holder that can answer does so in milliseconds.
+const OPEN_PATIENCE: Duration = Duration::from_secs(1);
+/// Time between two looks at that.
+const OPEN_LOOK: Duration = Duration::from_millis(1);
+
 fn bind_patiently(path: &Path) -> Result<Listener, TransportError> {
     let end = Instant::now() + AFTERLIFE;
     loop {
@@ -169,7 +174,8 @@ impl Daemon {
     /// Listens. The daemon ends in order once `stop` is readable.
     ///
     /// # Errors
-    /// [`DaemonError::Listen`] if the socket cannot be made, for instance because another daemon lives there.
+    /// [`DaemonError::Listen`] if the socket cannot be made, for instance because another daemon lives there;
+    /// [`DaemonError::Vm`] if a VM's sizes are none, or nobody else is served and no VM can be.
     pub fn start(config: Config, stop: OwnedFd) -> Result<Self, DaemonError> {
         let bind = || bind_patiently(&config.socket);
         let listener = config.serve_processes.then(bind).transpose()?;
@@ -207,15 +213,42 @@ impl Daemon {
         Ok(daemon)
     }
 
+    /// Opens all VMs at once, and waits for them a little. Who can serve nothing does not start; one VM that cannot be served
+    /// does not keep the others, or processes, from it.
     fn open_vms(&mut self) -> Result<(), DaemonError> {
-        for vm in std::mem::take(&mut self.config.vms) {
+        let vms = std::mem::take(&mut self.config.vms);
+        vms.iter().try_for_each(|vm| vm.sizes().map(drop)).map_err(VmError::from)?;
+        for vm in vms {
             let number = self.next_number + 1;
             self.next_number += 1 + vm.channels as u64;
-            let vm = self.with_vms(|_, context| Vm::open(vm, number, context))?;
+            let vm = self.with_vms(|_, context| Vm::open(vm, number, context));
             self.vms.push(vm);
             self.tick_at = Some(Instant::now());
         }
+        let patience = Instant::now() + OPEN_PATIENCE;
+        let mut failed = Vec::new();
+        while self.vms.iter().any(Vm::is_opening)
+            && (Instant::now() < patience || !self.serves_anybody())
+        {
+            std::thread::sleep(OPEN_LOOK);
+            self.with_vms(|vms, context| {
+                let opened = vms.iter_mut().enumerate();
+                failed.extend(
+                    opened.filter_map(|(at, vm)| Some((at, vm.take_opened(context).err()?))),
+                );
+            });
+        }
+        if !self.serves_anybody()
+            && let Some((_, error)) = failed.pop()
+        {
+            return Err(error.into());
+        }
+        failed.into_iter().for_each(|(at, error)| self.vms[at].say_unserved(error.to_string()));
         Ok(())
+    }
+
+    fn serves_anybody(&self) -> bool {
+        self.listener.is_some() || self.vms.iter().any(Vm::is_served)
     }
 
     /// Lets VMs do something with what they need of the daemon.

@@ -1,4 +1,11 @@
-//! The daemon's side of a VM: answers claims, runs a worker for each channel that is taken, takes channels back.
+//! The daemon's side of VMs: each is served for as long as its holder lives, and opened again when that is gone.
+//!
+//! # The life of a VM
+//!
+//! Its holder is found or started by a thread of its own, since an answer may take seconds that nobody else has to wait for.
+//! From then on it is served. When the holder dies, the device is gone with it: all workers are ended, and a new holder makes
+//! a new device. Where there is no holder, because another daemon has it or it is held with other settings, this is tried
+//! again and again; other VMs and processes are served meanwhile.
 //!
 //! # The life of a channel
 //!
@@ -10,31 +17,26 @@
 //!
 //! When the monitor's connection closes, the VM is gone: all workers are killed and all channels freed at once.
 
-mod channel;
+mod serving;
 
-use super::link::{FromHolder, Held, Holder, HolderError, Monitors, ToHolder};
-use super::{VECTORS, VmConfig, VmConfigError};
-use crate::daemon::limits::RateLimit;
+use super::link::{Held, Holder, HolderError, ToHolder};
+use super::{VmConfig, VmConfigError};
 use crate::daemon::{self, Config};
 use crate::failpoints::{self, Side};
 use crate::status::{ClientStatus, VmStatus};
-use channel::Slot;
-use ringbar::directory::{self, Assignments, CLAIMS_VECTOR, Constants, Nonce, Refused, Request};
-use ringbar::lines::SharedLines;
-use ringbar::os::{AnyWaiter, EventFd, Interest, MapError, Mapping, Waiter};
-use ringbar::region::{self, Channel, RegionError};
-use std::os::fd::{AsFd, OwnedFd};
+use ringbar::os::{AnyWaiter, Interest, MapError, Waiter};
+use ringbar::region::RegionError;
+use serving::Serving;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
 /// Time between two looks at claims and hearts; also the daemon's heartbeat in the directory.
 const TICK: Duration = Duration::from_millis(50);
-/// Claims that are answered in a second, as a long-term mean and as a burst.
-const CLAIMS_PER_S: u32 = 20;
-/// Doorbells about claims that are answered between two ticks; more wait for the tick, so that a storm costs next to nothing.
-const BELLS_A_TICK: u32 = 16;
-/// How long a daemon waits before it starts a holder anew whose last one died.
+/// How long a daemon waits before it opens a VM anew.
 const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
 /// Why a VM cannot be served.
@@ -90,421 +92,182 @@ impl Context<'_> {
 pub struct Vm {
     config: VmConfig,
     number: u64,
-    holder: Holder,
-    device: Device,
-    assignments: Assignments,
-    slots: Vec<Slot>,
-    rate: RateLimit,
-    /// Doorbells about claims since the last tick.
-    bells: u32,
-    monitors: Monitors,
-    /// Looks that found the directory written over.
-    repaired: u64,
+    state: State,
     ending: bool,
-    /// The holder is gone; when to start another.
-    reopen_at: Option<Instant>,
+    /// Why it was not served last, so that the same reason is said once.
+    said: Option<String>,
 }
 
-/// What the holder holds, as the daemon uses it.
-struct Device {
-    memory: OwnedFd,
-    directory: SharedLines,
-    constants: Constants,
-    to_host: Vec<EventFd>,
-    to_guest: Vec<EventFd>,
+enum State {
+    /// A thread finds or starts the holder.
+    Opening(Opening),
+    Served(Box<Serving>),
+    Unserved {
+        again_at: Instant,
+    },
 }
 
-impl Device {
-    /// The bells of a channel: its worker's and its guest's.
-    fn bells(&self, channel: usize) -> (&EventFd, &EventFd) {
-        let vector = usize::from(directory::vector(channel, VECTORS as u16));
-        (&self.to_host[vector], &self.to_guest[vector])
-    }
-}
+type Opened = Result<(Holder, Held), HolderError>;
+type Opening = JoinHandle<Opened>;
 
 impl Vm {
-    /// Finds or makes the VM's device, and takes up what an earlier daemon left. `number` and the numbers after it, one a
-    /// channel, name it in the daemon's waiter.
-    ///
-    /// # Errors
-    /// [`VmError`], which says what to try.
-    pub fn open(config: VmConfig, number: u64, context: &mut Context<'_>) -> Result<Self, VmError> {
-        let sizes = config.sizes()?;
+    /// Begins to find or make the VM's device. `number` and the numbers after it, one a channel, name it in the daemon's
+    /// waiter.
+    pub fn open(config: VmConfig, number: u64, context: &mut Context<'_>) -> Self {
+        let state = Self::begin(&config, context);
+        Self { config, number, state, ending: false, said: None }
+    }
+
+    fn begin(config: &VmConfig, context: &mut Context<'_>) -> State {
         let failpoint = failpoints::take_for(&mut context.config.failpoint, Side::Holder);
-        let program = &context.config.worker_program;
-        let (holder, held) = Holder::find_or_start(program, &config, failpoint)?;
-        let Held { memory, to_host, to_guest, channels, monitors, found } = held;
-        let map = |source| VmError::Map { vm: config.name.clone(), source };
-        let wrong = |source| VmError::Region { vm: config.name.clone(), source };
-        let mapping = Arc::new(Mapping::memfd_attach(&memory).map_err(map)?);
-        if !found {
-            region::create(&mapping, &sizes, VmConfig::terms()).map_err(wrong)?;
-        }
-        let directory = region::directory_lines(&mapping).map_err(wrong)?;
-        let places = region::places(&sizes, VmConfig::terms());
-        // Nobody rings for who never connects.
-        let vectors = if config.polled { 0 } else { VECTORS as u16 };
-        let constants = Constants::new(mapping.len() as u64, &places, vectors);
-        let is_whole = constants.repair(&directory) == 0;
-        directory::beat(&directory);
-        let given = channels.iter().map(|(kept, _)| kept.claimant.and_then(Nonce::new)).collect();
-        let over: Vec<bool> = channels.iter().map(|(kept, _)| kept.vm_is_gone).collect();
-        let mut slots = Vec::with_capacity(sizes.len());
-        for (index, (place, (kept, pidfd))) in places.into_iter().zip(channels).enumerate() {
-            let channel = Channel::open(&mapping, place).map_err(wrong)?;
-            slots.push(Slot::new(number + 1 + index as u64, channel, kept, pidfd, context.now));
-        }
-        let assignments = Assignments::resume(directory.clone(), given);
-        let device = Device { memory, directory, constants, to_host, to_guest };
-        let rate = RateLimit::new(CLAIMS_PER_S, context.now);
-        let mut vm = Self {
-            config,
-            number,
-            holder,
-            device,
-            assignments,
-            slots,
-            rate,
-            bells: 0,
-            monitors,
-            repaired: 0,
-            ending: false,
-            reopen_at: None,
-        };
-        tracing::info!(
-            vm = vm.config.name,
-            found,
-            connected = monitors.connected,
-            holder = vm.holder.pid,
-            "serving a VM"
-        );
-        vm.watch_all(context);
-        vm.take_up(&over, context);
-        // A VM may have written over it while no daemon was there.
-        if found && (!vm.is_there() || !is_whole) {
-            vm.restore();
-        }
-        Ok(vm)
-    }
-
-    fn watch_all(&mut self, context: &mut Context<'_>) {
-        let holder = self.holder.control().clone();
-        context.watch(holder, self.number, daemon::HOLDER, Interest::Readable);
-        self.watch_claims(context);
-    }
-
-    fn watch_claims(&self, context: &mut Context<'_>) {
-        let claims = self.device.to_host[usize::from(CLAIMS_VECTOR)].fd().clone();
-        context.watch(claims, self.number, daemon::CLAIMS, Interest::Doorbell);
-    }
-
-    /// Workers of an earlier daemon go on; channels whose worker died meanwhile are marked, and freed if they are `over`: their
-    /// VM has gone.
-    fn take_up(&mut self, over: &[bool], context: &mut Context<'_>) {
-        for (channel, &over) in over.iter().enumerate() {
-            let over = over || !self.is_there();
-            let slot = &mut self.slots[channel];
-            if let Some(worker) = &slot.worker {
-                let (pidfd, number) = (worker.pidfd().clone(), slot.number);
-                context.watch(pidfd, number, daemon::WORKER, Interest::Readable);
-                if over || self.assignments.holder(channel).is_none() {
-                    slot.kill();
-                }
-            } else if self.assignments.holder(channel).is_some() {
-                slot.channel.mark_lost();
-                self.ring_guest(channel);
-                if over {
-                    self.free(channel);
-                }
+        let (program, vm) = (context.config.worker_program.clone(), config.clone());
+        let find = move || Holder::find_or_start(&program, &vm, failpoint);
+        match std::thread::Builder::new().name(format!("opens {}", config.name)).spawn(find) {
+            Ok(opening) => State::Opening(opening),
+            Err(error) => {
+                tracing::error!(%error, vm = config.name, "no thread to open a VM");
+                State::Unserved { again_at: context.now + REOPEN_AFTER }
             }
         }
     }
 
-    /// Whether there is a VM, as far as can be known of one that never connects.
-    fn is_there(&self) -> bool {
-        self.monitors.connected || self.config.polled
+    /// Whether its holder is still being found or started.
+    pub fn is_opening(&self) -> bool {
+        matches!(self.state, State::Opening(_))
+    }
+
+    /// Whether it is served now.
+    pub fn is_served(&self) -> bool {
+        matches!(self.state, State::Served(_))
+    }
+
+    /// Serves it if its holder has just been found.
+    ///
+    /// # Errors
+    /// [`VmError`] if it cannot be served for now; it is opened again by a later [`tick`](Self::tick).
+    pub fn take_opened(&mut self, context: &mut Context<'_>) -> Result<(), VmError> {
+        let unserved = State::Unserved { again_at: context.now + REOPEN_AFTER };
+        let opening = match std::mem::replace(&mut self.state, unserved) {
+            State::Opening(opening) if opening.is_finished() => opening,
+            other => {
+                self.state = other;
+                return Ok(());
+            }
+        };
+        let panicked = |_| HolderError::Start {
+            vm: self.config.name.clone(),
+            source: io::Error::other("its thread panicked"),
+        };
+        let found = opening.join().map_err(panicked)??;
+        if self.ending {
+            abandon(&found, context.config.keep_devices || self.config.polled);
+            return Ok(());
+        }
+        let serving = Serving::new(self.config.clone(), self.number, found, context)?;
+        (self.state, self.said) = (State::Served(Box::new(serving)), None);
+        Ok(())
+    }
+
+    /// Says why it is not served, once for each reason in a row.
+    pub fn say_unserved(&mut self, why: String) {
+        if self.said.as_ref() != Some(&why) {
+            tracing::error!(vm = self.config.name, "a VM is not served for now: {why}");
+            self.said = Some(why);
+        }
     }
 
     /// Whether `number` is one of this VM's.
     pub fn owns(&self, number: u64) -> bool {
-        (self.number..=self.number + self.slots.len() as u64).contains(&number)
+        (self.number..=self.number + self.config.channels as u64).contains(&number)
     }
 
     /// Something of this VM's is ready.
     pub fn look_at(&mut self, number: u64, part: u64, context: &mut Context<'_>) {
-        let channel = number.wrapping_sub(self.number + 1) as usize;
-        match part {
-            daemon::HOLDER if number == self.number => self.listen_to_holder(context),
-            daemon::CLAIMS if number == self.number => {
-                self.bells += 1;
-                if self.bells == BELLS_A_TICK {
-                    context.unwatch(self.number, daemon::CLAIMS);
-                }
-                self.answer_claims(context);
-            }
-            daemon::WORKER if channel < self.slots.len() => self.worker_ended(channel, context),
-            daemon::CONTROL
-                if channel < self.slots.len() && !self.slots[channel].take_reports() =>
-            {
-                context.unwatch(number, daemon::CONTROL);
-            }
-            _ => {}
+        if let State::Served(serving) = &mut self.state {
+            serving.look_at(number, part, context);
         }
     }
 
-    fn listen_to_holder(&mut self, context: &mut Context<'_>) {
-        loop {
-            match self.holder.next() {
-                Ok(None) => return,
-                Ok(Some(FromHolder::Monitors { number, monitors })) => {
-                    self.hear_of(monitors);
-                    if let Err(error) = self.holder.tell(&ToHolder::Heard { number }, None) {
-                        tracing::debug!(%error, vm = self.config.name, "the holder was not told");
-                    }
-                }
-                Ok(Some(other)) => {
-                    tracing::warn!(vm = self.config.name, "the holder says {other:?}")
-                }
-                Err(error) => return self.holder_gone(&error, context),
-            }
-        }
-    }
-
-    /// A VM may have gone and the next one come since the last word.
-    fn hear_of(&mut self, monitors: Monitors) {
-        let before = std::mem::replace(&mut self.monitors, monitors);
-        if monitors.gone != before.gone {
-            self.vm_gone();
-            self.restore();
-        }
-        if monitors.connected && (!before.connected || monitors.gone != before.gone) {
-            tracing::info!(vm = self.config.name, "the VM's monitor connected");
-            directory::beat(&self.device.directory);
-        }
-    }
-
-    /// Behind a VM: whatever it wrote over the directory, the next one finds it whole and without claims. Not when that one
-    /// connects, since it may have claimed a channel by then. Identities of channels are written anew with each generation.
-    fn restore(&mut self) {
-        self.repair();
-        self.assignments.restore();
-    }
-
-    /// Programs begin with the directory: whatever one wrote over the host's words of it is written anew, so that the next one
-    /// of the same VM, or its next boot, finds it.
-    fn repair(&mut self) {
-        let device = &self.device;
-        let words = device.constants.repair(&device.directory) + self.assignments.repair();
-        if words == 0 {
-            return;
-        }
-        self.repaired += 1;
-        // However long a program goes on with it, the lines in the log are few.
-        if self.repaired.is_power_of_two() {
-            let (vm, looks) = (&self.config.name, self.repaired);
-            tracing::warn!(
-                vm,
-                words,
-                looks,
-                "a guest wrote over the directory: it is written anew"
-            );
-        }
-    }
-
-    /// The monitor is gone: so is everything that the guest had.
-    fn vm_gone(&mut self) {
-        tracing::info!(vm = self.config.name, "the VM's monitor is gone: its channels are freed");
-        for channel in 0..self.slots.len() {
-            self.slots[channel].kill();
-            if self.slots[channel].worker.is_none() {
-                // A claim that nobody answered goes as well.
-                self.free(channel);
-            }
-        }
-    }
-
-    fn holder_gone(&mut self, error: &std::io::Error, context: &mut Context<'_>) {
-        context.unwatch(self.number, daemon::HOLDER);
-        context.unwatch(self.number, daemon::CLAIMS);
-        self.holder.reap();
-        if !self.ending {
-            tracing::error!(%error, vm = self.config.name, "the VM's holder died, and its device with it; the VM has to plug it again");
-        }
-        self.reopen_at = Some(context.now + REOPEN_AFTER);
-        self.monitors.connected = false;
-        self.vm_gone();
-    }
-
-    fn answer_claims(&mut self, context: &mut Context<'_>) {
-        if self.reopen_at.is_none() {
-            // The holder tells of a VM that went before it greets the next one, whose claims are answered after that word.
-            self.listen_to_holder(context);
-        }
-        if self.reopen_at.is_some() {
-            return;
-        }
-        let requests: Vec<_> = self.assignments.requests().collect();
-        for (channel, request) in requests {
-            match request {
-                Request::Asked(nonce) => self.answer(channel, nonce, context),
-                Request::GivenBack => self.given_back(channel, context),
-                Request::Contested(_) => {}
-            }
-        }
-    }
-
-    fn answer(&mut self, channel: usize, nonce: Nonce, context: &mut Context<'_>) {
-        let refused = if self.ending {
-            Some(Refused::Ending)
-        } else if self.rate.take(context.now).is_err() {
-            Some(Refused::TooMany)
-        } else if self.slots[channel].worker.is_some() {
-            // Its last worker is not reaped yet: the claim waits.
-            return;
-        } else {
-            self.begin(channel, nonce, context).err().map(|error| {
-                tracing::error!(%error, vm = self.config.name, channel, "no worker for a claim");
-                Refused::NoWorker
-            })
-        };
-        if let Some(why) = refused {
-            tracing::warn!(vm = self.config.name, channel, %why, "a claim was refused");
-            self.assignments.refuse(channel, nonce, why);
-        }
-        self.ring_guest(channel);
-    }
-
-    /// The claimant no longer wants its channel. While its client lives this is somebody else's scribble.
-    fn given_back(&mut self, channel: usize, context: &Context<'_>) {
-        let slot = &mut self.slots[channel];
-        if slot.worker.is_none() {
-            self.free(channel);
-        } else if !slot.is_attached() {
-            slot.ask_to_end(context.now + context.config.limits.worker_end_limit);
-        }
-    }
-
-    fn ring_guest(&self, channel: usize) {
-        if let Err(error) = self.device.bells(channel).1.signal() {
-            tracing::debug!(%error, "the guest's doorbell cannot be rung");
-        }
-    }
-
-    /// Has the holder keep what the next daemon must know of a channel.
-    fn keep(&self, channel: usize) -> std::io::Result<()> {
-        let slot = &self.slots[channel];
-        let kept = slot.kept(self.assignments.holder(channel));
-        let worker = slot.worker.as_ref().map(|worker| worker.pidfd().as_fd());
-        self.holder.tell(&ToHolder::Keep { channel, kept }, worker)
-    }
-
-    fn keep_if_possible(&self, channel: usize) {
-        if self.reopen_at.is_none()
-            && let Err(error) = self.keep(channel)
-        {
-            tracing::warn!(%error, vm = self.config.name, "the holder was not told");
-        }
-    }
-
-    /// Every 50 ms: the daemon's heartbeat, claims without a doorbell, hearts at rest.
+    /// Every 50 ms, see [`next_tick`](Self::next_tick).
     pub fn tick(&mut self, context: &mut Context<'_>) {
-        self.repair();
-        directory::beat(&self.device.directory);
-        if std::mem::take(&mut self.bells) >= BELLS_A_TICK && self.reopen_at.is_none() {
-            self.watch_claims(context);
-        }
-        self.answer_claims(context);
-        let limit = context.config.limits.guest_heart_limit;
-        let end_limit = context.config.limits.worker_end_limit;
-        for channel in 0..self.slots.len() {
-            if self.assignments.holder(channel).is_none() {
-                continue;
-            }
-            let slot = &mut self.slots[channel];
-            let silent = slot.silent();
-            match &mut slot.worker {
-                Some(worker) => {
-                    worker.kill_if_due(context.now);
-                    // It should have noticed by itself.
-                    if silent > limit + end_limit {
-                        worker.kill();
-                    }
+        match &mut self.state {
+            State::Served(serving) => {
+                serving.tick(context);
+                if let Some(why) = serving.ended() {
+                    let why = why.to_owned();
+                    self.state = State::Unserved { again_at: context.now + REOPEN_AFTER };
+                    self.say_unserved(why);
                 }
-                None if silent > limit => {
-                    tracing::info!(
-                        vm = self.config.name,
-                        channel,
-                        "a silent program's channel is taken back"
-                    );
-                    self.free(channel);
+            }
+            State::Opening(_) => {
+                if let Err(error) = self.take_opened(context) {
+                    self.say_unserved(error.to_string());
                 }
-                None => {}
             }
-        }
-        if self.reopen_at.is_some_and(|at| at <= context.now) {
-            self.reopen(context);
-        }
-    }
-
-    /// Starts over with a new holder after the old one died.
-    fn reopen(&mut self, context: &mut Context<'_>) {
-        if self.ending || self.slots.iter().any(|slot| slot.worker.is_some()) {
-            return;
-        }
-        match Self::open(self.config.clone(), self.number, context) {
-            Ok(vm) => *self = vm,
-            Err(error) => {
-                tracing::error!(%error, "a VM's device cannot be made anew");
-                self.reopen_at = Some(context.now + 10 * REOPEN_AFTER);
+            State::Unserved { again_at } if *again_at <= context.now && !self.ending => {
+                self.state = Self::begin(&self.config, context);
             }
+            State::Unserved { .. } => {}
         }
     }
 
     /// When to [`tick`](Self::tick) next; never while there is no guest and nothing to end.
     pub fn next_tick(&self, now: Instant) -> Option<Instant> {
-        let busy = self.slots.iter().any(|slot| slot.worker.is_some());
-        (self.is_there() || busy || self.reopen_at.is_some()).then_some(now + TICK)
+        match &self.state {
+            State::Served(serving) => serving.next_tick(now),
+            State::Opening(_) => Some(now + TICK),
+            State::Unserved { again_at } => (!self.ending).then_some(*again_at),
+        }
     }
 
     /// Ends in order: workers first, then the device, unless it is to stay or a VM has it, which could not connect again.
     pub fn end(&mut self, context: &Context<'_>) {
         self.ending = true;
-        let kill_at = context.now + context.config.limits.worker_end_limit;
-        self.slots.iter_mut().for_each(|slot| slot.ask_to_end(kill_at));
-        self.end_holder(context.config.keep_devices);
-    }
-
-    fn end_holder(&self, keep: bool) {
-        if !keep && !self.is_there() && self.is_over() && self.reopen_at.is_none() {
-            // If it is gone already, all the better.
-            let _ = self.holder.tell(&ToHolder::End, None);
+        if let State::Served(serving) = &mut self.state {
+            serving.end(context);
         }
     }
 
     /// Whether it was ended and no worker is left.
     pub fn is_over(&self) -> bool {
-        self.ending && self.slots.iter().all(|slot| slot.worker.is_none())
+        match &self.state {
+            State::Served(serving) => serving.is_over(),
+            State::Opening(_) => false,
+            State::Unserved { .. } => self.ending,
+        }
     }
 
     /// What `status` shows of it.
     pub fn status(&self) -> VmStatus {
-        let taken = |channel: &usize| self.assignments.holder(*channel).is_some();
-        VmStatus {
+        let mut status = VmStatus {
             name: self.config.name.clone(),
             socket: self.config.socket.display().to_string(),
-            holder_pid: self.holder.pid,
-            connected: self.is_there(),
             bytes: self.config.bytes,
-            channels: self.slots.len(),
-            taken: (0..self.slots.len()).filter(taken).count(),
-            monitors_refused: self.monitors.refused,
-            directory_repaired: self.repaired,
+            channels: self.config.channels,
+            ..VmStatus::default()
+        };
+        match &self.state {
+            State::Served(serving) => serving.tell(&mut status),
+            State::Opening(_) | State::Unserved { .. } => {
+                status.unserved = Some(self.said.clone().unwrap_or_else(|| "being opened".into()));
+            }
         }
+        status
     }
 
     /// Its channels that somebody has, as clients.
     pub fn clients(&self, now: Instant) -> Vec<ClientStatus> {
-        let taken = (0..self.slots.len()).filter(|&c| self.assignments.holder(c).is_some());
-        taken.map(|channel| self.slots[channel].status(&self.config.name, channel, now)).collect()
+        match &self.state {
+            State::Served(serving) => serving.clients(now),
+            State::Opening(_) | State::Unserved { .. } => Vec::new(),
+        }
+    }
+}
+
+/// Leaves a holder that was found when it was no longer wanted, and ends it where [`Vm::end`] would have.
+fn abandon((holder, held): &(Holder, Held), keep: bool) {
+    if !keep && !held.monitors.connected {
+        // If it is gone already, all the better.
+        let _ = holder.tell(&ToHolder::End, None);
     }
 }

@@ -21,7 +21,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -184,7 +184,12 @@ fn receive(socket: &UnixStream) -> Option<(i64, Option<OwnedFd>)> {
 impl Monitor {
     /// Connects as QEMU does; `None` if it is refused.
     pub fn connect(server: &VmServer) -> Option<Self> {
-        let connection = UnixStream::connect(server.socket()).unwrap();
+        Self::connect_at(&server.socket())
+    }
+
+    /// The same at a device's socket.
+    pub fn connect_at(socket: &Path) -> Option<Self> {
+        let connection = UnixStream::connect(socket).unwrap();
         connection.set_read_timeout(Some(PATIENCE)).unwrap();
         assert_eq!(receive(&connection)?.0, 0, "the version");
         assert_eq!(receive(&connection)?.0, 1, "the guest's number");

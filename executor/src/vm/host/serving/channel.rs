@@ -1,12 +1,12 @@
 //! One channel of a VM: given to a claimant with a worker, and taken back.
 
-use super::{Context, Vm};
+use super::{Context, Serving};
 use crate::daemon;
 use crate::daemon::process::WorkerProcess;
 use crate::failpoints::{self, Point, Side};
 use crate::job::{ClientKind, Job, Report};
 use crate::status::{ClientStatus, CounterStatus};
-use crate::vm::link::Kept;
+use crate::vm::link::{Kept, ToHolder};
 use ringbar::counters::Counters;
 use ringbar::directory::Nonce;
 use ringbar::os::Interest;
@@ -144,7 +144,7 @@ impl Slot {
     }
 }
 
-impl Vm {
+impl Serving {
     /// Offers the next generation, starts its worker, and gives the channel to `nonce`.
     pub(super) fn begin(
         &mut self,
@@ -174,7 +174,7 @@ impl Vm {
             worker_pid: Some(pid),
             vm_is_gone: false,
         };
-        let keep = super::ToHolder::Keep { channel, kept };
+        let keep = ToHolder::Keep { channel, kept };
         if let Err(error) = self.holder.tell(&keep, Some(pidfd.as_fd())) {
             worker.discard();
             return Err(error);
