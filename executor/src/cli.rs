@@ -2,7 +2,7 @@
 
 use crate::daemon::limits::Limits;
 use crate::daemon::{Config, Daemon};
-use crate::device::{CudaSettings, Device, MockSettings};
+use crate::device::{BackendName, Choice, Device, MockSettings};
 use crate::failpoints::{self, Failpoint, Side};
 use crate::job::WorkerOptions;
 use crate::units::Bound;
@@ -10,7 +10,7 @@ use crate::vm::options::{PlaceArgs, Places};
 use crate::{
     bench, figures, idle, logging, probe, replay, run as run_program, status, units, vm, worker,
 };
-use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::error::Error;
 use std::os::fd::OwnedFd;
@@ -68,15 +68,6 @@ pub enum Command {
     VmHolder(vm::holder::HolderArgs),
 }
 
-/// Which backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum BackendName {
-    /// A deterministic software GPU.
-    Mock,
-    /// A real GPU, through NVIDIA's driver.
-    Cuda,
-}
-
 /// Where the daemon is.
 #[derive(Clone, Debug, Args)]
 pub struct SocketArgs {
@@ -108,12 +99,12 @@ pub struct ServeArgs {
     /// Leave the devices of VMs in place at an orderly end, for the next daemon, also those that no VM has at the moment.
     #[arg(long)]
     keep_devices: bool,
-    /// What workers execute on.
-    #[arg(long, value_enum, default_value = "mock")]
-    backend: BackendName,
-    /// Device memory that each client gets.
-    #[arg(long, value_name = "BYTES", value_parser = units::bytes, default_value = "8GiB")]
-    device_memory: u64,
+    /// What workers execute on [default: cuda where NVIDIA's driver is found, else mock].
+    #[arg(long, value_enum)]
+    backend: Option<BackendName>,
+    /// Memory of the mock GPU, which each client has for itself [default: 16GiB].
+    #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
+    device_memory: Option<u64>,
     /// A setting of the mock GPU, for instance latency_ns=2000 or bandwidth_bytes_per_s=20000000000.
     #[arg(long, value_name = "NAME=VALUE")]
     mock: Vec<String>,
@@ -258,14 +249,24 @@ pub fn run() -> ExitCode {
 }
 
 impl ServeArgs {
+    /// What workers execute on, and one line on standard error that says it unless it was asked for.
     fn device(&self) -> Result<Device, AnyError> {
-        if self.backend == BackendName::Cuda {
-            return Ok(Device::Cuda(CudaSettings::find()?));
+        let (device, choice) = Device::choose(self.backend, self.mock_settings()?)?;
+        if choice != Choice::Asked {
+            eprintln!("ringbar serve: {choice}");
         }
-        let mut settings =
-            MockSettings { device_memory_bytes: self.device_memory, ..MockSettings::default() };
+        Ok(device)
+    }
+
+    /// The mock with these settings, if there are any.
+    fn mock_settings(&self) -> Result<Option<MockSettings>, AnyError> {
+        if self.mock.is_empty() && self.device_memory.is_none() {
+            return Ok(None);
+        }
+        let mut settings = MockSettings::default();
+        settings.device_memory_bytes = self.device_memory.unwrap_or(settings.device_memory_bytes);
         self.mock.iter().try_for_each(|setting| settings.set(setting))?;
-        Ok(Device::Mock(settings))
+        Ok(Some(settings))
     }
 
     fn config(&self, matches: &ArgMatches) -> Result<Config, AnyError> {
@@ -353,9 +354,9 @@ mod tests {
             let Some(Command::Serve(args)) = cli.command else { panic!("not serve") };
             args.config(serve_matches(&matches)).unwrap().worker
         };
-        let hour = options("ringbar serve --socket /s").command_timeout_ms;
+        let hour = options("ringbar serve --backend mock --socket /s").command_timeout_ms;
         assert_eq!(hour, Some(3_600_000));
-        let never = options("ringbar serve --socket /s --command-timeout never");
+        let never = options("ringbar serve --backend mock --socket /s --command-timeout never");
         assert_eq!((never.command_timeout_ms, never.device_timeout_ms), (None, None));
     }
 

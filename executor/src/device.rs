@@ -1,8 +1,10 @@
 //! Which backend a worker executes on, as a choice that travels from the command line to the worker process.
 
+use clap::ValueEnum;
 use ringbar_cuda::{CudaConfig, DriverError};
 use ringbar_mock::{Faults, MockConfig};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::path::PathBuf;
 use thiserror::Error;
 
@@ -14,6 +16,51 @@ pub enum Device {
     Mock(MockSettings),
     /// A real GPU, through NVIDIA's driver.
     Cuda(CudaSettings),
+}
+
+/// Which backend, as the command line spells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BackendName {
+    /// This machine's GPU, through NVIDIA's driver.
+    Cuda,
+    /// A deterministic software GPU, for programs whose kernels it knows.
+    Mock,
+}
+
+/// What decided for a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The command line.
+    Asked,
+    /// NVIDIA's driver was found there.
+    DriverFound(PathBuf),
+    /// It was not found.
+    NoDriver,
+    /// Settings of the mock were given.
+    MockSettings,
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Asked => write!(out, "on the backend that was asked for"),
+            Self::DriverFound(path) => {
+                let path = path.display();
+                write!(
+                    out,
+                    "on this machine's GPU, through {path} (--backend cuda says so without this line)"
+                )
+            }
+            Self::NoDriver => write!(
+                out,
+                "no NVIDIA driver here, running on the mock GPU (--backend mock says so without this line)"
+            ),
+            Self::MockSettings => write!(
+                out,
+                "on the mock GPU, since settings of it were given (--backend mock says so without this line)"
+            ),
+        }
+    }
 }
 
 /// Settings of a real GPU.
@@ -46,6 +93,39 @@ impl Default for Device {
 }
 
 impl Device {
+    /// The backend that was `asked` for. If none was, the GPU where NVIDIA's driver is found, else the mock; settings of the
+    /// mock ask for the mock.
+    ///
+    /// # Errors
+    /// [`DriverError`] if the GPU was asked for and there is no driver.
+    pub fn choose(
+        asked: Option<BackendName>,
+        mock: Option<MockSettings>,
+    ) -> Result<(Self, Choice), DriverError> {
+        Self::choose_by(asked, mock, CudaSettings::find)
+    }
+
+    fn choose_by(
+        asked: Option<BackendName>,
+        mock: Option<MockSettings>,
+        find: impl FnOnce() -> Result<CudaSettings, DriverError>,
+    ) -> Result<(Self, Choice), DriverError> {
+        match (asked, mock) {
+            (Some(BackendName::Cuda), _) => Ok((Self::Cuda(find()?), Choice::Asked)),
+            (Some(BackendName::Mock), mock) => {
+                Ok((Self::Mock(mock.unwrap_or_default()), Choice::Asked))
+            }
+            (None, Some(mock)) => Ok((Self::Mock(mock), Choice::MockSettings)),
+            (None, None) => Ok(match find() {
+                Ok(cuda) => {
+                    let library = cuda.library.clone().unwrap_or_default();
+                    (Self::Cuda(cuda), Choice::DriverFound(library))
+                }
+                Err(_) => (Self::default(), Choice::NoDriver),
+            }),
+        }
+    }
+
     /// The backend's name, as the command line spells it.
     pub fn name(&self) -> &'static str {
         match self {
@@ -171,6 +251,26 @@ mod tests {
         settings.set("slow_at_launch=[3,500]").unwrap();
         let config = settings.config();
         assert_eq!((config.latency_ns, config.faults.slow_at_launch), (2000, Some((3, 500))));
+    }
+
+    #[test]
+    fn without_a_wish_the_gpu_is_taken_where_there_is_a_driver_and_else_the_mock() {
+        let library: PathBuf = "/driver/libcuda.so.1".into();
+        let found = || Ok(CudaSettings { library: Some(library.clone()) });
+        let missing = || Err(DriverError::NotFound { looked: "/usr/lib64".into() });
+        let choose = |asked, mock, driver: &dyn Fn() -> _| Device::choose_by(asked, mock, driver);
+        let (device, choice) = choose(None, None, &found).unwrap();
+        assert_eq!((device.name(), &choice), ("cuda", &Choice::DriverFound(library.clone())));
+        assert!(choice.to_string().contains("/driver/libcuda.so.1"), "{choice}");
+        let (device, choice) = choose(None, None, &missing).unwrap();
+        assert_eq!((device.name(), choice), ("mock", Choice::NoDriver));
+        let settings = MockSettings { latency_ns: 7, ..MockSettings::default() };
+        let (device, choice) = choose(None, Some(settings.clone()), &found).unwrap();
+        assert_eq!((device, choice), (Device::Mock(settings), Choice::MockSettings));
+        let (device, choice) = choose(Some(BackendName::Mock), None, &found).unwrap();
+        assert_eq!((device.name(), choice), ("mock", Choice::Asked));
+        let error = choose(Some(BackendName::Cuda), None, &missing).unwrap_err().to_string();
+        assert!(error.contains("/usr/lib64") && error.contains("RINGBAR_CUDA_DRIVER"), "{error}");
     }
 
     #[test]

@@ -74,7 +74,7 @@ fn measure(time: Duration) -> Result<Idle, Box<dyn Error>> {
     let folder = tempfile::Builder::new().prefix("ringbar-").tempdir()?;
     let socket = folder.path().join("socket");
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("serve").arg("--socket").arg(&socket).stdin(Stdio::null());
+    command.args(["serve", "--backend", "mock", "--socket"]).arg(&socket).stdin(Stdio::null());
     let daemon = Ended(command.spawn()?);
     wait_for(&status::status_path(&socket));
     let at = attach(&socket, &Wish::default())?;

@@ -81,7 +81,11 @@ fn the_sockets_are_private_and_a_second_daemon_is_refused() {
         assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
     }
     let mut second = Command::new(RINGBAR);
-    let ended = second.arg("serve").arg("--socket").arg(server.socket()).output().unwrap();
+    let ended = second
+        .args(["serve", "--backend", "mock", "--socket"])
+        .arg(server.socket())
+        .output()
+        .unwrap();
     assert!(!ended.status.success());
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert!(said.contains("living listener"), "{said}");

@@ -2,6 +2,7 @@
 
 mod support;
 
+use ringbar_executor::status;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -144,6 +145,20 @@ fn without_a_driver_and_a_backend_the_program_runs_on_the_mock_and_is_told_so() 
     let output = without_driver(&mut run(&[], "test -S \"$RINGBAR_SOCKET\" && echo ran"));
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "ran\n".into()));
     assert!(text(&output.stderr).contains("running on the mock GPU"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn serve_without_a_driver_and_a_backend_serves_the_mock_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("s");
+    let mut command = Command::new(RINGBAR);
+    command.arg("serve").arg("--socket").arg(&socket).stderr(Stdio::piped());
+    let daemon = command.env("RINGBAR_CUDA_DRIVER", "/no/such/libcuda.so.1").spawn().unwrap();
+    assert!(eventually(|| status::query(&socket).is_ok()));
+    assert_eq!(status::query(&socket).unwrap().daemon.backend, "mock");
+    send_signal(daemon.id(), "TERM");
+    let said = text(&daemon.wait_with_output().unwrap().stderr);
+    assert!(said.contains("ringbar serve: no NVIDIA driver here"), "{said}");
 }
 
 #[test]

@@ -456,7 +456,7 @@ fn a_daemon_that_can_serve_nothing_does_not_start_and_says_what_to_try() {
     let socket = server.socket();
     let serve = |size: &str| {
         let mut command = Command::new(RINGBAR);
-        command.args(["serve", "--vm", "vm", "--socket"]).arg(&socket);
+        command.args(["serve", "--backend", "mock", "--vm", "vm", "--socket"]).arg(&socket);
         let ended = command.args(["--size", size]).output().unwrap();
         assert!(!ended.status.success());
         String::from_utf8_lossy(&ended.stderr).into_owned()

@@ -13,16 +13,15 @@ pub use error::RunError;
 
 use crate::cli::{SocketArgs, TimeoutArgs};
 use crate::daemon::Config;
-use crate::device::{CudaSettings, Device, MockSettings};
+use crate::device::{BackendName, Choice, Device, MockSettings};
 use crate::embedded::Embedded;
 use crate::logging;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use environment::{
     DEVICE_VARIABLE, RECORD_VARIABLE, SOCKET_VARIABLE, STATS_VARIABLE, shell_word, variables,
 };
 use error::system;
 use libraries::Libraries;
-use ringbar_cuda::DriverError;
 use stats::Stats;
 use std::ffi::OsString;
 use std::io::Write;
@@ -30,15 +29,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-
-/// What an executor that `ringbar run` starts executes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum RunBackend {
-    /// This machine's GPU, through NVIDIA's driver.
-    Cuda,
-    /// A deterministic software GPU, for programs whose kernels it knows.
-    Mock,
-}
 
 /// Options of `ringbar run`.
 #[derive(Debug, Args)]
@@ -73,7 +63,7 @@ pub struct RunArgs {
     connect: Option<PathBuf>,
     /// What the executor executes on [default: cuda where NVIDIA's driver is found, else mock].
     #[arg(long, value_enum)]
-    backend: Option<RunBackend>,
+    backend: Option<BackendName>,
     /// A setting of the mock GPU, for instance latency_ns=2000.
     #[arg(long, value_name = "NAME=VALUE")]
     mock: Vec<String>,
@@ -242,35 +232,22 @@ fn machine_memory_bytes() -> u64 {
 }
 
 fn device(args: &RunArgs) -> Result<Device, RunError> {
-    let found = CudaSettings::find();
-    let backend = args.backend.unwrap_or_else(|| match (&found, args.mock.is_empty()) {
-        (Ok(_), true) => RunBackend::Cuda,
-        (Err(_), true) => {
-            eprintln!(
-                "ringbar run: no NVIDIA driver here, running on the mock GPU (--backend mock says so without this line)"
-            );
-            RunBackend::Mock
-        }
-        (_, false) => RunBackend::Mock,
-    });
-    match backend {
-        RunBackend::Mock => mock(&args.mock),
-        RunBackend::Cuda => cuda(found),
+    let (device, choice) = Device::choose(args.backend, mock(&args.mock)?)
+        .map_err(|error| RunError::Backend { name: "cuda", reason: error.to_string() })?;
+    // Standard error is the program's: on a GPU nothing has to be said.
+    if choice == Choice::NoDriver {
+        eprintln!("ringbar run: {choice}");
     }
+    Ok(device)
 }
 
-fn cuda(found: Result<CudaSettings, DriverError>) -> Result<Device, RunError> {
-    let missing =
-        |error: DriverError| RunError::Backend { name: "cuda", reason: error.to_string() };
-    found.map(Device::Cuda).map_err(missing)
-}
-
-fn mock(settings_given: &[String]) -> Result<Device, RunError> {
+/// The mock with these settings, if there are any.
+fn mock(given: &[String]) -> Result<Option<MockSettings>, RunError> {
     let mut settings = MockSettings::default();
-    for setting in settings_given {
+    for setting in given {
         settings.set(setting).map_err(|error| RunError::Options(error.to_string()))?;
     }
-    Ok(Device::Mock(settings))
+    Ok((!given.is_empty()).then_some(settings))
 }
 
 fn print_variables(args: &EnvArgs) -> Result<(), RunError> {
@@ -355,16 +332,9 @@ mod tests {
     }
 
     #[test]
-    fn the_cuda_backend_without_a_driver_says_where_it_looked() {
-        let missing = DriverError::NotFound { looked: "/usr/lib64".into() };
-        let error = cuda(Err(missing)).unwrap_err().to_string();
-        assert!(error.contains("/usr/lib64") && error.contains("RINGBAR_CUDA_DRIVER"), "{error}");
-    }
-
-    #[test]
     fn a_setting_of_the_mock_reaches_the_device_and_a_wrong_one_is_named() {
         let expected = MockSettings { latency_ns: 7, ..MockSettings::default() };
-        assert_eq!(mock(&["latency_ns=7".into()]).unwrap(), Device::Mock(expected));
+        assert_eq!(mock(&["latency_ns=7".into()]).unwrap(), Some(expected));
         assert!(mock(&["speed=7".into()]).unwrap_err().to_string().contains("speed"));
     }
 

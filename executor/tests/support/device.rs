@@ -57,7 +57,9 @@ impl VmServer {
         let log =
             File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
         let mut command = Command::new(RINGBAR);
-        command.args(["serve", "--vm", "vm", "--socket"]).arg(folder.path().join("vm"));
+        command
+            .args(["serve", "--backend", "mock", "--vm", "vm", "--socket"])
+            .arg(folder.path().join("vm"));
         command.args(options.split_whitespace());
         // A group of its own, which a test may kill as a whole.
         command.process_group(0).env("RUST_LOG", "info").stdin(Stdio::null());

@@ -51,7 +51,7 @@ impl Server {
         let log = folder.path().join("log");
         let log = File::options().create(true).append(true).open(log).unwrap();
         let mut command = Command::new(RINGBAR);
-        command.arg("serve").arg("--socket").arg(folder.path().join("s"));
+        command.args(["serve", "--backend", "mock", "--socket"]).arg(folder.path().join("s"));
         command.args(["--device-memory", "64MiB"]).args(options.split_whitespace());
         command.env("RUST_LOG", "info").stdin(Stdio::null()).stderr(log).spawn().unwrap()
     }
