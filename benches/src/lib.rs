@@ -52,11 +52,13 @@
 
 #![deny(unsafe_code)]
 
+pub mod calls;
 pub mod candidate;
 pub mod cores;
 pub mod drive;
 pub mod error;
 pub mod eventfd;
+pub mod exchange;
 pub mod limits;
 pub mod machine;
 pub mod ours;

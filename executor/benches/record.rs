@@ -1,9 +1,9 @@
 //! A record of figures: as text and as JSON, with what each had to reach.
 
 use comfy_table::{ContentArrangement, Table, presets};
+use ringbar_benches::calls::Figures;
+use ringbar_benches::exchange::GuestLimit;
 use ringbar_benches::machine::Machine;
-use ringbar_executor::vm::guest_figures::Figures;
-use ringbar_executor::vm::guest_limit::GuestLimit;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::process::Command;

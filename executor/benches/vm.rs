@@ -18,11 +18,11 @@ use bare::mediator::{Mediator, echo};
 use bare::program::{Program, probe};
 use clap::Parser;
 use record::{Found, Measured, Record, Road, Round};
+use ringbar_benches::calls::{Bench, Figures};
 use ringbar_benches::cores::Cores;
 use ringbar_benches::drive::Plan;
 use ringbar_benches::error::BenchError;
 use ringbar_benches::limits::Limit;
-use ringbar_executor::vm::guest_figures::{Bench, Figures};
 use rustix::process::Pid;
 use rustix::thread::CpuSet;
 use std::error::Error;
@@ -155,7 +155,7 @@ fn emulated_guest(folder: PathBuf, calls: u64) -> Result<Round, Box<dyn Error>> 
         ["-chardev", &chardev, "-device", "pci-serial,chardev=old"],
         ["-object", &backend, "-device", "ivshmem-plain,memdev=raw"],
     ];
-    let script = format!("ringbar vm figures --old --limit --json --calls {calls}");
+    let script = format!("ringbar-guest-tests figures --old --limit --json --calls {calls}");
     let boot = Boot { arguments: arguments.as_flattened(), ..Boot::new(folder, &socket, &script) };
     let console = Guest::boot(&boot).succeed();
     mediator.join().map_err(|_| "the mediator's thread failed")??;

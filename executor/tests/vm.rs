@@ -7,7 +7,7 @@ mod hostile;
 mod support;
 
 use hostile::{Toll, assert_survived, own_kib};
-use ringbar_executor::vm::guest_limit::GuestLimit;
+use ringbar_benches::exchange::GuestLimit;
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
@@ -87,7 +87,7 @@ impl Held {
 fn every_step_of_the_check_is_fine_and_all_channels_taken_is_said() {
     let folder = folder_or_return!(every_step_of_the_check_is_fine_and_all_channels_taken_is_said);
     let server = VmServer::start("");
-    let script = format!("{CHECK}\nringbar vm guest-test taken");
+    let script = format!("{CHECK}\nringbar-guest-tests taken");
     let socket = server.socket();
     let console = Guest::boot(&Boot::new(folder.clone(), &socket, &script)).succeed();
     assert_checked(&folder, &console);
@@ -119,8 +119,8 @@ fn a_recorded_inference_run_has_the_same_digest_in_a_guest_as_on_the_host() {
 fn two_programs_of_a_guest_work_at_once_with_workers_of_their_own() {
     let folder = folder_or_return!(two_programs_of_a_guest_work_at_once_with_workers_of_their_own);
     let server = VmServer::start("");
-    let script = "ringbar vm guest-test work --count 0 --time 3s & first=$!\n\
-                  ringbar vm guest-test work --count 0 --time 3s\nwait $first";
+    let script = "ringbar-guest-tests work --count 0 --time 3s & first=$!\n\
+                  ringbar-guest-tests work --count 0 --time 3s\nwait $first";
     let mut guest = Guest::boot(&Boot::new(folder, &server.socket(), script));
     guest.wait_for("working", 2);
     assert_eq!(pids(&server).len(), 2, "{}", server.log());
@@ -132,7 +132,7 @@ fn two_programs_of_a_guest_work_at_once_with_workers_of_their_own() {
 fn ten_thousand_interrupts_arrive_and_are_counted() {
     let folder = folder_or_return!(ten_thousand_interrupts_arrive_and_are_counted);
     let server = VmServer::start("--mock latency_ns=300000");
-    let script = format!("{BIND}\n{CHECK}\nringbar vm guest-test interrupts --count 10000");
+    let script = format!("{BIND}\n{CHECK}\nringbar-guest-tests interrupts --count 10000");
     let socket = server.socket();
     let boot = Boot { vfio: true, ..Boot::new(folder, &socket, &script) };
     let console = Guest::boot(&boot).succeed();
@@ -151,8 +151,8 @@ fn the_documented_holder_gives_interrupts_to_two_programs_at_once() {
     assert!(commands.contains("ringbar vm hold &"), "{commands}");
     let script = format!(
         "{ADDRESS}\n{commands}\nuntil ls /run/ringbar/* > /dev/null 2>&1; do sleep 1; done\n\
-         ringbar vm guest-test interrupts --count 300 & first=$!\n\
-         ringbar vm guest-test interrupts --count 300\nwait $first\n{STOP_HOLDER}\necho killing\n{KILL_HOLDER}"
+         ringbar-guest-tests interrupts --count 300 & first=$!\n\
+         ringbar-guest-tests interrupts --count 300\nwait $first\n{STOP_HOLDER}\necho killing\n{KILL_HOLDER}"
     );
     let script = script.replace("ringbar vm hold &", "ringbar vm hold & hold=$!");
     let socket = server.socket();
@@ -178,7 +178,7 @@ kill -CONT $hold";
 
 /// Kills the process of `$hold` under a program that works.
 const KILL_HOLDER: &str = "
-ringbar vm guest-test work --count 1 > /tmp/said & program=$!
+ringbar-guest-tests work --count 1 > /tmp/said & program=$!
 until grep -q working /tmp/said; do sleep 1; done
 kill -9 $hold
 wait $program || echo failed
@@ -203,7 +203,7 @@ fn a_region_on_a_real_dax_device_is_attached_to_cached_and_at_its_address() {
     let folder =
         folder_or_return!(a_region_on_a_real_dax_device_is_attached_to_cached_and_at_its_address);
     let server = VmServer::start("");
-    let script = format!("{MAKE_DAX}\nringbar vm guest-test dax");
+    let script = format!("{MAKE_DAX}\nringbar-guest-tests dax");
     let socket = server.socket();
     let boot = Boot { dax: true, ..Boot::new(folder, &socket, &script) };
     let console = Guest::boot(&boot).succeed();
@@ -225,7 +225,7 @@ fn a_user_of_the_group_needs_no_root_once_the_documented_rule_has_run() {
          printf 'root:x:0:0::/:/bin/sh\\nuser:x:1000:1000::/:/bin/sh\\n' > /etc/passwd\n\
          printf 'root:x:0:\\nuser:x:1000:\\nringbar:x:900:user\\n' > /etc/group\n\
          if su user -c 'ringbar vm check --patience 60s'; then exit 1; fi\necho refused\n\
-         ({rule})\nsu user -c '{CHECK}'\nsu user -c 'ringbar vm guest-test work --count 0'"
+         ({rule})\nsu user -c '{CHECK}'\nsu user -c 'ringbar-guest-tests work --count 0'"
     );
     let socket = server.socket();
     let console = Guest::boot(&Boot::new(folder.clone(), &socket, &script)).succeed();
@@ -241,7 +241,7 @@ fn a_vm_paused_for_longer_than_the_limit_of_its_hearts_loses_its_channel_and_get
         a_vm_paused_for_longer_than_the_limit_of_its_hearts_loses_its_channel_and_gets_a_new_one
     );
     let server = VmServer::start("");
-    let script = "ringbar vm guest-test work --count 1";
+    let script = "ringbar-guest-tests work --count 1";
     let mut guest = Guest::boot(&Boot::new(folder, &server.socket(), script));
     guest.wait_for("working", 1);
     guest.monitor("stop");
@@ -258,7 +258,7 @@ fn a_killed_worker_is_a_typed_error_in_the_guest_which_attaches_on_a_new_generat
         a_killed_worker_is_a_typed_error_in_the_guest_which_attaches_on_a_new_generation
     );
     let server = VmServer::start("");
-    let script = "ringbar vm guest-test work --count 1";
+    let script = "ringbar-guest-tests work --count 1";
     let mut guest = Guest::boot(&Boot::new(folder, &server.socket(), script));
     guest.wait_for("working", 1);
     send_signal(pids(&server)[0], "KILL");
@@ -273,7 +273,7 @@ fn a_daemon_killed_and_started_again_is_not_noticed_by_a_guest_that_works() {
     let folder =
         folder_or_return!(a_daemon_killed_and_started_again_is_not_noticed_by_a_guest_that_works);
     let mut server = VmServer::start("");
-    let script = "ringbar vm guest-test work --count 1";
+    let script = "ringbar-guest-tests work --count 1";
     let mut guest = Guest::boot(&Boot::new(folder, &server.socket(), script));
     guest.wait_for("working", 1);
     let (worker, holder) = (pids(&server), server.vm().holder_pid);
@@ -295,7 +295,7 @@ fn worker_and_daemon_killed_at_once_are_a_typed_error_in_the_guest_which_attache
         worker_and_daemon_killed_at_once_are_a_typed_error_in_the_guest_which_attaches_again
     );
     let mut server = VmServer::start("");
-    let script = "ringbar vm guest-test work --count 1";
+    let script = "ringbar-guest-tests work --count 1";
     let mut guest = Guest::boot(&Boot::new(folder, &server.socket(), script));
     guest.wait_for("working", 1);
     let (worker, holder) = (pids(&server)[0], server.vm().holder_pid);
@@ -317,7 +317,7 @@ fn worker_and_daemon_killed_at_once_are_a_typed_error_in_the_guest_which_attache
 fn a_stopped_worker_is_a_stall_that_ends_by_itself() {
     let folder = folder_or_return!(a_stopped_worker_is_a_stall_that_ends_by_itself);
     let server = VmServer::start("");
-    let script = "ringbar vm guest-test work --count 1";
+    let script = "ringbar-guest-tests work --count 1";
     let mut guest = Guest::boot(&Boot::new(folder, &server.socket(), script));
     guest.wait_for("working", 1);
     let worker = pids(&server)[0];
@@ -338,7 +338,7 @@ fn a_guest_killed_in_its_work_leaves_nothing_and_the_next_boot_works_on_the_same
     let server = VmServer::start("--guest-heart-limit 10min");
     let socket = server.socket();
     let before = Held::by(&server);
-    let script = "ringbar vm guest-test work --count 1";
+    let script = "ringbar-guest-tests work --count 1";
     let mut guest = Guest::boot(&Boot::new(folder.clone(), &socket, script));
     guest.wait_for("working", 1);
     let worker = pids(&server)[0];
@@ -356,7 +356,7 @@ fn a_guest_killed_in_its_work_leaves_nothing_and_the_next_boot_works_on_the_same
     assert!(freed, "{before:?} {after:?}");
     assert!(after.region_kib < before.region_kib + PINNED_KIB, "{before:?} {after:?}");
     assert!(after.memory_kib < before.memory_kib + PINNED_KIB, "{before:?} {after:?}");
-    let script = "ringbar vm guest-test work --count 0";
+    let script = "ringbar-guest-tests work --count 0";
     let console = Guest::boot(&Boot::new(folder, &socket, script)).succeed();
     assert!(console.contains("in generation 2"), "{console}");
 }
@@ -366,10 +366,10 @@ fn a_program_killed_in_the_guest_gives_its_channel_back() {
     let folder = folder_or_return!(a_program_killed_in_the_guest_gives_its_channel_back);
     let server = VmServer::start("--guest-heart-limit 3s");
     // It is killed with a channel; then another program gets all that there are.
-    let script = "ringbar vm guest-test work --count 1 > /tmp/said & program=$!\n\
+    let script = "ringbar-guest-tests work --count 1 > /tmp/said & program=$!\n\
                   until grep -q working /tmp/said; do sleep 1; done\n\
                   cat /tmp/said; kill -9 $program; echo killed\n\
-                  until ringbar vm guest-test taken; do sleep 1; done";
+                  until ringbar-guest-tests taken; do sleep 1; done";
     let console = Guest::boot(&Boot::new(folder, &server.socket(), script)).succeed();
     let (before, _) = console.split_once("killed").expect(&console);
     assert!(before.contains("working"), "it had its channel: {console}");
@@ -381,7 +381,7 @@ fn a_program_killed_in_the_guest_gives_its_channel_back() {
 fn a_function_taken_away_in_the_guest_is_a_typed_error() {
     let folder = folder_or_return!(a_function_taken_away_in_the_guest_is_a_typed_error);
     let server = VmServer::start("");
-    let script = "ringbar vm guest-test unplug";
+    let script = "ringbar-guest-tests unplug";
     let console = Guest::boot(&Boot::new(folder, &server.socket(), script)).succeed();
     assert!(console.contains("guest-test unplug: passed"), "{console}");
 }
@@ -402,10 +402,10 @@ fn a_device_that_is_unplugged_in_use_polled_or_by_interrupts_and_plugged_again_w
     let socket = server.socket();
     let wait = "until ls -d /sys/bus/pci/devices/0000:01:* > /dev/null 2>&1; do sleep 1; done";
     let script = format!(
-        "ringbar vm guest-test unplug --count 0\n\
-         {wait}\nringbar vm guest-test work --count 0 --time 1s > /dev/null\necho worked again\n\
+        "ringbar-guest-tests unplug --count 0\n\
+         {wait}\nringbar-guest-tests work --count 0 --time 1s > /dev/null\necho worked again\n\
          {BIND}\nringbar vm hold &\nuntil ls /run/ringbar/* > /dev/null 2>&1; do sleep 1; done\n\
-         ringbar vm guest-test unplug --count 0"
+         ringbar-guest-tests unplug --count 0"
     );
     let boot = Boot { pluggable: true, vfio: true, ..Boot::new(folder, &socket, &script) };
     let mut guest = Guest::boot(&boot);
@@ -462,7 +462,7 @@ fn a_hostile_guest_program_disturbs_no_other_vm() {
     let folder = folder_or_return!(a_hostile_guest_program_disturbs_no_other_vm);
     let server = VmServer::start("--vm other --socket @/other --size 16MiB");
     let (socket, other) = (server.socket(), server.socket_of("other"));
-    let script = "ringbar vm guest-test work --count 1";
+    let script = "ringbar-guest-tests work --count 1";
     let mut quiet = Guest::boot(&Boot::new(folder.clone(), &other, script));
     quiet.wait_for("working", 1);
     let worker = server.client_of("other", 0).unwrap().worker_pid.unwrap();
@@ -472,10 +472,10 @@ fn a_hostile_guest_program_disturbs_no_other_vm() {
         (executed(&server, "other") - before) as f64 / start.elapsed().as_secs_f64()
     };
     // An honest program works beside it first and last, so that one more guest to emulate is in both figures.
-    let honest = "ringbar vm guest-test work --count 0 --time";
+    let honest = "ringbar-guest-tests work --count 0 --time";
     let script = format!(
-        "{honest} 6s\nringbar vm guest-test hostile\necho honest again\n{honest} 8s\n\
-         ringbar vm guest-test wreck"
+        "{honest} 6s\nringbar-guest-tests hostile\necho honest again\n{honest} 8s\n\
+         ringbar-guest-tests wreck"
     );
     let held = Held::by(&server);
     let mut hostile = Guest::boot(&Boot::new(folder.clone(), &socket, &script));
@@ -502,7 +502,7 @@ fn a_hostile_guest_program_disturbs_no_other_vm() {
     assert!(freed, "{held:?} {left:?}");
     assert!(left.memory_kib < held.memory_kib + PINNED_KIB, "{held:?} {left:?}");
     // Its own VM finds everything as it was with the next boot, and with the one after that in the same monitor.
-    let script = "ringbar vm guest-test work --count 0\nringbar vm guest-test wreck\nsleep 600";
+    let script = "ringbar-guest-tests work --count 0\nringbar vm guest-test wreck\nsleep 600";
     let mut again = Guest::boot(&Boot { reboots: true, ..Boot::new(folder, &socket, script) });
     again.wait_for("guest-test wreck: passed", 1);
     again.monitor("system_reset");
@@ -565,7 +565,7 @@ fn figures_of_calls_out_of_a_guest_are_measured_beside_the_old_way() {
         ["-chardev", &chardev, "-device", "pci-serial,chardev=old"],
         ["-object", &backend, "-device", "ivshmem-plain,memdev=raw"],
     ];
-    let script = "ringbar vm figures --old --limit";
+    let script = "ringbar-guest-tests figures --old --limit";
     let boot = Boot { arguments: arguments.as_flattened(), ..Boot::new(folder, &socket, script) };
     let console = Guest::boot(&boot).succeed();
     let figures: Vec<_> = console.lines().filter(|line| line.starts_with("figure: ")).collect();

@@ -1,6 +1,6 @@
 //! `ringbar vm`: what concerns virtual machines, on the host and inside.
 
-use super::{check, guest_figures, guest_test, link};
+use super::{check, link};
 use clap::{Args, Subcommand};
 use ringbar::guest::{self, GuestConfig};
 use std::os::fd::AsFd;
@@ -16,12 +16,6 @@ pub enum VmCommand {
     Check(check::CheckArgs),
     /// In the guest: has the function's VFIO group for all programs, so that each gets interrupts; started once, at boot.
     Hold(HoldArgs),
-    /// In the guest: one of the tests of `.ci/vm`.
-    #[command(hide = true)]
-    GuestTest(guest_test::GuestTestArgs),
-    /// In the guest: what calls cost.
-    #[command(hide = true)]
-    Figures(guest_figures::FiguresArgs),
 }
 
 /// Options of `ringbar vm end`.
@@ -66,7 +60,5 @@ pub fn run(command: &VmCommand) -> ExitCode {
         VmCommand::End(args) => code(link::end(&args.socket)),
         VmCommand::Hold(args) => code(hold(args)),
         VmCommand::Check(args) => check::run(args),
-        VmCommand::GuestTest(args) => guest_test::run(args),
-        VmCommand::Figures(args) => code(guest_figures::run(args)),
     }
 }

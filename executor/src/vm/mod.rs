@@ -8,7 +8,6 @@
 //! | [`host`] | the daemon's side: claims, channels, workers |
 //! | [`options`], [`command`] | the command line |
 //! | [`check`] | inside a guest: whether the way to the host works |
-//! | [`guest_test`], [`guest_figures`], [`guest_limit`] | inside a guest: the tests of `.ci/vm`, what calls cost, what bounds that |
 //!
 //! A monitor (QEMU) connects once, when the device appears, and cannot do so again: whoever holds the other end must not
 //! die. So the holder does next to nothing. A daemon that starts finds the holder of an earlier one by the path of the
@@ -22,11 +21,6 @@
 
 pub mod check;
 pub mod command;
-mod guest_dax;
-pub mod guest_figures;
-mod guest_hostile;
-pub mod guest_limit;
-pub mod guest_test;
 pub mod holder;
 pub mod host;
 pub mod ivshmem;

@@ -6,7 +6,7 @@ use super::mediator::Mediator;
 use super::program::Program;
 use ringbar::lines::Lines;
 use ringbar::sync::Ordering;
-use ringbar_executor::vm::guest_figures::{Bench, Figures, OldCall};
+use ringbar_benches::calls::{Bench, Figures, OldCall};
 use std::error::Error;
 use std::time::{Duration, Instant};
 

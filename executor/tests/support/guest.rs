@@ -6,7 +6,7 @@ use super::{PATIENCE, eventually};
 use ringbar::guest::Machine;
 use ringbar::os::{Mapping, PeerTrust};
 use ringbar::sync::{Arc, AtomicBool, Ordering};
-use ringbar_executor::vm::guest_limit::{self, Exchange};
+use ringbar_benches::exchange::{self, Exchange};
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -279,7 +279,7 @@ pub struct Raw {
 
 impl Raw {
     pub fn start(path: &Path) -> std::io::Result<Self> {
-        File::create(path)?.set_len(guest_limit::BYTES)?;
+        File::create(path)?.set_len(exchange::BYTES)?;
         let mapping = Mapping::file(path, PeerTrust::Own).map_err(std::io::Error::other)?;
         let exchange = Exchange::over(mapping).ok_or(std::io::ErrorKind::InvalidData)?;
         let stop = Arc::new(AtomicBool::new(false));

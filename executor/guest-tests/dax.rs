@@ -19,6 +19,8 @@ use std::time::Duration;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
+/// Where the arena is mapped on both sides: high up, where no loader or allocator puts anything.
+const ARENA_ADDRESS: u64 = 0x6f00_0000_0000;
 /// The device.
 const PATH: &str = "/dev/dax0.0";
 const TERMS: Terms = Terms { vocabulary_hash: 0xda, features: 0 };
@@ -32,7 +34,7 @@ const LOOK: Duration = Duration::from_millis(1);
 pub fn run() -> Result {
     let memory = Arc::new(Mapping::file(PATH, PeerTrust::Own)?);
     let sizes =
-        Sizes { arena_bytes: ARENA_BYTES, arena_address: super::ARENA_ADDRESS, ..Sizes::default() };
+        Sizes { arena_bytes: ARENA_BYTES, arena_address: ARENA_ADDRESS, ..Sizes::default() };
     let place = *region::create(&memory, &[sizes], TERMS)?.first().ok_or("no channel")?;
     let host = std::thread::spawn(move || serve(&memory, place));
     let done = attach();

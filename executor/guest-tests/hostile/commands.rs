@@ -2,11 +2,11 @@
 
 use super::region::FLOODING;
 use super::{Attack, Attacker, End, PATIENCE, Result};
-use crate::attach::encoded;
 use ringbar::layout::{HEADER_LINES, line};
 use ringbar::lines::Lines;
 use ringbar::reply::Slot;
 use ringbar::sync::Ordering;
+use ringbar_executor::attach::encoded;
 use ringbar_session::SessionError;
 use ringbar_vocabulary::{
     ArenaRef, ContextId, DevicePtr, EventCreate, EventDestroy, EventId, EventRecord, MemAlloc,

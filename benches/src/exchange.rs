@@ -3,9 +3,8 @@
 //!
 //! Under QEMU that memory is a second function, an `ivshmem-plain`, which holds no region.
 
-use super::guest_figures::{BLOCK, median};
+use crate::calls::{BLOCK, median};
 use ringbar::guest::functions;
-
 use ringbar::lines::{LINE_BYTES, Lines, SharedLines};
 use ringbar::os::Mapping;
 use ringbar::sync::{Arc, AtomicBool, Ordering, fence, spin_loop};

@@ -1,11 +1,11 @@
 //! Attacks on the ring: positions, tags, and bytes that change while they are read.
 
 use super::{Attack, Attacker, End, PATIENCE, Result, random, scribble};
-use crate::attach::encoded;
 use ringbar::layout::{HEADER_LINES, PAGE_BYTES};
 use ringbar::lines::Lines;
 use ringbar::sync::{AtomicBool, AtomicU64, Ordering};
 use ringbar::tag::TagSpace;
+use ringbar_executor::attach::encoded;
 use ringbar_vocabulary::{
     ContextId, DevicePtr, EventCreate, EventDestroy, EventId, MemsetD8, StreamId,
 };

@@ -1,8 +1,6 @@
-//! `ringbar vm guest-test`, hidden: what the tests of `.ci/vm` run inside a guest. Each prints lines that the test waits
-//! for, and `guest-test NAME: passed` at its end.
+//! Programs that work, wait and lose what they work with. Each prints lines that its test waits for.
 
-use super::{guest_dax, guest_hostile};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use ringbar::client::Health;
 use ringbar::error::ChannelError;
 use ringbar::guest::{GuestConfig, functions};
@@ -10,7 +8,6 @@ use ringbar::link::Options;
 use ringbar_session::{Session, SessionConfig, SessionError};
 use ringbar_vocabulary::{ContextId, Init, MemAlloc, MemsetD8, Ping, StreamId};
 use std::error::Error;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
@@ -19,60 +16,15 @@ const PINNED_BYTES: usize = 2 << 20;
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Which.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum GuestTest {
-    /// Calls until told otherwise, through stalls; attaches anew after each loss.
-    Work,
-    /// Counts interrupts that end waits.
-    Interrupts,
-    /// Attacks its own channels in every way.
-    Hostile,
-    /// Writes over the directory and the control words of all channels: nothing works in this boot any more.
-    Wreck,
-    /// Takes the function away under its own feet.
-    Unplug,
-    /// Takes all channels, and is refused one more.
-    Taken,
-    /// Makes a region on a DAX device and attaches to it.
-    Dax,
-}
-
-/// Options of `ringbar vm guest-test`.
+/// How much of it.
 #[derive(Debug, Args)]
-pub struct GuestTestArgs {
-    #[arg(value_enum)]
-    test: GuestTest,
+pub struct Amount {
     /// Interrupts to count, losses to survive.
     #[arg(long, default_value_t = 1)]
     count: u64,
     /// How long to go on after that.
-    #[arg(long, value_name = "TIME", value_parser = crate::units::duration, default_value = "1s")]
+    #[arg(long, value_name = "TIME", value_parser = ringbar_executor::units::duration, default_value = "1s")]
     time: Duration,
-}
-
-/// Runs it.
-pub fn run(args: &GuestTestArgs) -> ExitCode {
-    let name = args.test.to_possible_value().map_or_else(String::new, |v| v.get_name().to_owned());
-    let done = match args.test {
-        GuestTest::Work => work(args),
-        GuestTest::Interrupts => interrupts(args),
-        GuestTest::Hostile => guest_hostile::run(),
-        GuestTest::Wreck => guest_hostile::wreck(),
-        GuestTest::Unplug => unplug(args),
-        GuestTest::Taken => taken(),
-        GuestTest::Dax => guest_dax::run().map_err(|error| -> Box<dyn Error> { error }),
-    };
-    match done {
-        Ok(()) => {
-            println!("guest-test {name}: passed");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            println!("guest-test {name}: failed: {error}");
-            ExitCode::FAILURE
-        }
-    }
 }
 
 fn connect(options: Options) -> Result<Session, Box<dyn Error>> {
@@ -93,11 +45,11 @@ fn connect(options: Options) -> Result<Session, Box<dyn Error>> {
 }
 
 /// Calls over and over. `count` losses are survived by attaching anew; after the last one it works for `time` more.
-fn work(args: &GuestTestArgs) -> Result<(), Box<dyn Error>> {
+pub fn work(amount: &Amount) -> Result<(), Box<dyn Error>> {
     let mut session = connect(Options::default())?;
     let mut lost = 0;
     loop {
-        let end = (lost == args.count).then(|| Instant::now() + args.time);
+        let end = (lost == amount.count).then(|| Instant::now() + amount.time);
         let Some(error) = work_once(&session, end)? else { break };
         lost += 1;
         println!("lost ({lost}): {error}");
@@ -208,7 +160,7 @@ fn watch_stalls(session: &Session, told: &std::sync::mpsc::Receiver<()>) {
 
 /// Waits for device work, asleep, until `count` waits were ended by an interrupt. The mock must take a while for its work
 /// (`--mock latency_ns=300000`), else the fence is there before this side sleeps.
-fn interrupts(args: &GuestTestArgs) -> Result<(), Box<dyn Error>> {
+pub fn interrupts(amount: &Amount) -> Result<(), Box<dyn Error>> {
     let options = Options { spin_max: Some(Duration::ZERO), ..Options::default() };
     let session = connect(options)?;
     let attached = session.attached().ok_or("not attached over a device")?;
@@ -221,7 +173,7 @@ fn interrupts(args: &GuestTestArgs) -> Result<(), Box<dyn Error>> {
         Ok(session.synchronise(StreamId::DEFAULT)?)
     };
     let (start, mut waits) = (Instant::now(), 0_u64);
-    while all.received() < args.count {
+    while all.received() < amount.count {
         if start.elapsed() > 10 * PATIENCE {
             return Err(format!("{} interrupts after {waits} waits", all.received()).into());
         }
@@ -264,14 +216,14 @@ fn rung_by_worker(
 
 /// The function is removed while it is mapped and in use (by itself, or with `--count 0` by whoever runs the VM): a typed
 /// error, no signal, no hang.
-fn unplug(args: &GuestTestArgs) -> Result<(), Box<dyn Error>> {
+pub fn unplug(amount: &Amount) -> Result<(), Box<dyn Error>> {
     let session = connect(Options::default())?;
     let function = session.attached().and_then(|attached| attached.device.function.clone());
     let function = function.ok_or("no function")?;
     let mut caller = session.caller()?;
     caller.call(&Ping { token: 1 })?;
     let remove = function.folder.join("remove");
-    let by_itself = args.count > 0;
+    let by_itself = amount.count > 0;
     let removing = std::thread::spawn(move || match by_itself {
         true => std::fs::write(remove, "1"),
         false => Ok(()),
@@ -306,7 +258,7 @@ fn unplug(args: &GuestTestArgs) -> Result<(), Box<dyn Error>> {
 }
 
 /// Takes every channel; the next program is told so within its patience.
-fn taken() -> Result<(), Box<dyn Error>> {
+pub fn taken() -> Result<(), Box<dyn Error>> {
     let config = GuestConfig { interrupts: false, ..GuestConfig::from_env()? };
     let session = |patience| {
         let config_of_session = SessionConfig { patience, ..SessionConfig::default() };
