@@ -8,13 +8,16 @@ mod support;
 
 use hostile::{Toll, assert_survived, own_kib};
 use ringbar_benches::exchange::GuestLimit;
+use ringbar_vocabulary::Ping;
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use support::device::{VmServer, region_file};
-use support::guest::{Boot, CHECK, DOCUMENT, Guest, Raw, assert_checked, prepared};
+use support::device::{Monitor, VmServer, region_file};
+use support::guest::{
+    Boot, CHECK, DOCUMENT, Guest, Raw, assert_checked, prepared, qemu_without_guest,
+};
 use support::lacking::{PROGRAMS, lacks};
 use support::{RINGBAR, descriptors, eventually, is_running, send_signal};
 
@@ -44,6 +47,9 @@ for folder in /sys/bus/pci/devices/*; do
     if [ "$(cat $folder/vendor)$(cat $folder/device)" = 0x1af40x1110 ]; then address=${folder##*/}; fi
 done
 "#;
+
+/// What QEMU says where a device is taken.
+const REFUSED_BY_HOLDER: &str = "server sent version -2, expecting 0";
 
 fn pids(server: &VmServer) -> Vec<u32> {
     server.status().clients.iter().filter_map(|client| client.worker_pid).collect()
@@ -424,6 +430,22 @@ fn a_device_that_is_unplugged_in_use_polled_or_by_interrupts_and_plugged_again_w
     let (polled, interrupted) = console.split_once("worked again").unwrap();
     assert!(polled.contains(" polled, control"), "{console}");
     assert!(interrupted.contains(" interrupts, control"), "{console}");
+}
+
+#[test]
+fn a_second_qemu_on_a_taken_socket_ends_with_an_error_and_the_first_vm_works_on() {
+    let _folder = folder_or_return!(
+        a_second_qemu_on_a_taken_socket_ends_with_an_error_and_the_first_vm_works_on
+    );
+    let server = VmServer::start("");
+    let first = Monitor::connect(&server).unwrap();
+    let program = first.claim(7);
+    let second = qemu_without_guest(&server.socket());
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(!second.status.success() && said.contains(REFUSED_BY_HOLDER), "{second:?}");
+    assert!(eventually(|| server.vm().monitors_refused == 1), "{}", server.log());
+    program.call(Ping { token: 1 }).unwrap();
+    first.claim(8).call(Ping { token: 2 }).unwrap();
 }
 
 /// What the attacks cost while they go on, and the commands of the other VM in each second; `worker` is that VM's.

@@ -313,6 +313,8 @@ impl Holder {
         if self.monitor.is_some() {
             tracing::warn!(vm = self.config.name, "a second monitor was refused: one is connected");
             self.refused += 1;
+            // If it is gone already it needs to know nothing.
+            let _ = ivshmem::refuse(&monitor);
             // They can be many, and only their number matters: while one word waits to be heard there is no other.
             self.told.more = true;
             if self.told.heard == self.told.number {
@@ -413,6 +415,7 @@ impl Drop for DeviceSocket {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
 
     /// A holder whose daemon is this test, and its folder.
     fn holder() -> (Holder, OwnedFd, tempfile::TempDir) {
@@ -456,6 +459,16 @@ mod tests {
         // Taken off the queue again, and gone by then.
         let _ = rustix::net::accept(&holder.device.socket);
         serves
+    }
+
+    #[test]
+    fn a_second_monitor_is_told_a_version_that_does_not_exist_before_it_is_hung_up_on() {
+        let (mut holder, _daemon, _folder) = holder();
+        let _first = connect(&mut holder);
+        let mut said = Vec::new();
+        connect(&mut holder).read_to_end(&mut said).unwrap();
+        assert_eq!(said, ivshmem::REFUSAL.to_le_bytes());
+        assert!(holder.monitor.is_some() && holder.gone == 0, "the first one has its device");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A monitor that connects is told the protocol's version (0), its own number, the shared memory (-1 and a descriptor), then
 //! one line for each doorbell of each peer: the peer's number and an eventfd. Here the host is peer 0 and the guest peer 1,
-//! and there are no others.
+//! and there are no others. A monitor that is not to be served is told a version that does not exist.
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use std::io::{self, IoSlice};
@@ -11,6 +11,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 /// The version that every monitor speaks.
 const VERSION: i64 = 0;
+/// Said in the place of the version to a monitor that is refused. QEMU ends then, or goes on without a device that was to be
+/// plugged, and says "server sent version -2, expecting 0"; where the connection is only closed, it reads for ever.
+pub const REFUSAL: i64 = -2;
 /// Announces the memory.
 const MEMORY: i64 = -1;
 /// The number of the host.
@@ -35,6 +38,14 @@ pub fn greet<'fd>(
     let to_host = to_host.map(|bell| (HOST, bell));
     let to_guest = to_guest.map(|bell| (GUEST, bell));
     to_host.chain(to_guest).try_for_each(|(peer, bell)| send(&monitor, peer, Some(bell)))
+}
+
+/// Tells a monitor, without waiting, that it gets no device. Its connection is to be closed then.
+///
+/// # Errors
+/// If the monitor is gone.
+pub fn refuse(monitor: impl AsFd) -> io::Result<()> {
+    send(monitor, REFUSAL, None)
 }
 
 fn send(monitor: impl AsFd, number: i64, fd: Option<BorrowedFd<'_>>) -> io::Result<()> {

@@ -13,6 +13,7 @@ use ringbar::spin::SpinBudget;
 use ringbar::wake::WakeMode;
 use ringbar_executor::attach::{AttachError, encoded};
 use ringbar_executor::status::{self, ClientStatus, Status, VmStatus};
+use ringbar_executor::vm::ivshmem::REFUSAL;
 use ringbar_vocabulary::{ReplyBody, SyncCommand, VOCABULARY_HASH};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use std::fs::File;
@@ -193,7 +194,11 @@ impl Monitor {
     pub fn connect_at(socket: &Path) -> Option<Self> {
         let connection = UnixStream::connect(socket).unwrap();
         connection.set_read_timeout(Some(PATIENCE)).unwrap();
-        assert_eq!(receive(&connection)?.0, 0, "the version");
+        match receive(&connection)?.0 {
+            0 => {}
+            REFUSAL => return None,
+            other => panic!("found version {other}"),
+        }
         assert_eq!(receive(&connection)?.0, 1, "the guest's number");
         let (memory, fd) = receive(&connection)?;
         assert_eq!(memory, -1);

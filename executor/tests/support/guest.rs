@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -130,6 +130,21 @@ fn documented(socket: &Path) -> Vec<String> {
 fn documented_iommu() -> impl Iterator<Item = &'static str> {
     let line = DOCUMENT.lines().find(|line| line.contains("intel-iommu,intremap=on"));
     line.unwrap().split_whitespace()
+}
+
+/// QEMU with the documented device and without any guest: whether it starts, and what it says.
+pub fn qemu_without_guest(socket: &Path) -> Output {
+    let mut command = Command::new("qemu-system-x86_64");
+    command.args("-S -nodefaults -no-user-config -display none -machine q35 -accel tcg".split(' '));
+    command.args(documented(socket)).stdin(Stdio::null());
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let ended = eventually(|| child.try_wait().unwrap().is_some());
+    if !ended {
+        child.kill().unwrap();
+    }
+    let output = child.wait_with_output().unwrap();
+    assert!(ended, "QEMU neither starts nor ends");
+    output
 }
 
 /// A guest that runs.
