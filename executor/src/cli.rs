@@ -307,7 +307,15 @@ fn serve(args: &ServeArgs, matches: &ArgMatches) -> Result<(), AnyError> {
     }
     raise_descriptor_limit();
     let daemon = Daemon::start(config, stop_descriptor()?)?;
+    tell_ready();
     Ok(daemon.run()?)
+}
+
+/// Tells systemd that the service is ready, where it started this as one of `Type=notify`.
+pub(crate) fn tell_ready() {
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::warn!(%error, "systemd could not be told that this is ready");
+    }
 }
 
 /// A session takes six descriptors, so the usual limit of 1,024 would end at 170 of them.

@@ -1,6 +1,7 @@
 //! `ringbar vm`: what concerns virtual machines, on the host and inside.
 
 use super::{check, link};
+use crate::cli;
 use clap::{Args, Subcommand};
 use ringbar::guest::{self, GuestConfig};
 use std::os::fd::AsFd;
@@ -39,8 +40,11 @@ fn hold(args: &HoldArgs) -> Result<(), Box<dyn std::error::Error>> {
         Some(text) => GuestConfig::parse(text)?,
         None => GuestConfig::from_env()?,
     };
-    let stop = crate::cli::stop_descriptor()?;
-    guest::hold(&config, stop.as_fd(), |path| println!("interrupts at {}", path.display()))?;
+    let stop = cli::stop_descriptor()?;
+    guest::hold(&config, stop.as_fd(), |path| {
+        println!("interrupts at {}", path.display());
+        cli::tell_ready();
+    })?;
     Ok(())
 }
 

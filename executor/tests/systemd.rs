@@ -1,0 +1,27 @@
+//! The service files of `executor/systemd`, and what systemd is told.
+
+mod support;
+
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::process::{Command, Stdio};
+use support::{PATIENCE, RINGBAR, eventually, send_signal};
+
+#[test]
+fn systemd_is_told_that_serve_is_ready_once_monitors_can_connect() {
+    let folder = tempfile::tempdir().unwrap();
+    let (told, device) = (folder.path().join("notify"), folder.path().join("vm"));
+    let manager = UnixDatagram::bind(&told).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut serve = Command::new(RINGBAR);
+    serve.args(["serve", "--backend", "mock", "--device-memory", "64MiB", "--vm", "vm", "--size"]);
+    serve.arg("16MiB").arg("--socket").arg(&device).env("NOTIFY_SOCKET", &told);
+    let mut serve = serve.stdin(Stdio::null()).spawn().unwrap();
+    let mut text = [0; 64];
+    let bytes = manager.recv(&mut text).expect("it is told");
+    let connected = UnixStream::connect(&device).map(drop);
+    send_signal(serve.id(), "TERM");
+    let ended = eventually(|| serve.try_wait().unwrap().is_some());
+    assert_eq!(&text[..bytes], b"READY=1\n");
+    assert!(connected.is_ok(), "{connected:?}");
+    assert!(ended, "it ends in order");
+}
