@@ -4,6 +4,7 @@ mod support;
 
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Command, Stdio};
+use support::page::PAGE;
 use support::{PATIENCE, RINGBAR, eventually, send_signal};
 
 #[test]
@@ -24,4 +25,16 @@ fn systemd_is_told_that_serve_is_ready_once_monitors_can_connect() {
     assert_eq!(&text[..bytes], b"READY=1\n");
     assert!(connected.is_ok(), "{connected:?}");
     assert!(ended, "it ends in order");
+}
+
+#[test]
+fn the_page_quotes_the_unit_and_the_udev_rule_as_they_are() {
+    for file in
+        [include_str!("../systemd/ringbar@.service"), include_str!("../systemd/70-ringbar.rules")]
+    {
+        let indent =
+            |line: &str| if line.is_empty() { "\n".into() } else { format!("    {line}\n") };
+        let quoted: String = file.lines().map(indent).collect();
+        assert!(PAGE.contains(&quoted), "VM.md does not quote this:\n{file}");
+    }
 }

@@ -15,10 +15,9 @@ use std::os::unix::net::UnixListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use support::device::{Monitor, VmServer, region_file};
-use support::guest::{
-    Boot, CHECK, DOCUMENT, Guest, Raw, assert_checked, prepared, qemu_without_guest,
-};
+use support::guest::{Boot, CHECK, Guest, Raw, assert_checked, prepared, qemu_without_guest};
 use support::lacking::{PROGRAMS, lacks};
+use support::page::block;
 use support::{RINGBAR, descriptors, eventually, is_running, send_signal};
 
 /// Returns from the test, saying its name, where nothing can be booted.
@@ -152,8 +151,8 @@ fn the_documented_holder_gives_interrupts_to_two_programs_at_once() {
     let folder = folder_or_return!(the_documented_holder_gives_interrupts_to_two_programs_at_once);
     let server = VmServer::start("--mock latency_ns=300000");
     // The modules are there already.
-    let commands = DOCUMENT.split("modprobe vfio-pci\n").nth(1).unwrap();
-    let commands = commands.split("\n\n").next().unwrap().replace("0000:00:03.0", "$address");
+    let commands = block("interrupts").replace("modprobe vfio-pci\n", "");
+    let commands = commands.replace("0000:00:03.0", "$address");
     assert!(commands.contains("ringbar vm hold &"), "{commands}");
     let script = format!(
         "{ADDRESS}\n{commands}\nuntil ls /run/ringbar/* > /dev/null 2>&1; do sleep 1; done\n\
@@ -222,7 +221,11 @@ fn a_user_of_the_group_needs_no_root_once_the_documented_rule_has_run() {
     let folder =
         folder_or_return!(a_user_of_the_group_needs_no_root_once_the_documented_rule_has_run);
     let server = VmServer::start("");
-    let rule = DOCUMENT.split("RUN+=\"").nth(1).and_then(|text| text.split('"').next()).unwrap();
+    let rule = include_str!("../systemd/70-ringbar.rules")
+        .split("RUN+=\"")
+        .nth(1)
+        .and_then(|text| text.split('"').next())
+        .unwrap();
     let rule = rule.replace("/sys%p", "$(readlink -f /sys/bus/pci/devices/$address)");
     // The shell of the rule is the script's, which knows the address.
     let rule = rule.strip_prefix("/bin/sh -c '").and_then(|text| text.strip_suffix('\'')).unwrap();
@@ -392,10 +395,13 @@ fn a_function_taken_away_in_the_guest_is_a_typed_error() {
     assert!(console.contains("guest-test unplug: passed"), "{console}");
 }
 
+/// Takes a pluggable device away.
+const UNPLUG: &str = "device_del rb0";
+
 /// Takes a pluggable device away by QEMU, once the guest says that a program uses it.
 fn unplug_by_monitor(guest: &mut Guest, times: usize) {
     guest.wait_for("working", times);
-    guest.monitor("device_del rb0");
+    guest.monitor(UNPLUG);
     guest.wait_for("guest-test unplug: passed", times);
 }
 
@@ -416,14 +422,19 @@ fn a_device_that_is_unplugged_in_use_polled_or_by_interrupts_and_plugged_again_w
     let boot = Boot { pluggable: true, vfio: true, ..Boot::new(folder, &socket, &script) };
     let mut guest = Guest::boot(&boot);
     unplug_by_monitor(&mut guest, 1);
+    let replug = block("replug").replace("/run/ringbar/vm1.sock", socket.to_str().unwrap());
+    let [unplug, remove, add, plug] = replug.lines().collect::<Vec<_>>()[..] else {
+        panic!("{replug}")
+    };
+    assert_eq!(unplug, UNPLUG);
     // QEMU lets go of the device some time after the guest did, and of its socket no sooner.
     let removed = eventually(|| {
-        guest.monitor("chardev-remove rb");
+        guest.monitor(remove);
         !server.vm().connected
     });
     assert!(removed, "{}", server.log());
-    guest.monitor(&format!("chardev-add socket,id=rb2,path={}", socket.display()));
-    guest.monitor("device_add ivshmem-doorbell,id=rb0,vectors=4,chardev=rb2,bus=rp0");
+    guest.monitor(add);
+    guest.monitor(plug);
     guest.wait_for("worked again", 1);
     unplug_by_monitor(&mut guest, 2);
     let console = guest.succeed();

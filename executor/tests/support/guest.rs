@@ -2,6 +2,7 @@
 //! own binary and the test's script.
 
 use super::lacking::lacks;
+use super::page::block;
 use super::{PATIENCE, eventually};
 use ringbar::guest::Machine;
 use ringbar::os::{Mapping, PeerTrust};
@@ -116,27 +117,18 @@ impl<'t> Boot<'t> {
     }
 }
 
-/// What VM.md says about guests.
-pub const DOCUMENT: &str = include_str!("../../VM.md");
-
-/// The device's arguments as VM.md has them to be pasted, with this socket.
-fn documented(socket: &Path) -> Vec<String> {
-    let block = DOCUMENT.split("qemu-system-x86_64 ... \\\n").nth(1).unwrap();
-    let words = block.split("\n\n").next().unwrap().split_whitespace().filter(|word| *word != "\\");
-    words.map(|word| word.replace("/run/ringbar/vm1.sock", socket.to_str().unwrap())).collect()
-}
-
-/// The arguments for interrupts, as VM.md has them.
-fn documented_iommu() -> impl Iterator<Item = &'static str> {
-    let line = DOCUMENT.lines().find(|line| line.contains("intel-iommu,intremap=on"));
-    line.unwrap().split_whitespace()
+/// QEMU's arguments of that block of VM.md, with this socket.
+fn documented(name: &str, socket: &Path) -> Vec<String> {
+    let block = block(name).replace("/run/ringbar/vm1.sock", socket.to_str().unwrap());
+    let words = block.split_whitespace().filter(|word| *word != "\\");
+    words.skip_while(|word| !word.starts_with('-')).map(str::to_owned).collect()
 }
 
 /// QEMU with the documented device and without any guest: whether it starts, and what it says.
 pub fn qemu_without_guest(socket: &Path) -> Output {
     let mut command = Command::new("qemu-system-x86_64");
     command.args("-S -nodefaults -no-user-config -display none -machine q35 -accel tcg".split(' '));
-    command.args(documented(socket)).stdin(Stdio::null());
+    command.args(documented("qemu", socket)).stdin(Stdio::null());
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let ended = eventually(|| child.try_wait().unwrap().is_some());
     if !ended {
@@ -175,17 +167,12 @@ impl Guest {
         }
         command.args(Accelerator::of(&boot.folder).arguments());
         if boot.vfio {
-            command.args(documented_iommu());
+            command.args(documented("qemu-interrupts", boot.socket));
         } else {
             command.args(["-machine", "q35"]);
         }
-        if boot.pluggable {
-            command.args(["-chardev", &format!("socket,id=rb,path={}", boot.socket.display())]);
-            command.args(["-device", "pcie-root-port,id=rp0,chassis=1,pref64-reserve=64M"]);
-            command.args(["-device", "ivshmem-doorbell,id=rb0,vectors=4,chardev=rb,bus=rp0"]);
-        } else {
-            command.args(documented(boot.socket));
-        }
+        let device = if boot.pluggable { "qemu-pluggable" } else { "qemu" };
+        command.args(documented(device, boot.socket));
         command.args(boot.arguments);
         command.arg("-kernel").arg(boot.folder.join("vmlinuz")).arg("-initrd").arg(&initrd);
         let iommu = if boot.vfio { " intel_iommu=on" } else { "" };

@@ -5,6 +5,7 @@
 pub mod device;
 pub mod guest;
 pub mod lacking;
+pub mod page;
 
 use ringbar::client::ArenaPlan;
 use ringbar::layout::Sizes;
