@@ -23,7 +23,8 @@ use std::time::Duration;
 
 /// Longest text.
 const TEXT_BYTES_MAX: usize = 16 << 10;
-/// Descriptors that come with a job.
+/// Descriptors that come with a job: region, worker's bell, client's bell, and a process's socket or the counts of a VM's
+/// log lines.
 pub const JOB_DESCRIPTORS: usize = 4;
 /// Most descriptors that come with any message.
 pub const DESCRIPTORS_MAX: usize = 16;
@@ -56,13 +57,19 @@ pub struct Job {
 pub const ONLY_CHANNEL_OFFSET: u64 = PAGE_BYTES as u64;
 
 /// Who the client is, and what tells that it lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientKind {
     /// A process of this host: its socket comes with the job.
     Process,
-    /// A program in a VM: only its heartbeat tells.
+    /// A program in a VM: only its heartbeat tells. The counts of the VM's log lines come with the job.
     Guest {
+        /// The VM's name.
+        vm: String,
+        /// Its channel in that.
+        channel: usize,
+        /// Channels of the VM.
+        channels: usize,
         /// Silence after which it counts as dead, in milliseconds.
         heart_limit_ms: u64,
     },
@@ -70,18 +77,10 @@ pub enum ClientKind {
 
 impl ClientKind {
     /// Where the client runs, which decides what it may do.
-    pub fn origin(self) -> ClientOrigin {
+    pub fn origin(&self) -> ClientOrigin {
         match self {
             Self::Process => ClientOrigin::Host,
             Self::Guest { .. } => ClientOrigin::Guest,
-        }
-    }
-
-    /// Descriptors that come with the job: region, worker's bell, client's bell, and a process's socket.
-    pub fn descriptors(self) -> usize {
-        match self {
-            Self::Process => JOB_DESCRIPTORS,
-            Self::Guest { .. } => JOB_DESCRIPTORS - 1,
         }
     }
 }
@@ -91,6 +90,17 @@ impl Job {
     pub fn place(&self) -> Place {
         let identity = self.sizes.identity(VOCABULARY_HASH, self.features);
         Place { offset: self.offset, identity }
+    }
+
+    /// Names its client in each line of the log.
+    pub fn fields(&self) -> String {
+        let Self { session, generation, .. } = self;
+        match &self.client {
+            ClientKind::Process => format!("session={session} generation={generation}"),
+            ClientKind::Guest { vm, channel, .. } => {
+                format!("vm={vm} channel={channel} session={session} generation={generation}")
+            }
+        }
     }
 }
 

@@ -50,15 +50,18 @@ pub struct DaemonStatus {
     pub waiter_reason: Option<String>,
     /// Whether it offers to wake without a fence on the producer's side.
     pub asymmetric_barrier: bool,
-    /// Sessions so far.
+    /// Sessions so far, and claims of VMs that were answered with a channel.
     pub sessions_opened: u64,
     /// Generations after the first, so far: workers that died and were replaced.
     pub sessions_resumed: u64,
-    /// Connections that were refused or dropped, so far.
+    /// Connections, and claims of VMs, that were refused or dropped, so far.
     pub refused: u64,
     /// Workers that ended without being asked to, so far.
     pub workers_lost: u64,
-    /// Commands of processes that lasted for more than 10 s inside the driver, so far.
+    /// Channels whose client broke the protocol, so far.
+    #[serde(default)]
+    pub channels_poisoned: u64,
+    /// Commands that lasted for more than 10 s inside the driver, so far.
     #[serde(default)]
     pub stalls: Stalls,
     /// The VMs that it serves; their programs are among the clients.
@@ -103,6 +106,24 @@ impl std::fmt::Display for Stalls {
     }
 }
 
+/// What became of a VM's programs, since this daemon serves it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VmCounts {
+    /// Claims that were answered with a channel.
+    pub claims_answered: u64,
+    /// Claims that were refused.
+    pub claims_refused: u64,
+    /// Workers that ended without being asked to, and not because their program had left.
+    pub workers_lost: u64,
+    /// Channels whose program broke the protocol.
+    pub channels_poisoned: u64,
+    /// Channels that were taken back from a program without a heartbeat.
+    pub channels_taken_back: u64,
+    /// Commands that lasted for more than 10 s inside the driver.
+    pub stalls: Stalls,
+}
+
 /// A VM's device.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VmStatus {
@@ -125,6 +146,15 @@ pub struct VmStatus {
     /// Looks, 20 a second at most, that found the directory written over by the guest and wrote it anew, so far.
     #[serde(default)]
     pub directory_repaired: u64,
+    /// Whether its monitor never connects, so that nothing can be known of it.
+    #[serde(default)]
+    pub polled: bool,
+    /// Monitors that have gone, so far: boots and replugs.
+    #[serde(default)]
+    pub monitors_gone: u64,
+    /// What became of its programs.
+    #[serde(default)]
+    pub counts: VmCounts,
     /// Why it is not served, while it is not; it is tried again every second.
     #[serde(default)]
     pub unserved: Option<String>,
@@ -135,13 +165,24 @@ impl VmStatus {
         if let Some(why) = &self.unserved {
             return format!("VM {} at {}: NOT SERVED: {why}\n", self.name, self.socket);
         }
-        let monitor = if self.connected { "connected" } else { "no VM connected" };
-        let repaired = match self.directory_repaired {
-            0 => String::new(),
-            looks => format!(", directory repaired {looks} times"),
+        let monitor = match (self.polled, self.connected) {
+            (true, _) => "polled",
+            (false, true) => "connected",
+            (false, false) => "no VM connected",
         };
+        let counts = &self.counts;
+        let events = [
+            (self.monitors_refused, "monitors refused"),
+            (self.directory_repaired, "times the directory repaired"),
+            (counts.claims_refused, "claims refused"),
+            (counts.workers_lost, "workers lost"),
+            (counts.channels_poisoned, "channels poisoned"),
+            (counts.channels_taken_back, "silent programs"),
+        ];
+        let events = events.iter().filter(|(count, _)| *count > 0);
+        let events: String = events.map(|(count, what)| format!(", {count} {what}")).collect();
         format!(
-            "VM {}: {monitor}, {} of {} channels taken, {} MiB at {} (holder {}){repaired}\n",
+            "VM {}: {monitor}, {} of {} channels taken, {} MiB at {} (holder {}){events}\n",
             self.name,
             self.taken,
             self.channels,
@@ -162,6 +203,12 @@ pub struct ClientStatus {
     /// The VM that it runs in.
     #[serde(default)]
     pub vm: Option<String>,
+    /// Its channel in that.
+    #[serde(default)]
+    pub channel: Option<usize>,
+    /// For how long its heart has rested, in milliseconds; known of programs in VMs.
+    #[serde(default)]
+    pub silent_ms: Option<u64>,
     /// The process that connected, 0 if it has no number here.
     pub client_pid: i32,
     /// Its worker, unless the session waits for the client to attach again.
@@ -308,7 +355,7 @@ impl Status {
         let wake = if daemon.asymmetric_barrier { "asymmetric barrier" } else { "fence" };
         let mut text = format!(
             "ringbar {} (process {}) on {}, up {}, waits by {}{reason}, wakes by {wake}\n\
-             {} sessions opened, {} resumed, {} workers lost, {} connections refused\n",
+             {} sessions opened, {} resumed, {} workers lost, {} channels poisoned, {} connections or claims refused\n",
             daemon.version,
             daemon.pid,
             daemon.backend,
@@ -317,6 +364,7 @@ impl Status {
             daemon.sessions_opened,
             daemon.sessions_resumed,
             daemon.workers_lost,
+            daemon.channels_poisoned,
             daemon.refused,
         );
         if daemon.stalls.count > 0 {
@@ -337,7 +385,7 @@ impl Status {
     }
 }
 
-const HEADER: [&str; 12] = [
+const HEADER: [&str; 13] = [
     "session",
     "client",
     "pid",
@@ -350,10 +398,11 @@ const HEADER: [&str; 12] = [
     "doorbells / 1,000",
     "failed posts",
     "waits by",
+    "last end",
 ];
 
 impl ClientStatus {
-    fn row(&self) -> [String; 12] {
+    fn row(&self) -> [String; 13] {
         let counters = &self.counters;
         let waiting = counters.lines_submitted.saturating_sub(counters.lines_released);
         let waiter = self.waiter.as_deref().unwrap_or("-");
@@ -363,17 +412,26 @@ impl ClientStatus {
             self.client_pid.to_string(),
             self.worker_pid.map_or("-".into(), |pid| pid.to_string()),
             self.generation.to_string(),
-            match &self.stalled {
-                Some((command, seconds)) => format!("{}, {seconds} s in {command}", self.state),
-                None => self.state.clone(),
-            },
+            self.state_in_words(),
             duration(self.uptime_s),
             counters.commands_submitted.to_string(),
             waiting.to_string(),
             format!("{:.2}", self.doorbells_per_1000_commands),
             counters.errors.to_string(),
             format!("{waiter}, {}", self.wake),
+            self.last_end.clone().unwrap_or_else(|| "-".into()),
         ]
+    }
+
+    fn state_in_words(&self) -> String {
+        let mut words = self.state.clone();
+        if let Some((command, seconds)) = &self.stalled {
+            words += &format!(", {seconds} s in {command}");
+        }
+        if let Some(silent @ 1000..) = self.silent_ms {
+            words += &format!(", silent for {} s", silent / 1000);
+        }
+        words
     }
 }
 
@@ -401,6 +459,8 @@ mod tests {
             session: 1,
             name: "x".repeat(64),
             vm: None,
+            channel: None,
+            silent_ms: None,
             client_pid: 1,
             worker_pid: Some(2),
             generation: 1,
@@ -428,6 +488,7 @@ mod tests {
             sessions_resumed: 0,
             refused: 0,
             workers_lost: 0,
+            channels_poisoned: 0,
             stalls: Stalls::default(),
             vms: Vec::new(),
         };

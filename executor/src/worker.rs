@@ -10,8 +10,8 @@ mod watchdog;
 
 use crate::device::Device;
 use crate::failpoints::{self, Point};
-use crate::job::{self, ClientKind, Exit, Job, Report};
-use crate::logging;
+use crate::job::{self, ClientKind, Exit, JOB_DESCRIPTORS, Job, Report};
+use crate::logging::{self, SharedCounts};
 use crate::replay::probe::Probe;
 use crate::serve::{End, ServeError, Served, serve_attended};
 use desk::{Desk, WorkerBlock};
@@ -82,20 +82,28 @@ fn start() -> Result<Started, Box<dyn Error>> {
     let control = Arc::new(std::io::stdin().as_fd().try_clone_to_owned()?);
     let (job, mut fds) = job::receive_within::<Job>(&*control, JOB_LIMIT)
         .map_err(|e| format!("no job on the standard input: {e}; likely cause: started by hand and not by `ringbar serve`"))?;
-    logging::start(job.options.log_lines_per_s);
-    failpoints::hit(Point::WorkerTold);
-    let expected = job.client.descriptors();
-    if fds.len() != expected {
-        let found = fds.len();
+    let (found, expected) = (fds.len(), JOB_DESCRIPTORS);
+    let Some(last) = fds.pop().filter(|_| found == expected) else {
         return Err(format!("found {found} descriptors with the job, expected {expected}").into());
-    }
-    let client = fds.split_off(expected.min(3)).pop().map(Connection::from_fd).transpose()?;
+    };
+    let client = match &job.client {
+        ClientKind::Process => {
+            logging::start_for(job.options.log_lines_per_s, job.fields(), None);
+            Some(Connection::from_fd(last)?)
+        }
+        ClientKind::Guest { channel, channels, .. } => {
+            let shared = SharedCounts::open(&last, *channel, *channels)?;
+            logging::start_for(job.options.log_lines_per_s, job.fields(), Some(shared));
+            None
+        }
+    };
+    failpoints::hit(Point::WorkerTold);
     let channel = adopt(&job, fds)?;
     let stop = stop_flag()?;
-    let worker = match (&client, job.client) {
+    let worker = match (&client, &job.client) {
         (Some(connection), _) => process_worker(&job, &channel, connection, &control)?,
-        (None, ClientKind::Guest { heart_limit_ms }) => {
-            let limit = Duration::from_millis(heart_limit_ms);
+        (None, ClientKind::Guest { heart_limit_ms, .. }) => {
+            let limit = Duration::from_millis(*heart_limit_ms);
             let worker = channel.guest_worker(job.generation, limit, options(&job))?;
             report_started(&control, "epoll", None);
             AnyWorker::Guest(worker)
@@ -183,12 +191,7 @@ impl Started {
             AnyWorker::Guest(worker) => serve_on_device(&job, worker, &mut desk),
         };
         let (exit, reason) = ending(&result, desk.said_bye());
-        tracing::info!(
-            session = job.session,
-            generation = job.generation,
-            reason,
-            "the worker ends"
-        );
+        tracing::info!(reason, "the worker ends");
         report(&control, &Report::Ended { reason });
         exit
     }

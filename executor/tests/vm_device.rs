@@ -15,8 +15,8 @@ use ringbar_executor::attach::{AttachError, encoded};
 use ringbar_executor::status::{self, VmStatus};
 use ringbar_vocabulary::{
     ArenaRef, ContextId, EventId, Init, IpcEventHandle, IpcEventOpen, IpcMemoryClose,
-    IpcMemoryHandle, IpcMemoryOpen, MemAlloc, Ping, PingReply, ReplyBody, Stats, Status,
-    VOCABULARY_HASH,
+    IpcMemoryHandle, IpcMemoryOpen, MemAlloc, ModuleId, ModuleLoad, Ping, PingReply, ReplyBody,
+    Stats, Status, Tail, VOCABULARY_HASH,
 };
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -490,4 +490,96 @@ fn a_second_daemon_for_a_vm_says_that_another_serves_it_and_takes_over_when_that
     send_signal(second.id(), "TERM");
     second.wait().unwrap();
     server.restart();
+}
+
+#[test]
+fn the_end_of_a_guests_worker_is_one_line_that_names_vm_and_channel_and_one_count() {
+    let server = VmServer::start_quietly("");
+    let monitor = Monitor::connect(&server).unwrap();
+    let (program, attacker, leaves) = (monitor.claim(7), monitor.claim(8), monitor.claim(9));
+    leaves.leave(&monitor);
+    assert!(eventually(|| server.client(2).is_none()));
+    assert_eq!(server.log(), "", "nothing went wrong");
+    send_signal(server.client(program.index).unwrap().worker_pid.unwrap(), "KILL");
+    assert!(eventually(|| server.vm().counts.workers_lost == 1), "{}", server.log());
+    let log = server.log();
+    assert_eq!(log.lines().count(), 1, "{log}");
+    for part in ["WARN", "a guest's worker ended: ended by signal 9", "channel=0", "vm=\"vm\""] {
+        assert!(log.contains(part), "{log}");
+    }
+    let client = server.client(program.index).unwrap();
+    assert_eq!(client.last_end.as_deref(), Some("ended by signal 9"));
+    assert!(server.status().to_table().contains("ended by signal 9"));
+    let mut caller = attacker.client.caller().unwrap();
+    caller.call(&[0xff; 64]).unwrap_err();
+    assert!(eventually(|| server.vm().counts.channels_poisoned == 1), "{}", server.log());
+    let log = server.log();
+    assert_eq!(log.lines().count(), 2, "{log}");
+    let line = log.lines().nth(1).unwrap();
+    let parts = ["channel poisoned", "vm=vm channel=1", "generation=1"];
+    assert!(parts.iter().all(|part| line.contains(part)), "{line}");
+    let status = server.status().daemon;
+    assert_eq!((status.sessions_opened, status.workers_lost, status.channels_poisoned), (3, 1, 1));
+    let counts = &status.vms[0].counts;
+    assert_eq!((counts.claims_answered, counts.workers_lost, counts.claims_refused), (3, 1, 0));
+}
+
+#[test]
+fn refused_images_of_all_channels_of_a_vm_together_write_a_few_lines_a_second() {
+    let server =
+        VmServer::start("--log-lines-per-second 5 --vm other --socket @/other --size 16MiB");
+    let monitor = Monitor::connect(&server).unwrap();
+    let other = Monitor::connect_at(&server.socket_of("other")).unwrap();
+    let start = Instant::now();
+    let flood = |program: support::device::Program, images: u64| {
+        program.call(Init { flags: 0 }).unwrap();
+        for module in 1..=images {
+            let (context, image) = (ContextId::FIRST, Tail::Inline(&b"\x7fELF, or so it says"[..]));
+            let module = ModuleId(module as u32);
+            program.call(ModuleLoad { context, module, image }).unwrap_err();
+        }
+    };
+    let programs: Vec<_> = (7..10).map(|nonce| monitor.claim(nonce)).collect();
+    std::thread::scope(|scope| {
+        for program in programs {
+            scope.spawn(|| flood(program, 200));
+        }
+    });
+    flood(other.claim(7), 1);
+    let seconds = start.elapsed().as_secs() as usize + 1;
+    let log = server.log();
+    let lines = |vm: &str| {
+        let of_vm = log.lines().filter(|line| line.contains("a module image was refused"));
+        of_vm.filter(|line| line.contains(vm)).count()
+    };
+    // Two lines more where all three wrote at the same moment.
+    assert!((1..=(5 + 2) * (seconds + 1)).contains(&lines("vm=vm ")), "{seconds} s: {log}");
+    assert_eq!(lines("vm=other "), 1, "{log}");
+}
+
+#[test]
+fn status_is_told_at_the_socket_of_each_vm() {
+    let mut server = VmServer::start("--vm other --socket @/other --size 16MiB");
+    let other = server.socket_of("other");
+    for _ in 0..2 {
+        assert!(eventually(|| status::query(&other).is_ok()), "{}", server.log());
+        let vms = status::query(&other).unwrap().daemon.vms;
+        let names: Vec<_> = vms.iter().map(|vm| (vm.name.as_str(), vm.polled)).collect();
+        assert_eq!(names, [("vm", false), ("other", false)]);
+        server.kill();
+        server.restart();
+    }
+}
+
+#[test]
+fn status_says_for_how_long_the_heart_of_a_program_has_rested() {
+    let server = VmServer::start("--guest-heart-limit 10min");
+    let monitor = Monitor::connect(&server).unwrap();
+    let (program, lives) = (monitor.claim(7), monitor.claim(8));
+    let (silent, live) = (program.index, lives.index);
+    drop(program);
+    let rests = |index| server.client(index).unwrap().silent_ms.unwrap();
+    assert!(eventually(|| rests(silent) > 3000), "{:?}", server.status());
+    assert!(rests(live) < rests(silent));
+    assert!(server.status().to_table().contains("silent for"));
 }

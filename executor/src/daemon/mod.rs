@@ -25,15 +25,17 @@ pub(crate) mod process;
 pub use process::KEPT_VARIABLES;
 mod region;
 mod session;
+pub(crate) mod told;
 
 use crate::device::Device;
 use crate::failpoints::{self, Failpoint, Point};
 use crate::job::WorkerOptions;
-use crate::status::{self, DaemonStatus, Stalls, Status};
+use crate::status::{self, DaemonStatus, Stalls, Status, VmCounts};
 use crate::vm::VmConfig;
 use crate::vm::host::{Context, Vm, VmError};
 use guests::{ACCEPTS_A_LOOK, Guest, check_user};
 use limits::{Limits, RateLimit};
+use process::EndKind;
 use ringbar::handshake::{Capabilities, Listener, TransportError, Version};
 use ringbar::link;
 use ringbar::os::{AnyWaiter, Interest, Ready, ReadySet, Waiter, WaiterKind};
@@ -111,6 +113,7 @@ pub(crate) const CONTROL: u64 = 2;
 const CLIENT: u64 = 3;
 /// The same of a VM, and of its channels.
 pub(crate) const HOLDER: u64 = 0;
+pub(crate) const VM_STATUS: u64 = 1;
 pub(crate) const CLAIMS: u64 = 3;
 
 pub(crate) fn token(number: u64, part: u64) -> u64 {
@@ -167,6 +170,7 @@ struct Counts {
     resumed: u64,
     refused: u64,
     lost: u64,
+    poisoned: u64,
     stalls: Stalls,
 }
 
@@ -280,7 +284,7 @@ impl Daemon {
     fn look_at(&mut self, ready: Ready) {
         match ready.token {
             LISTENER => self.accept(),
-            STATUS => self.tell_status(),
+            STATUS => self.tell_status(STATUS),
             STOP => self.end(),
             other => {
                 let number = other / 4;
@@ -298,6 +302,7 @@ impl Daemon {
     }
 
     fn look_at_vm(&mut self, number: u64, part: u64) {
+        self.tell_status(token(number, part));
         self.with_vms(|vms, context| {
             let vm = vms.iter_mut().find(|vm| vm.owns(number));
             vm.into_iter().for_each(|vm| vm.look_at(number, part, context));
@@ -378,9 +383,13 @@ impl Daemon {
         let goes_on = session.worker_ended(&ending, &self.config.limits, Instant::now());
         failpoints::hit(Point::DaemonMarked);
         self.unwatch(number, &[WORKER, CONTROL]);
-        if ending.resumable && !self.ending {
-            self.counts.lost += 1;
-            tracing::warn!(session = number, "a worker ended: {}", ending.text);
+        if !self.ending {
+            self.counts.poisoned += u64::from(ending.kind == EndKind::Violation);
+            if ending.kind == EndKind::Lost {
+                self.counts.lost += 1;
+                let reason = self.sessions.get(&number).map_or("", Session::last_end);
+                tracing::warn!(session = number, reason, "a worker ended: {}", ending.text);
+            }
         }
         if !goes_on || self.ending {
             self.free(number);
@@ -440,13 +449,19 @@ impl Daemon {
         over.into_iter().for_each(|number| self.free(number));
     }
 
-    /// Tells everyone who asks, waiting for none of them.
-    fn tell_status(&mut self) {
+    /// Where those come who ask for status, if `ready` is such a place: the daemon's own, or a VM's.
+    fn status_listener(&self, ready: u64) -> Option<&Listener> {
+        match ready {
+            STATUS => self.status_listener.as_ref(),
+            other => self.vms.iter().find_map(|vm| vm.status_listener(other)),
+        }
+    }
+
+    /// Tells everyone who asks at the place that is `ready`, waiting for none of them.
+    fn tell_status(&mut self, ready: u64) {
         for _ in 0..ACCEPTS_A_LOOK {
-            let asker = self
-                .status_listener
-                .as_ref()
-                .and_then(|listener| listener.try_accept().ok().flatten());
+            let listener = self.status_listener(ready);
+            let asker = listener.and_then(|listener| listener.try_accept().ok().flatten());
             let Some(asker) = asker else { return };
             if check_user(&asker).is_err() {
                 continue;
@@ -470,6 +485,11 @@ impl Daemon {
             WaiterKind::Uring => "io_uring",
             WaiterKind::Poll => "poll",
         };
+        let vms: Vec<_> = self.vms.iter().map(Vm::status).collect();
+        let of_vms =
+            |count: fn(&VmCounts) -> u64| -> u64 { vms.iter().map(|vm| count(&vm.counts)).sum() };
+        let mut stalls = self.counts.stalls.clone();
+        vms.iter().for_each(|vm| stalls.add(vm.counts.stalls.clone()));
         DaemonStatus {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
@@ -478,12 +498,13 @@ impl Daemon {
             waiter: waiter.into(),
             waiter_reason: self.waiter.fallback_reason().map(str::to_owned),
             asymmetric_barrier: self.capabilities.features & link::FEATURE_ASYMMETRIC_BARRIER != 0,
-            sessions_opened: self.counts.opened,
+            sessions_opened: self.counts.opened + of_vms(|vm| vm.claims_answered),
             sessions_resumed: self.counts.resumed,
-            refused: self.counts.refused,
-            workers_lost: self.counts.lost,
-            stalls: self.counts.stalls.clone(),
-            vms: self.vms.iter().map(Vm::status).collect(),
+            refused: self.counts.refused + of_vms(|vm| vm.claims_refused),
+            workers_lost: self.counts.lost + of_vms(|vm| vm.workers_lost),
+            channels_poisoned: self.counts.poisoned + of_vms(|vm| vm.channels_poisoned),
+            stalls,
+            vms,
         }
     }
 }

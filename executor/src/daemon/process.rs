@@ -41,8 +41,23 @@ pub struct WorkerProcess {
 pub struct Ending {
     /// In words.
     pub text: String,
-    /// Whether its client may go on in a new generation.
-    pub resumable: bool,
+    /// What that means.
+    pub kind: EndKind,
+    /// Whether a signal ended it.
+    pub by_signal: bool,
+}
+
+/// What the end of a worker means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndKind {
+    /// Its client left.
+    Left,
+    /// Its client broke the protocol.
+    Violation,
+    /// It was lost, or asked to end: its client may go on in a new generation.
+    Lost,
+    /// Nobody can say: an earlier daemon had started it.
+    Unseen,
 }
 
 impl WorkerProcess {
@@ -165,23 +180,27 @@ impl WorkerProcess {
         }
         // Somebody else's child by now: its exit ends all of its threads, whoever reaps it.
         let text = "ended; an earlier daemon had started it";
-        Ok(liveness::has_exited(&*self.pidfd)?
-            .then(|| Ending { text: text.into(), resumable: true }))
+        Ok(liveness::has_exited(&*self.pidfd)?.then(|| Ending {
+            text: text.into(),
+            kind: EndKind::Unseen,
+            by_signal: false,
+        }))
     }
 }
 
 fn ending(status: ExitStatus) -> Ending {
     if let Some(signal) = status.signal() {
-        return Ending { text: format!("ended by signal {signal}"), resumable: true };
+        let text = format!("ended by signal {signal}");
+        return Ending { text, kind: EndKind::Lost, by_signal: true };
     }
-    let (text, resumable) = match status.code().and_then(Exit::from_code) {
-        Some(Exit::ClientLeft) => ("the client left", false),
-        Some(Exit::Violation) => ("the client broke the protocol", false),
-        Some(Exit::DeviceLost) => ("the device was lost", true),
-        Some(Exit::Failed) => ("failed", true),
-        Some(Exit::Hung) => ("a command took too long", true),
-        Some(Exit::Stopped) => ("asked to end", true),
-        None => ("ended with an unknown code", true),
+    let (text, kind) = match status.code().and_then(Exit::from_code) {
+        Some(Exit::ClientLeft) => ("the client left", EndKind::Left),
+        Some(Exit::Violation) => ("the client broke the protocol", EndKind::Violation),
+        Some(Exit::DeviceLost) => ("the device was lost", EndKind::Lost),
+        Some(Exit::Failed) => ("failed", EndKind::Lost),
+        Some(Exit::Hung) => ("a command took too long", EndKind::Lost),
+        Some(Exit::Stopped) => ("asked to end", EndKind::Lost),
+        None => ("ended with an unknown code", EndKind::Lost),
     };
-    Ending { text: text.into(), resumable }
+    Ending { text: text.into(), kind, by_signal: false }
 }

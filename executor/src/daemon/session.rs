@@ -1,9 +1,9 @@
 //! One client's session: its region, and the worker of the present generation.
 
 use super::limits::Limits;
-use super::process::{Ending, WorkerProcess};
+use super::process::{EndKind, Ending, WorkerProcess};
 use super::region::Region;
-use crate::job::Report;
+use super::told::Told;
 use crate::status::{ClientStatus, CounterStatus, Stalls};
 use ringbar::counters::Counters;
 use ringbar::handshake::SessionToken;
@@ -12,7 +12,7 @@ use ringbar::link::wake_mode;
 use ringbar::os::liveness;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A session.
 pub struct Session {
@@ -34,12 +34,7 @@ pub struct Session {
     pub client_pid: i32,
     client: Option<Arc<OwnedFd>>,
     opened: Instant,
-    segment_bytes: u64,
-    waiter: Option<(String, Option<String>)>,
-    last_end: Option<String>,
-    /// The command that lasts, and since when.
-    stalled: Option<(String, Instant)>,
-    stalls: Stalls,
+    told: Told,
 }
 
 /// What a session is doing.
@@ -82,19 +77,13 @@ impl Session {
             client_pid: 0,
             client: None,
             opened: now,
-            segment_bytes: 0,
-            waiter: None,
-            last_end: None,
-            stalled: None,
-            stalls: Stalls::default(),
+            told: Told::default(),
         }
     }
 
     /// Offers the next generation. Only while no worker lives: the last one is reaped.
     pub fn offer_next(&mut self) -> u32 {
         self.generation = self.generation.wrapping_add(1).max(1);
-        self.segment_bytes = 0;
-        self.waiter = None;
         self.region.channel().offer(self.generation);
         self.generation
     }
@@ -115,40 +104,25 @@ impl Session {
     /// Takes what the worker reported. False when no more will come.
     pub fn take_reports(&mut self) -> bool {
         let State::Serving(worker) = &self.state else { return false };
-        // One for each that an honest worker sends; a flood waits for the next look.
-        for _ in 0..4 {
-            match worker.next_report() {
-                Ok(None) => return true,
-                Ok(Some(Report::Started { waiter, waiter_reason })) => {
-                    self.waiter = Some((waiter, waiter_reason));
-                }
-                Ok(Some(Report::Grown { segment_bytes })) => self.segment_bytes = segment_bytes,
-                Ok(Some(Report::Stalled { command, seconds, over })) => {
-                    let since = Instant::now().checked_sub(Duration::from_secs(seconds));
-                    self.stalled = since.filter(|_| !over).map(|since| (command.clone(), since));
-                    self.stalls.tell(command, seconds, over);
-                }
-                Ok(Some(Report::Ended { reason })) => self.last_end = Some(reason),
-                Err(_) => return false,
-            }
-        }
-        true
+        self.told.take_reports(worker)
     }
 
     /// Commands that lasted, as far as they were told since the last question.
     pub fn take_stalls(&mut self) -> Stalls {
-        std::mem::take(&mut self.stalls)
+        self.told.take_stalls()
+    }
+
+    /// How the last worker ended.
+    pub fn last_end(&self) -> &str {
+        self.told.last_end.as_deref().unwrap_or_default()
     }
 
     /// The worker is reaped: the channel is marked, and the session waits for its client, or is over (`false`).
     pub fn worker_ended(&mut self, ending: &Ending, limits: &Limits, now: Instant) -> bool {
         self.region.channel().mark_lost();
-        self.stalled = None;
-        if self.last_end.is_none() || ending.text.contains("signal") {
-            self.last_end = Some(ending.text.clone());
-        }
+        self.told.ended(ending);
         self.state = State::Waiting { until: now + limits.resume_grace };
-        ending.resumable && !self.client_is_gone()
+        ending.kind == EndKind::Lost && !self.client_is_gone()
     }
 
     /// What `status` shows.
@@ -160,31 +134,30 @@ impl Session {
             }
             State::Waiting { .. } => ("Waiting".to_owned(), None),
         };
-        let (waiter, waiter_reason) = self.waiter.clone().unzip();
+        let (waiter, waiter_reason) = self.told.waiter.clone().unzip();
         ClientStatus {
             session: number,
             name: self.name.clone(),
             vm: None,
+            channel: None,
+            silent_ms: None,
             client_pid: self.client_pid,
             worker_pid,
             generation: self.generation,
             state: state.to_lowercase(),
-            stalled: self
-                .stalled
-                .as_ref()
-                .map(|(command, since)| (command.clone(), now.duration_since(*since).as_secs())),
+            stalled: self.told.stalled(now),
             uptime_s: now.duration_since(self.opened).as_secs_f64(),
             wake: format!("{:?}", wake_mode(self.features)).to_lowercase(),
             waiter,
             waiter_reason: waiter_reason.flatten(),
             region_bytes: self.region.bytes(),
-            segment_bytes: self.segment_bytes,
+            segment_bytes: self.told.segment_bytes,
             doorbells_per_1000_commands: CounterStatus::per_1000(
                 counters.client_bells,
                 counters.commands_submitted,
             ),
             counters: counters.into(),
-            last_end: self.last_end.clone(),
+            last_end: self.told.last_end.clone(),
         }
     }
 }

@@ -23,7 +23,8 @@ use super::link::{Held, Holder, HolderError, ToHolder};
 use super::{VmConfig, VmConfigError};
 use crate::daemon::{self, Config};
 use crate::failpoints::{self, Side};
-use crate::status::{ClientStatus, VmStatus};
+use crate::status::{ClientStatus, VmCounts, VmStatus, status_path};
+use ringbar::handshake::Listener;
 use ringbar::os::{AnyWaiter, Interest, MapError, Waiter};
 use ringbar::region::RegionError;
 use serving::Serving;
@@ -96,6 +97,11 @@ pub struct Vm {
     ending: bool,
     /// Why it was not served last, so that the same reason is said once.
     said: Option<String>,
+    /// What became of its programs, while it is not served.
+    counts: VmCounts,
+    /// Tells status beside its socket, unless the daemon itself does.
+    status: Option<Listener>,
+    status_at: Option<Instant>,
 }
 
 enum State {
@@ -115,7 +121,9 @@ impl Vm {
     /// waiter.
     pub fn open(config: VmConfig, number: u64, context: &mut Context<'_>) -> Self {
         let state = Self::begin(&config, context);
-        Self { config, number, state, ending: false, said: None }
+        let status_at = (context.config.socket != config.socket).then_some(context.now);
+        let counts = VmCounts::default();
+        Self { config, number, state, ending: false, said: None, counts, status: None, status_at }
     }
 
     fn begin(config: &VmConfig, context: &mut Context<'_>) -> State {
@@ -163,7 +171,8 @@ impl Vm {
             abandon(&found, context.config.keep_devices || self.config.polled);
             return Ok(());
         }
-        let serving = Serving::new(self.config.clone(), self.number, found, context)?;
+        let counts = std::mem::take(&mut self.counts);
+        let serving = Serving::new(self.config.clone(), self.number, found, counts, context)?;
         (self.state, self.said) = (State::Served(Box::new(serving)), None);
         Ok(())
     }
@@ -190,11 +199,12 @@ impl Vm {
 
     /// Every 50 ms, see [`next_tick`](Self::next_tick).
     pub fn tick(&mut self, context: &mut Context<'_>) {
+        self.tell_status_from_now_on(context);
         match &mut self.state {
             State::Served(serving) => {
                 serving.tick(context);
-                if let Some(why) = serving.ended() {
-                    let why = why.to_owned();
+                if let Some((why, counts)) = serving.ended() {
+                    self.counts = counts;
                     self.state = State::Unserved { again_at: context.now + REOPEN_AFTER };
                     self.say_unserved(why);
                 }
@@ -214,18 +224,44 @@ impl Vm {
     /// When to [`tick`](Self::tick) next; never while there is no guest and nothing to end.
     pub fn next_tick(&self, now: Instant) -> Option<Instant> {
         match &self.state {
-            State::Served(serving) => serving.next_tick(now),
+            State::Served(serving) => serving.next_tick(now).or(self.status_at),
             State::Opening(_) => Some(now + TICK),
             State::Unserved { again_at } => (!self.ending).then_some(*again_at),
         }
     }
 
     /// Ends in order: workers first, then the device, unless it is to stay or a VM has it, which could not connect again.
-    pub fn end(&mut self, context: &Context<'_>) {
+    pub fn end(&mut self, context: &mut Context<'_>) {
         self.ending = true;
+        context.unwatch(self.number, daemon::VM_STATUS);
+        (self.status, self.status_at) = (None, None);
         if let State::Served(serving) = &mut self.state {
             serving.end(context);
         }
+    }
+
+    /// Listens for who asks for status at this VM's socket, while it is served. A daemon before this one may still do so.
+    fn tell_status_from_now_on(&mut self, context: &mut Context<'_>) {
+        if !self.is_served() || self.status_at.is_none_or(|at| at > context.now) {
+            return;
+        }
+        match Listener::bind(status_path(&self.config.socket)) {
+            Ok(listener) => {
+                let socket = listener.socket().clone();
+                context.watch(socket, self.number, daemon::VM_STATUS, Interest::Readable);
+                (self.status, self.status_at) = (Some(listener), None);
+            }
+            Err(error) => {
+                tracing::debug!(%error, vm = self.config.name, "status cannot be told, for now");
+                self.status_at = Some(context.now + REOPEN_AFTER);
+            }
+        }
+    }
+
+    /// Where status is told, if that is what is ready.
+    pub fn status_listener(&self, ready: u64) -> Option<&Listener> {
+        let is_it = ready == daemon::token(self.number, daemon::VM_STATUS);
+        self.status.as_ref().filter(|_| is_it)
     }
 
     /// Whether it was ended and no worker is left.
@@ -244,6 +280,8 @@ impl Vm {
             socket: self.config.socket.display().to_string(),
             bytes: self.config.bytes,
             channels: self.config.channels,
+            polled: self.config.polled,
+            counts: self.counts.clone(),
             ..VmStatus::default()
         };
         match &self.state {

@@ -162,6 +162,20 @@ pub enum HolderError {
     },
 }
 
+impl HolderError {
+    /// Whether a holder that was found may be another one, or none, in a moment.
+    fn may_pass(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+        match self {
+            Self::Refused { .. } => true,
+            Self::Answer { source, .. } => {
+                matches!(source.kind(), UnexpectedEof | ConnectionReset | BrokenPipe)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// Where the holder of the device at `socket` listens for daemons.
 pub fn holder_path(socket: &Path) -> PathBuf {
     let mut path = socket.as_os_str().to_owned();
@@ -214,8 +228,8 @@ impl Holder {
                 found.map_or_else(|| Self::start(program, vm, failpoint.clone()), Ok)?;
             match holder.listen(vm) {
                 Ok(held) => return Ok((holder, Held { found: was_there, ..held })),
-                // It may not know yet that its last daemon is dead.
-                Err(HolderError::Refused { .. }) if was_there && Instant::now() < end => {
+                // It may not know yet that its last daemon is dead, or be about to end as that told it.
+                Err(error) if was_there && error.may_pass() && Instant::now() < end => {
                     std::thread::sleep(AFTERLIFE_RETRY);
                 }
                 Err(error) => {

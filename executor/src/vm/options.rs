@@ -3,6 +3,7 @@
 use super::{BYTES_DEFAULT, CHANNELS_DEFAULT, VmConfig};
 use crate::units;
 use clap::{ArgMatches, Args};
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 /// Sockets and VMs, as they are written: what comes before the first `--vm` is the daemon's.
@@ -67,8 +68,27 @@ impl PlaceArgs {
             let polled = only("polled", &polled, &self.polled, mine, name)?.unwrap_or(false);
             vms.push(VmConfig { name: name.clone(), socket, bytes, channels, polled });
         }
+        check_distinct(socket.as_ref(), &vms)?;
         Ok(Places { socket, vms })
     }
+}
+
+/// Nothing else tells VMs, or the sockets of this daemon, apart.
+fn check_distinct(socket: Option<&PathBuf>, vms: &[VmConfig]) -> Result<(), String> {
+    let mut names = HashSet::new();
+    let mut sockets: HashSet<_> = socket.into_iter().collect();
+    for vm in vms {
+        if !names.insert(&vm.name) {
+            return Err(format!("found --vm {} twice, expected a name for each VM", vm.name));
+        }
+        if !sockets.insert(&vm.socket) {
+            let (path, name) = (vm.socket.display(), &vm.name);
+            return Err(format!(
+                "found --socket {path} of VM {name} a second time, expected a socket for each VM and the daemon; try: --vm {name} --socket /run/ringbar-{name}.sock"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The one value whose index is `mine`.
@@ -137,6 +157,9 @@ mod tests {
             ("--vm a", "no --socket behind --vm a"),
             ("--vm a --socket /a --socket /b", "twice"),
             ("--socket /a --socket /b", "twice"),
+            ("--vm a --socket /a --vm a --socket /b", "a name for each VM"),
+            ("--vm a --socket /a --vm b --socket /a", "a socket for each VM"),
+            ("--socket /a --vm a --socket /a", "a socket for each VM"),
             ("--size 1MiB --vm a --socket /a", "before any --vm"),
             ("--size 1MiB", "--vm"),
         ];

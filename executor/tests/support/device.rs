@@ -54,7 +54,22 @@ impl VmServer {
         Self { child: Self::spawn(&folder, &options), folder, options }
     }
 
+    /// As [`start`](Self::start), with the log as it is unless somebody asks for more.
+    pub fn start_quietly(options: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let options = format!("--device-memory 64MiB --size 16MiB {options}");
+        let mut command = Self::command(&folder, &options);
+        let child = command.env_remove("RUST_LOG").spawn().unwrap();
+        let server = Self { child, folder, options };
+        server.wait_until_up();
+        server
+    }
+
     fn spawn(folder: &TempDir, options: &str) -> Child {
+        Self::command(folder, options).spawn().unwrap()
+    }
+
+    fn command(folder: &TempDir, options: &str) -> Command {
         let log =
             File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
         let mut command = Command::new(RINGBAR);
@@ -64,7 +79,8 @@ impl VmServer {
         command.args(options.split_whitespace());
         // A group of its own, which a test may kill as a whole.
         command.process_group(0).env("RUST_LOG", "info").stdin(Stdio::null());
-        command.stderr(log).spawn().unwrap()
+        command.stderr(log);
+        command
     }
 
     fn wait_until_up(&self) {
@@ -130,8 +146,10 @@ impl VmServer {
 
     /// The client of that VM's channel, if somebody has it.
     pub fn client_of(&self, vm: &str, channel: usize) -> Option<ClientStatus> {
-        let name = format!("{vm}, channel {channel}");
-        self.status().clients.into_iter().find(|client| client.name == name)
+        let is_it = |client: &ClientStatus| {
+            client.vm.as_deref() == Some(vm) && client.channel == Some(channel)
+        };
+        self.status().clients.into_iter().find(is_it)
     }
 }
 

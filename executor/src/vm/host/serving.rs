@@ -5,7 +5,8 @@ mod channel;
 use super::{Context, TICK, VmError};
 use crate::daemon;
 use crate::daemon::limits::RateLimit;
-use crate::status::{ClientStatus, VmStatus};
+use crate::logging::SharedCounts;
+use crate::status::{ClientStatus, VmCounts, VmStatus};
 use crate::vm::link::{FromHolder, Held, Holder, Monitors, ToHolder};
 use crate::vm::{VECTORS, VmConfig};
 use channel::Slot;
@@ -34,6 +35,10 @@ pub(super) struct Serving {
     /// Doorbells about claims since the last tick.
     bells: u32,
     monitors: Monitors,
+    /// Lines of the log that its workers wrote.
+    log_lines: OwnedFd,
+    /// What became of its programs.
+    counts: VmCounts,
     /// Looks that found the directory written over.
     repaired: u64,
     ending: bool,
@@ -64,6 +69,7 @@ impl Serving {
         config: VmConfig,
         number: u64,
         (holder, held): (Holder, Held),
+        counts: VmCounts,
         context: &mut Context<'_>,
     ) -> Result<Self, VmError> {
         let sizes = config.sizes()?;
@@ -74,6 +80,7 @@ impl Serving {
         if !found {
             region::create(&mapping, &sizes, VmConfig::terms()).map_err(wrong)?;
         }
+        let log_lines = SharedCounts::create(config.channels).map_err(map)?;
         let directory = region::directory_lines(&mapping).map_err(wrong)?;
         let places = region::places(&sizes, VmConfig::terms());
         // Nobody rings for who never connects.
@@ -101,6 +108,8 @@ impl Serving {
             rate,
             bells: 0,
             monitors,
+            log_lines,
+            counts,
             repaired: 0,
             ending: false,
             lost: None,
@@ -172,10 +181,13 @@ impl Serving {
                 self.answer_claims(context);
             }
             daemon::WORKER if channel < self.slots.len() => self.worker_ended(channel, context),
-            daemon::CONTROL
-                if channel < self.slots.len() && !self.slots[channel].take_reports() =>
-            {
-                context.unwatch(number, daemon::CONTROL);
+            daemon::CONTROL if channel < self.slots.len() => {
+                let slot = &mut self.slots[channel];
+                let goes_on = slot.take_reports();
+                self.counts.stalls.add(slot.take_stalls());
+                if !goes_on {
+                    context.unwatch(number, daemon::CONTROL);
+                }
             }
             _ => {}
         }
@@ -297,6 +309,7 @@ impl Serving {
             })
         };
         if let Some(why) = refused {
+            self.counts.claims_refused += 1;
             tracing::warn!(vm = self.config.name, channel, %why, "a claim was refused");
             self.assignments.refuse(channel, nonce, why);
         }
@@ -360,6 +373,7 @@ impl Serving {
                     }
                 }
                 None if silent > limit => {
+                    self.counts.channels_taken_back += 1;
                     tracing::info!(
                         vm = self.config.name,
                         channel,
@@ -372,9 +386,10 @@ impl Serving {
         }
     }
 
-    /// How its holder ended, once no worker is left that could write into the memory.
-    pub fn ended(&self) -> Option<&str> {
-        self.lost.as_deref().filter(|_| !self.has_workers())
+    /// How its holder ended, once no worker is left that could write into the memory; with the counts.
+    pub fn ended(&mut self) -> Option<(String, VmCounts)> {
+        let why = self.lost.clone().filter(|_| !self.has_workers())?;
+        Some((why, std::mem::take(&mut self.counts)))
     }
 
     fn has_workers(&self) -> bool {
@@ -413,6 +428,8 @@ impl Serving {
         status.connected = self.is_there();
         status.taken = (0..self.slots.len()).filter(taken).count();
         status.monitors_refused = self.monitors.refused;
+        status.monitors_gone = self.monitors.gone;
+        status.counts = self.counts.clone();
         status.directory_repaired = self.repaired;
     }
 

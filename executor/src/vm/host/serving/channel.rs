@@ -2,10 +2,11 @@
 
 use super::{Context, Serving};
 use crate::daemon;
-use crate::daemon::process::WorkerProcess;
+use crate::daemon::process::{EndKind, Ending, WorkerProcess};
+use crate::daemon::told::Told;
 use crate::failpoints::{self, Point, Side};
-use crate::job::{ClientKind, Job, Report};
-use crate::status::{ClientStatus, CounterStatus};
+use crate::job::{ClientKind, Job};
+use crate::status::{ClientStatus, CounterStatus, Stalls};
 use crate::vm::link::{Kept, ToHolder};
 use ringbar::counters::Counters;
 use ringbar::directory::Nonce;
@@ -28,10 +29,9 @@ pub(super) struct Slot {
     /// It is freed as soon as its worker is reaped, whatever its claimant does.
     doomed: bool,
     taken: Instant,
-    waiter: Option<String>,
-    last_end: Option<String>,
-    /// The command that lasts, and since when.
-    stalled: Option<(String, Instant)>,
+    told: Told,
+    /// For how long the claimant's heart had rested at the last look.
+    silent: Duration,
 }
 
 impl Slot {
@@ -52,9 +52,8 @@ impl Slot {
             generation: kept.generation,
             doomed: false,
             taken: now,
-            waiter: None,
-            last_end: None,
-            stalled: None,
+            told: Told::default(),
+            silent: Duration::ZERO,
         }
     }
 
@@ -87,27 +86,19 @@ impl Slot {
 
     /// For how long the claimant's heart has rested.
     pub fn silent(&mut self) -> Duration {
-        self.heart.silent()
+        self.silent = self.heart.silent();
+        self.silent
     }
 
     /// Takes what the worker reported. False when no more will come.
     pub fn take_reports(&mut self) -> bool {
         let Some(worker) = &self.worker else { return false };
-        // One for each that an honest worker sends; a flood waits for the next look.
-        for _ in 0..4 {
-            match worker.next_report() {
-                Ok(None) => return true,
-                Ok(Some(Report::Started { waiter, .. })) => self.waiter = Some(waiter),
-                Ok(Some(Report::Grown { .. })) => {}
-                Ok(Some(Report::Stalled { command, seconds, over })) => {
-                    let since = Instant::now().checked_sub(Duration::from_secs(seconds));
-                    self.stalled = since.filter(|_| !over).map(|since| (command, since));
-                }
-                Ok(Some(Report::Ended { reason })) => self.last_end = Some(reason),
-                Err(_) => return false,
-            }
-        }
-        true
+        self.told.take_reports(worker)
+    }
+
+    /// Commands that lasted, as far as they were told since the last question.
+    pub fn take_stalls(&mut self) -> Stalls {
+        self.told.take_stalls()
     }
 
     pub fn status(&self, vm: &str, channel: usize, now: Instant) -> ClientStatus {
@@ -116,22 +107,22 @@ impl Slot {
             Some(_) => format!("{:?}", self.channel.host_state().0).to_lowercase(),
             None => "waiting".to_owned(),
         };
+        let (waiter, waiter_reason) = self.told.waiter.clone().unzip();
         ClientStatus {
             session: self.number,
             name: format!("{vm}, channel {channel}"),
             vm: Some(vm.to_owned()),
+            channel: Some(channel),
+            silent_ms: Some(self.silent.as_millis() as u64),
             client_pid: 0,
             worker_pid: self.worker.as_ref().map(WorkerProcess::pid),
             generation: self.generation,
             state,
-            stalled: self
-                .stalled
-                .as_ref()
-                .map(|(command, since)| (command.clone(), now.duration_since(*since).as_secs())),
+            stalled: self.told.stalled(now),
             uptime_s: now.duration_since(self.taken).as_secs_f64(),
             wake: "fence".into(),
-            waiter: self.waiter.clone(),
-            waiter_reason: None,
+            waiter,
+            waiter_reason: waiter_reason.flatten(),
             region_bytes: self.channel.place.identity.channel_bytes,
             segment_bytes: 0,
             doorbells_per_1000_commands: CounterStatus::per_1000(
@@ -139,7 +130,7 @@ impl Slot {
                 counters.commands_submitted,
             ),
             counters: counters.into(),
-            last_end: self.last_end.clone(),
+            last_end: self.told.last_end.clone(),
         }
     }
 }
@@ -159,8 +150,10 @@ impl Serving {
         failpoints::hit(Point::VmOffered);
         slot.heart = ClientHeart::new(&slot.channel);
         (slot.doomed, slot.taken) = (false, context.now);
-        (slot.waiter, slot.last_end) = (None, None);
-        let job = slot.job(context);
+        slot.told = Told::default();
+        let channels = self.config.channels;
+        let job = self.slots[channel].job(&self.config.name, channel, channels, context);
+        let slot = &mut self.slots[channel];
         let failpoint = failpoints::take_for(&mut context.config.failpoint, Side::Worker);
         let program = &context.config.worker_program;
         let worker = WorkerProcess::start(program, slot.number, failpoint)?;
@@ -181,12 +174,15 @@ impl Serving {
         }
         failpoints::hit(Point::VmKept);
         let (worker_bell, guest_bell) = self.device.bells(channel);
-        let fds = [self.device.memory.as_fd(), worker_bell.as_fd(), guest_bell.as_fd()];
-        let worker = worker.give(&job, &fds)?;
+        let (memory, log) = (self.device.memory.as_fd(), self.log_lines.as_fd());
+        let fds = [memory, worker_bell.as_fd(), guest_bell.as_fd(), log];
+        let worker = worker.give(&job, &fds).inspect_err(|_| self.keep_if_possible(channel))?;
         failpoints::hit(Point::VmGave);
+        let slot = &mut self.slots[channel];
         let number = slot.number;
         let control = worker.control().cloned();
         slot.worker = Some(worker);
+        self.counts.claims_answered += 1;
         self.assignments.assign(channel, nonce);
         failpoints::hit(Point::VmAssigned);
         context.watch(pidfd, number, daemon::WORKER, Interest::Readable);
@@ -202,6 +198,7 @@ impl Serving {
     pub(super) fn worker_ended(&mut self, channel: usize, context: &mut Context<'_>) {
         let slot = &mut self.slots[channel];
         slot.take_reports();
+        self.counts.stalls.add(slot.told.take_stalls());
         let Some(worker) = &mut slot.worker else { return };
         let ending = match worker.reap() {
             Ok(Some(ending)) => ending,
@@ -213,14 +210,11 @@ impl Serving {
         };
         slot.worker = None;
         failpoints::hit(Point::VmReaped);
-        slot.channel.mark_lost();
-        if slot.last_end.is_none() || ending.text.contains("signal") {
-            slot.last_end = Some(ending.text.clone());
-        }
         context.unwatch(slot.number, daemon::WORKER);
         context.unwatch(slot.number, daemon::CONTROL);
         let doomed = slot.doomed;
-        tracing::info!(vm = self.config.name, channel, "a guest's worker ended: {}", ending.text);
+        self.tell_of_end(channel, &ending, context);
+        self.slots[channel].channel.mark_lost();
         self.ring_guest(channel);
         if doomed || !self.is_there() {
             self.free(channel);
@@ -229,6 +223,29 @@ impl Serving {
             self.answer_claims(context);
         }
         self.end_holder(context.config.keep_devices);
+    }
+
+    /// One line and one count for an end that nobody asked for.
+    fn tell_of_end(&mut self, channel: usize, ending: &Ending, context: &Context<'_>) {
+        let slot = &mut self.slots[channel];
+        let kind = match ending.kind {
+            EndKind::Unseen => slot.end_of_unseen(context.config.limits.guest_heart_limit),
+            kind => kind,
+        };
+        let (generation, vm) = (slot.generation, &self.config.name);
+        let reason = slot.told.ended(ending);
+        let text = &ending.text;
+        match kind {
+            // Its worker has said so in a line of its own.
+            EndKind::Violation => self.counts.channels_poisoned += 1,
+            EndKind::Lost if !slot.doomed => {
+                self.counts.workers_lost += 1;
+                tracing::warn!(vm, channel, generation, reason, "a guest's worker ended: {text}");
+                return;
+            }
+            EndKind::Lost | EndKind::Left | EndKind::Unseen => {}
+        }
+        tracing::info!(vm, channel, generation, reason, "a guest's worker ended: {text}");
     }
 
     /// The channel is nobody's: its arena goes back to the system, and the next claim may have it.
@@ -250,7 +267,18 @@ impl Serving {
 }
 
 impl Slot {
-    fn job(&self, context: &Context<'_>) -> Job {
+    /// What the end of a worker means that an earlier daemon started, as far as its channel says it.
+    fn end_of_unseen(&mut self, limit: Duration) -> EndKind {
+        let left = !self.is_attached() || self.silent() > limit / 2;
+        match self.channel.host_state().0 {
+            State::Poisoned => EndKind::Violation,
+            State::Closed => EndKind::Left,
+            _ if left => EndKind::Left,
+            _ => EndKind::Lost,
+        }
+    }
+
+    fn job(&self, vm: &str, channel: usize, channels: usize, context: &Context<'_>) -> Job {
         let limit = context.config.limits.guest_heart_limit;
         Job {
             session: self.number,
@@ -258,7 +286,12 @@ impl Slot {
             features: self.channel.place.identity.features,
             offset: self.channel.place.offset,
             sizes: self.channel.place.identity.sizes(),
-            client: ClientKind::Guest { heart_limit_ms: limit.as_millis() as u64 },
+            client: ClientKind::Guest {
+                vm: vm.into(),
+                channel,
+                channels,
+                heart_limit_ms: limit.as_millis() as u64,
+            },
             device: context.config.device.clone(),
             options: context.config.worker.clone(),
             segment_bytes_max: 0,
