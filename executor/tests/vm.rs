@@ -535,7 +535,7 @@ fn a_hostile_guest_program_disturbs_no_other_vm() {
     assert!(freed, "{held:?} {left:?}");
     assert!(left.memory_kib < held.memory_kib + PINNED_KIB, "{held:?} {left:?}");
     // Its own VM finds everything as it was with the next boot, and with the one after that in the same monitor.
-    let script = "ringbar-guest-tests work --count 0\nringbar vm guest-test wreck\nsleep 600";
+    let script = "ringbar-guest-tests work --count 0\nringbar-guest-tests wreck\nsleep 600";
     let mut again = Guest::boot(&Boot { reboots: true, ..Boot::new(folder, &socket, script) });
     again.wait_for("guest-test wreck: passed", 1);
     again.monitor("system_reset");
