@@ -16,6 +16,19 @@ pub enum Bulk {
     Uncached,
 }
 
+/// How a program waits where the function is bound to vfio-pci, whose group has one owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Waiting {
+    /// By the interrupts that the owner hands to all programs, which is [`hold`](super::hold); by polling if none runs.
+    #[default]
+    Held,
+    /// The same; if none runs, by interrupts as the group's only owner. The kernel refuses the function's memory to all other
+    /// programs meanwhile.
+    Alone,
+    /// By polling.
+    Polling,
+}
+
 /// Which region, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestConfig {
@@ -26,8 +39,8 @@ pub struct GuestConfig {
     pub memory: Option<PathBuf>,
     /// How the function's bulk memory is mapped.
     pub bulk: Bulk,
-    /// Whether to wait by interrupts where the function is bound to vfio-pci and nobody else has it.
-    pub interrupts: bool,
+    /// How to wait where the function is bound to vfio-pci.
+    pub waiting: Waiting,
     /// How long to wait for a channel.
     pub patience: Duration,
     /// Where sysfs is mounted.
@@ -39,13 +52,13 @@ pub struct GuestConfig {
 }
 
 impl Default for GuestConfig {
-    /// The only function there is, interrupts if possible, 10 s of patience.
+    /// The only function there is, interrupts if somebody hands them out, 10 s of patience.
     fn default() -> Self {
         Self {
             device: None,
             memory: None,
             bulk: Bulk::Auto,
-            interrupts: true,
+            waiting: Waiting::Held,
             patience: Duration::from_secs(10),
             sysfs: "/sys".into(),
             dev: "/dev".into(),
@@ -59,15 +72,23 @@ pub const VARIABLE: &str = "RINGBAR_VM";
 
 impl GuestConfig {
     /// As `RINGBAR_VM` says; the default without it.
+    ///
+    /// # Errors
+    /// [`GuestError::Setting`] for one that makes no sense.
     pub fn from_env() -> Result<Self, GuestError> {
-        match std::env::var(VARIABLE) {
-            Ok(text) => Self::parse(&text),
-            Err(_) => Ok(Self::default()),
+        match std::env::var_os(VARIABLE) {
+            Some(text) => Self::parse(&text.to_string_lossy()),
+            None => Ok(Self::default()),
         }
     }
 
-    /// As a text of the form `[ADDRESS or PATH][,memory=PATH][,bulk=wc|uc][,interrupts=no]` says.
+    /// As a text of the form `[ADDRESS or PATH or auto][,memory=PATH][,bulk=wc|uc][,interrupts=yes|alone|no][,patience=TIME]`
+    /// says; a time is a number with `ms`, `s` or `min`.
+    ///
+    /// # Errors
+    /// [`GuestError::Setting`] with the part that makes no sense.
     pub fn parse(text: &str) -> Result<Self, GuestError> {
+        let setting = |part: &str| GuestError::Setting { found: part.to_owned() };
         let mut config = Self::default();
         for (index, part) in text.split(',').map(str::trim).enumerate() {
             match part.split_once('=') {
@@ -75,11 +96,15 @@ impl GuestConfig {
                 Some(("memory", path)) => config.memory = Some(path.into()),
                 Some(("bulk", "wc")) => config.bulk = Bulk::WriteCombining,
                 Some(("bulk", "uc")) => config.bulk = Bulk::Uncached,
-                Some(("interrupts", "no")) => config.interrupts = false,
-                Some(("interrupts", "yes")) => config.interrupts = true,
+                Some(("interrupts", "no")) => config.waiting = Waiting::Polling,
+                Some(("interrupts", "yes")) => config.waiting = Waiting::Held,
+                Some(("interrupts", "alone")) => config.waiting = Waiting::Alone,
+                Some(("patience", time)) => {
+                    config.patience = duration(time).ok_or_else(|| setting(part))?
+                }
                 None if index == 0 && part == "auto" => {}
                 None if index == 0 => config.device = Some(part.to_owned()),
-                _ => return Err(GuestError::Setting { found: part.to_owned() }),
+                _ => return Err(setting(part)),
             }
         }
         Ok(config)
@@ -92,6 +117,20 @@ impl GuestConfig {
     }
 }
 
+/// A whole number of milliseconds, seconds or minutes.
+fn duration(text: &str) -> Option<Duration> {
+    let unit = text.find(|c: char| !c.is_ascii_digit())?;
+    let (count, unit) = text.split_at(unit);
+    let count: u64 = count.parse().ok()?;
+    let ms = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "min" => 60_000,
+        _ => return None,
+    };
+    count.checked_mul(ms).map(Duration::from_millis)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,7 +140,9 @@ mod tests {
         let config = GuestConfig::parse("0000:00:03.0,memory=/dev/dax0.0,interrupts=no").unwrap();
         assert_eq!(config.device.as_deref(), Some("0000:00:03.0"));
         assert_eq!(config.memory.as_deref(), Some(Path::new("/dev/dax0.0")));
-        assert!(!config.interrupts);
+        assert_eq!(config.waiting, Waiting::Polling);
+        assert_eq!(GuestConfig::parse("auto,interrupts=alone").unwrap().waiting, Waiting::Alone);
+        assert_eq!(GuestConfig::parse("patience=30s").unwrap().patience, Duration::from_secs(30));
         assert_eq!(GuestConfig::parse("bulk=uc").unwrap().bulk, Bulk::Uncached);
         assert_eq!(GuestConfig::parse("auto,bulk=wc").unwrap().device, None);
         assert_eq!(GuestConfig::parse("").unwrap(), GuestConfig::default());
@@ -109,15 +150,14 @@ mod tests {
 
     #[test]
     fn a_setting_that_makes_no_sense_is_named() {
-        for text in ["a,b", "bulk=wb", "memory", "0000:00:03.0,interrupts=maybe"] {
-            let result = GuestConfig::parse(text);
-            if text == "memory" {
-                assert!(result.is_ok(), "the first part may be any device");
-                continue;
-            }
-            let text = result.expect_err("nonsense").to_string();
-            assert!(text.contains("RINGBAR_VM: found"), "{text}");
+        for text in
+            ["a,b", "bulk=wb", "0000:00:03.0,interrupts=maybe", "patience=soon", "patience=s"]
+        {
+            let said = GuestConfig::parse(text).expect_err("nonsense").to_string();
+            let part = text.rsplit(',').next().unwrap();
+            assert!(said.contains(&format!("found {part:?}")) && said.contains("try: "), "{said}");
         }
+        assert!(GuestConfig::parse("memory").is_ok(), "the first part may be any device");
     }
 
     #[test]

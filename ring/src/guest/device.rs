@@ -1,9 +1,9 @@
 //! The device of a region, opened: its directory, its bulk memory, its doorbell.
 
-use super::discovery::{self, Function};
+use super::discovery::Function;
 use super::source::Source;
 use super::vfio::{Interrupts, Vfio};
-use super::{Bulk, GuestConfig, GuestError, hold};
+use super::{Bulk, GuestConfig, GuestError, Waiting, hold, look};
 use crate::directory::{self, Nonce};
 use crate::layout::PAGE_BYTES;
 use crate::os::doorbell::{Doorbell, EventFd, EventFdDoorbell, MmioDoorbell, NoDoorbell};
@@ -12,6 +12,7 @@ use crate::region::Directory;
 use crate::sync::Arc;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use thiserror::Error;
 
 /// Bytes of the register BAR that are mapped: a page holds all of them.
 const REGISTER_BYTES: u64 = PAGE_BYTES as u64;
@@ -32,7 +33,7 @@ pub struct Device {
     /// Interrupts, if this program got them.
     pub interrupts: Option<Arc<Interrupts>>,
     /// Why this program polls, although the function is bound to vfio-pci and interrupts were wanted.
-    pub no_interrupts: Option<String>,
+    pub no_interrupts: Option<Arc<NoInterrupts>>,
     /// The holder of the function's interrupts, whether this program uses them or not: what its end does concerns all.
     pub(super) holder: Option<Arc<Interrupts>>,
     /// What else is done otherwise than it might be.
@@ -57,26 +58,18 @@ impl Device {
         if let Some(path) = config.bare_file() {
             return Self::of_file(path);
         }
-        let candidates = discovery::candidates(config)?;
-        let named = config.device.is_some();
-        let mut good = Vec::new();
-        let mut bad = Vec::new();
-        for function in candidates {
-            match Self::of_function(&function, config) {
-                Ok(device) => good.push(device),
-                Err(error) => bad.push((function, error)),
-            }
-        }
-        if good.len() > 1 {
-            let found = good.into_iter().map(|device| device.name).collect();
-            return Err(GuestError::Several { found });
-        }
-        if let Some(device) = good.pop() {
-            return Ok(device);
-        }
-        match bad.pop() {
-            Some((_, error)) if named || bad.is_empty() => Err(error),
-            last => Err(not_ringbar(bad.into_iter().chain(last))),
+        Self::of_function(&look::the_one(config)?, config)
+    }
+
+    /// What [`Device::find`] would open: the function's address, or the path of a DAX device or file that holds a region.
+    /// Nothing is opened that others would notice.
+    ///
+    /// # Errors
+    /// As [`Device::find`], as far as looking tells.
+    pub fn locate(config: &GuestConfig) -> Result<String, GuestError> {
+        match config.bare_file() {
+            Some(path) => Self::of_file(path).map(|device| device.name),
+            None => look::the_one(config).map(|function| function.address),
         }
     }
 
@@ -133,18 +126,22 @@ impl Device {
     fn of_function(function: &Function, config: &GuestConfig) -> Result<Self, GuestError> {
         let (mut holder, mut refused) = (None, None);
         if function.is_vfio() {
-            match hold::from_holder(&function.address, config) {
-                Ok(Some(shared)) => holder = Some(Arc::new(shared)),
-                Err(error) => refused = Some(error.to_string()),
-                Ok(None) if !config.interrupts => {}
-                Ok(None) if others_run(function) => refused = Some(OTHERS_RUN.to_owned()),
-                Ok(None) => match Vfio::open(function, config) {
+            match (hold::from_holder(&function.address, config), config.waiting) {
+                (Ok(Some(shared)), _) => holder = Some(Arc::new(shared)),
+                (Err(error), _) => refused = Some(NoInterrupts::Failed(error)),
+                (Ok(None), Waiting::Polling) => {}
+                (Ok(None), Waiting::Held) => refused = Some(NoInterrupts::NotHeld),
+                (Ok(None), Waiting::Alone) if others_run(function) => {
+                    refused = Some(NoInterrupts::OthersRun);
+                }
+                (Ok(None), Waiting::Alone) => match Vfio::open(function, config) {
                     Ok(vfio) => return Self::of_vfio(function, vfio, config),
-                    Err(error) => refused = Some(error.to_string()),
+                    Err(error) => refused = Some(NoInterrupts::Failed(error)),
                 },
             }
         }
-        let wanted = config.interrupts;
+        let wanted = config.waiting != Waiting::Polling;
+        let refused = refused.map(Arc::new);
         let (no_interrupts, unwatched) = if wanted { (refused, None) } else { (None, refused) };
         let unwatched =
             unwatched.map(|why| format!("the end of `ringbar vm hold` goes unseen: {why}"));
@@ -241,8 +238,26 @@ impl Bells {
 /// The number by which the host is rung, on the one device of the region.
 const HOST_PEER: u16 = 0;
 
-const OTHERS_RUN: &str = "other programs of this VM run, and opening VFIO would take their memory away for a moment; likely \
-                          cause: `ringbar vm hold` does not run; try: start it once, before any program";
+/// Why a program of a function that is bound to vfio-pci polls, although it wanted interrupts.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum NoInterrupts {
+    /// Nobody hands them out.
+    #[error(
+        "the function is bound to vfio-pci, and `ringbar vm hold` does not run; try: start `ringbar vm hold` for interrupts"
+    )]
+    NotHeld,
+    /// This program was to be alone.
+    #[error(
+        "other programs of this VM run, and opening VFIO would take their memory away for a moment; likely cause: they were \
+         started before this one, which says interrupts=alone; try: `ringbar vm hold`, started once before any program"
+    )]
+    OthersRun,
+    /// They could not be had.
+    #[error(transparent)]
+    Failed(GuestError),
+}
+
 const ALONE: &str = "alone through VFIO: other programs of this VM are refused meanwhile; `ringbar vm hold`, started once at \
                      boot, gives interrupts to all";
 
@@ -277,7 +292,7 @@ impl Opened {
         let control = Source::open(&function.folder.join("resource2"))?;
         let registers = Source::open(&function.folder.join("resource0"))?;
         let registers = registers.map(0, REGISTER_BYTES.min(registers.bytes));
-        let registers = registers.map_err(|error| held_by_vfio(function, error))?;
+        let registers = registers.map_err(|error| why_unmapped(function, config, error))?;
         let directory = directory_of(&function.address, &control)?;
         let bulk = bulk_of(function, &control, config, notes)?;
         Ok(Self { control, bulk, registers, directory })
@@ -291,14 +306,28 @@ impl Opened {
     }
 }
 
-/// The kernel refuses to map what a VFIO owner has mapped.
-fn held_by_vfio(function: &Function, error: GuestError) -> GuestError {
-    match error {
-        GuestError::Map(source) if function.is_vfio() => {
-            GuestError::HeldByVfio { name: function.address.clone(), source }
+/// The reasons of a kernel that let a function's file be opened, and does not map it.
+pub(super) fn why_unmapped(
+    function: &Function,
+    config: &GuestConfig,
+    error: GuestError,
+) -> GuestError {
+    let GuestError::Map(source) = error else { return error };
+    let name = function.address.clone();
+    match source.errno() {
+        // It does so with what a VFIO owner has mapped.
+        Some(libc::EINVAL) if function.is_vfio() => GuestError::HeldByVfio { name, source },
+        Some(libc::EPERM) if is_locked_down(&config.sysfs) => {
+            GuestError::LockedDown { name, source }
         }
-        other => other,
+        _ => GuestError::Map(source),
     }
+}
+
+/// Whether the kernel is locked down: the mode that holds is in brackets.
+fn is_locked_down(sysfs: &Path) -> bool {
+    let modes = std::fs::read_to_string(sysfs.join("kernel/security/lockdown"));
+    modes.is_ok_and(|modes| modes.contains('[') && !modes.contains("[none]"))
 }
 
 /// The write-combining file if there is one and it may be opened, else the uncached one.
@@ -320,7 +349,7 @@ fn bulk_of(
     }
 }
 
-fn directory_of(name: &str, source: &Source) -> Result<Directory, GuestError> {
+pub(super) fn directory_of(name: &str, source: &Source) -> Result<Directory, GuestError> {
     let page = Arc::new(source.map(0, PAGE_BYTES as u64)?);
     Directory::inspect(&page, source.bytes).map_err(|error| GuestError::region(name, error))
 }
@@ -349,13 +378,4 @@ fn difference(one: &Directory, other: &Directory) -> Option<&'static str> {
         return Some("its channels lie elsewhere");
     }
     (!channels.clone().all(assigned)).then_some("other programs have its channels")
-}
-
-fn not_ringbar(bad: impl Iterator<Item = (Function, GuestError)>) -> GuestError {
-    let each = bad.map(|(function, error)| match error {
-        // These already begin with the function's address.
-        error @ (GuestError::Region { .. } | GuestError::WrongSize { .. }) => error.to_string(),
-        error => format!("{}: {error}", function.address),
-    });
-    GuestError::NotRingbar { found: each.collect::<Vec<_>>().join("; ") }
 }

@@ -2,6 +2,7 @@
 
 use super::{GuestConfig, GuestError};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Vendor and device that QEMU gives an ivshmem function.
@@ -9,6 +10,9 @@ const VENDOR: &str = "0x1af4";
 const DEVICE: &str = "0x1110";
 /// The same, as people write it.
 pub const DEVICE_NAME: &str = "1af4:1110";
+/// Command register of the configuration space: offset, and the bit for memory access.
+const COMMAND: u64 = 4;
+const COMMAND_MEMORY: u16 = 2;
 
 /// A PCI function of that vendor and device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +23,10 @@ pub struct Function {
     pub folder: PathBuf,
     /// The driver bound to it, if any.
     pub driver: Option<String>,
-    /// Whether its memory is enabled.
+    /// Whether somebody has enabled it.
     pub enabled: bool,
+    /// Whether its memory answers, as its command register says: firmware may have turned it on, which nobody counts.
+    pub answers: bool,
     /// Bytes of BAR 2.
     pub region_bytes: u64,
 }
@@ -37,11 +43,13 @@ impl Function {
         }
         let driver = std::fs::read_link(folder.join("driver")).ok();
         let name = |path: &Path| Some(path.file_name()?.to_str()?.to_owned());
+        let enabled = text("enable").is_some_and(|count| count != "0");
         Some(Self {
             // Folders under `devices` are links; their own name is the address.
             address: name(folder)?,
             driver: driver.as_deref().and_then(name),
-            enabled: text("enable").is_some_and(|count| count != "0"),
+            enabled,
+            answers: memory_is_on(folder).unwrap_or(enabled),
             region_bytes: std::fs::metadata(folder.join("resource2")).map_or(0, |file| file.len()),
             folder: folder.to_owned(),
         })
@@ -65,6 +73,20 @@ impl Function {
         };
         std::fs::write(&path, "1").map_err(failed)
     }
+
+    /// Takes back one [`Function::enable`] of a function that was not enabled.
+    pub(super) fn disable(&self) {
+        // It stays enabled then, which hurts nobody.
+        let _ = std::fs::write(self.folder.join("enable"), "0");
+    }
+}
+
+/// The bit of the command register that lets memory answer; `None` where the configuration space cannot be read.
+fn memory_is_on(folder: &Path) -> Option<bool> {
+    let file = std::fs::File::open(folder.join("config")).ok()?;
+    let mut command = [0; 2];
+    file.read_exact_at(&mut command, COMMAND).ok()?;
+    Some(u16::from_le_bytes(command) & COMMAND_MEMORY != 0)
 }
 
 /// All candidates under `sysfs`, by address.

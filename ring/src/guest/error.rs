@@ -108,10 +108,23 @@ pub enum GuestError {
     },
     /// Another program has the function through VFIO, alone.
     #[error(
-        "{name}: the kernel refuses to map it; likely cause: another program of this VM has the function through VFIO, alone; try: `ringbar vm \
-         hold` once at boot, before any program, or RINGBAR_VM=auto,interrupts=no for all of them"
+        "{name}: the kernel refuses to map it: {source}; the cause here: another program of this VM has the function through \
+         VFIO, alone; try: wait until it ends, or start it without interrupts=alone, and `ringbar vm hold` at boot for the \
+         interrupts of all"
     )]
     HeldByVfio {
+        /// The function.
+        name: String,
+        /// What the kernel said.
+        source: MapError,
+    },
+    /// The kernel maps no device for programs.
+    #[error(
+        "{name}: the kernel refuses to map it: {source}; the cause here: it is locked down (see /sys/kernel/security/lockdown), as \
+         with Secure Boot, and leaves VFIO as the only way; try: bind the function to vfio-pci and run one program at a time with \
+         RINGBAR_VM={name},interrupts=alone and without `ringbar vm hold`, or turn Secure Boot off"
+    )]
+    LockedDown {
         /// The function.
         name: String,
         /// What the kernel said.
@@ -199,7 +212,9 @@ pub enum GuestError {
     },
     /// A setting that makes no sense.
     #[error(
-        "RINGBAR_VM: found {found:?}, expected [ADDRESS or PATH][,memory=PATH][,bulk=wc|uc][,interrupts=no]"
+        "the setting of the region: found {found:?}, expected [ADDRESS or PATH or auto][,memory=PATH][,bulk=wc|uc]\
+         [,interrupts=yes|alone|no][,patience=TIME]; likely cause: a slip in RINGBAR_VM, or in the argument of `ringbar vm`; \
+         try: auto, or nothing at all"
     )]
     Setting {
         /// The part that was not understood.
@@ -215,6 +230,11 @@ fn is_busy(error: &io::Error) -> bool {
 }
 
 impl GuestError {
+    /// True if this machine has no way to a host, rather than one that does not work.
+    pub fn says_no_way(&self) -> bool {
+        matches!(self, Self::NoDevice { .. } | Self::NotRingbar { .. })
+    }
+
     /// A region error with the name of what was mapped; a size that does not fit is an error of its own.
     pub(super) fn region(name: &str, source: RegionError) -> Self {
         let name = name.to_owned();

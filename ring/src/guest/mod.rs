@@ -15,7 +15,8 @@
 //! - The function is QEMU's unmodified `ivshmem-doorbell` (1af4:1110). Its BAR 2 is the region; a DAX device or a file over
 //!   the same memory can take its place, and works alone too, without doorbells.
 //! - The worker is rung by a store into BAR 0, only while it sleeps. This side polls, with naps that grow from 50 us to 1 ms,
-//!   or waits for MSI-X where the function is bound to vfio-pci: all programs if [`hold`] runs, else one, and alone.
+//!   or waits for MSI-X where the function is bound to vfio-pci and [`hold`], the one owner of its VFIO group, hands interrupts
+//!   to all programs. A program that says so ([`Waiting::Alone`]) is that owner itself, and alone.
 //! - No file descriptor tells of a death here. The host marks a channel whose worker died; where host and worker are both
 //!   gone, their hearts rest, and after 2 s that is an error. A function that is unplugged is [`Unplugged`], never a signal.
 //! - Each program maps its own channel only. That is no isolation: whoever may open the BAR can map all of it.
@@ -31,6 +32,7 @@ mod error;
 #[cfg(test)]
 pub(crate) mod fake;
 mod hold;
+mod look;
 mod memory;
 mod park;
 mod source;
@@ -39,8 +41,8 @@ mod tests;
 mod vfio;
 
 pub use attach::{Attached, attach, connect};
-pub use config::{Bulk, GuestConfig, VARIABLE};
-pub use device::{Bells, Device};
+pub use config::{Bulk, GuestConfig, VARIABLE, Waiting};
+pub use device::{Bells, Device, NoInterrupts};
 pub use discovery::{DEVICE_NAME, Function, functions};
 pub use error::GuestError;
 pub use hold::hold;

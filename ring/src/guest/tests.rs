@@ -7,6 +7,7 @@ use crate::error::ChannelError;
 use crate::layout::{DIRECTORY_MAGIC, Sizes};
 use crate::lines::Lines;
 use crate::link::Options;
+use crate::os::map_error::MapError;
 use crate::os::mapping::Mapping;
 use crate::park::PolledBlock;
 use crate::region::{Channel, Directory, Expect, Place, State};
@@ -261,6 +262,8 @@ fn several_regions_none_and_a_cut_off_one_are_errors_that_name_them() {
     let find = |device: Option<&str>| super::Device::find(&tree.config(device));
     assert_eq!(find(None).expect("the only region").name, ADDRESS);
     tree.region("0000:00:04.0", &[sizes()]);
+    let other = tree.sysfs().join("bus/pci/devices/0000:00:04.0/enable");
+    std::fs::write(other, "1").expect("its switch");
     let error = find(None).expect_err("two");
     assert!(matches!(&error, GuestError::Several { found } if found.len() == 2), "{error}");
     assert_eq!(find(Some("0000:00:04.0")).expect("named").name, "0000:00:04.0");
@@ -326,6 +329,40 @@ fn a_holder_that_ends_under_programs_is_an_error_of_their_waits_polled_or_not() 
         assert!(matches!(error, ChannelError::HolderEnded), "{error}");
         assert!(error.is_final() && error.to_string().contains("ringbar vm hold"), "{error}");
     }
+}
+
+#[test]
+fn a_kernel_that_maps_nothing_gives_its_reason_by_its_error_number() {
+    let tree = Tree::new();
+    let folder = tree.function(ADDRESS, 4096);
+    let config = tree.config(None);
+    let refused = |errno| {
+        let source = std::io::Error::from_raw_os_error(errno);
+        let function = super::functions(&tree.sysfs()).remove(0);
+        let error = MapError::system("resource0", "mmap", source).into();
+        super::device::why_unmapped(&function, &config, error)
+    };
+    assert!(matches!(refused(libc::EINVAL), GuestError::Map(_)), "nobody has it through VFIO");
+    std::os::unix::fs::symlink("../../drivers/vfio-pci", folder.join("driver")).expect("bound");
+    let held = refused(libc::EINVAL);
+    assert!(
+        matches!(held, GuestError::HeldByVfio { .. })
+            && held.to_string().contains("Invalid argument")
+    );
+    assert!(matches!(refused(libc::ENOMEM), GuestError::Map(_)), "another reason");
+    assert!(matches!(refused(libc::EPERM), GuestError::Map(_)), "no lockdown in this tree");
+    std::fs::create_dir_all(tree.sysfs().join("kernel/security")).expect("room");
+    let set = |modes| std::fs::write(tree.sysfs().join("kernel/security/lockdown"), modes);
+    set("[none] integrity confidentiality\n").expect("a file");
+    assert!(matches!(refused(libc::EPERM), GuestError::Map(_)), "not locked down");
+    set("none [integrity] confidentiality\n").expect("a file");
+    let error = refused(libc::EPERM);
+    assert!(matches!(error, GuestError::LockedDown { .. }), "{error}");
+    let setting = format!("{ADDRESS},interrupts=alone");
+    assert!(
+        error.to_string().contains(&setting) && GuestConfig::parse(&setting).is_ok(),
+        "{error}"
+    );
 }
 
 #[test]

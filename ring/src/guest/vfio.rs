@@ -205,7 +205,7 @@ fn become_master(device: BorrowedFd<'_>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Device, fake::Tree};
+    use super::super::{Device, NoInterrupts, Waiting, fake::Tree};
     use crate::testing::small_sizes;
     use std::os::unix::fs::symlink;
 
@@ -215,13 +215,28 @@ mod tests {
         tree.region("0000:00:03.0", &[small_sizes()]);
         let folder = tree.sysfs().join("bus/pci/devices/0000:00:03.0");
         symlink("../../drivers/vfio-pci", folder.join("driver")).unwrap();
-        let device = Device::find(&tree.config(None)).expect("the files still work");
+        let mut config = tree.config(None);
+        config.waiting = Waiting::Alone;
+        let device = Device::find(&config).expect("the files still work");
+        assert!(device.interrupts.is_none());
+        let why = device.no_interrupts.expect("it was wanted").to_string();
+        assert!(why.contains("likely cause") && why.contains("try"), "{why}");
+        config.waiting = Waiting::Polling;
+        let device = Device::find(&config).expect("nobody asked for interrupts");
+        assert!(device.no_interrupts.is_none());
+    }
+
+    #[test]
+    fn without_a_holder_a_program_polls_and_is_told_how_to_have_interrupts() {
+        let tree = Tree::new();
+        tree.region("0000:00:03.0", &[small_sizes()]);
+        let folder = tree.sysfs().join("bus/pci/devices/0000:00:03.0");
+        symlink("../../drivers/vfio-pci", folder.join("driver")).unwrap();
+        // Whoever opened the group would fail here, and say that.
+        let device = Device::find(&tree.config(None)).expect("a region");
         assert!(device.interrupts.is_none());
         let why = device.no_interrupts.expect("it was wanted");
-        assert!(why.contains("likely cause") && why.contains("try"), "{why}");
-        let mut config = tree.config(None);
-        config.interrupts = false;
-        let device = Device::find(&config).expect("nobody asked for interrupts");
-        assert_eq!(device.no_interrupts, None);
+        assert!(matches!(*why, NoInterrupts::NotHeld), "{why}");
+        assert!(why.to_string().contains("start `ringbar vm hold` for interrupts"), "{why}");
     }
 }

@@ -163,6 +163,16 @@ impl MapError {
     }
 }
 
+impl MapError {
+    /// The error number, if a system call failed.
+    pub(crate) fn errno(&self) -> Option<i32> {
+        match self {
+            Self::System { source, .. } => source.raw_os_error(),
+            _ => None,
+        }
+    }
+}
+
 /// Likely cause and advice for an error number.
 fn hints(errno: Option<i32>) -> (&'static str, &'static str) {
     match errno {
