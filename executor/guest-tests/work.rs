@@ -3,7 +3,7 @@
 use clap::Args;
 use ringbar::client::Health;
 use ringbar::error::ChannelError;
-use ringbar::guest::{GuestConfig, functions};
+use ringbar::guest::{GuestConfig, Waiting, functions};
 use ringbar::link::Options;
 use ringbar_session::{Session, SessionConfig, SessionError};
 use ringbar_vocabulary::{ContextId, Init, MemAlloc, MemsetD8, Ping, StreamId};
@@ -28,8 +28,9 @@ pub struct Amount {
 }
 
 fn connect(options: Options) -> Result<Session, Box<dyn Error>> {
-    let config = SessionConfig { options, patience: PATIENCE, ..SessionConfig::default() };
-    let session = Session::connect_guest(&GuestConfig::from_env()?, config)?;
+    let config = SessionConfig { options, ..SessionConfig::default() };
+    let guest = GuestConfig { patience: PATIENCE, ..GuestConfig::from_env()? };
+    let session = Session::connect_guest(&guest, config)?;
     session.caller()?.call(&Init { flags: 0 })?;
     if let Some(attached) = session.attached() {
         println!(
@@ -259,10 +260,10 @@ pub fn unplug(amount: &Amount) -> Result<(), Box<dyn Error>> {
 
 /// Takes every channel; the next program is told so within its patience.
 pub fn taken() -> Result<(), Box<dyn Error>> {
-    let config = GuestConfig { interrupts: false, ..GuestConfig::from_env()? };
+    let config = GuestConfig { waiting: Waiting::Polling, ..GuestConfig::from_env()? };
     let session = |patience| {
-        let config_of_session = SessionConfig { patience, ..SessionConfig::default() };
-        Session::connect_guest(&config, config_of_session)
+        let guest = GuestConfig { patience, ..config.clone() };
+        Session::connect_guest(&guest, SessionConfig::default())
     };
     let first = session(PATIENCE)?;
     let channels = first.attached().map_or(0, |attached| attached.device.directory.channels);

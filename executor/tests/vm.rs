@@ -137,13 +137,42 @@ fn two_programs_of_a_guest_work_at_once_with_workers_of_their_own() {
 fn ten_thousand_interrupts_arrive_and_are_counted() {
     let folder = folder_or_return!(ten_thousand_interrupts_arrive_and_are_counted);
     let server = VmServer::start("--mock latency_ns=300000");
-    let script = format!("{BIND}\n{CHECK}\nringbar-guest-tests interrupts --count 10000");
+    let script = format!(
+        "{BIND}\nexport RINGBAR_VM=auto,interrupts=alone\n{CHECK}\n\
+         ringbar-guest-tests interrupts --count 10000"
+    );
     let socket = server.socket();
-    let boot = Boot { vfio: true, ..Boot::new(folder, &socket, &script) };
+    let boot = Boot { vfio: true, ..Boot::new(folder.clone(), &socket, &script) };
     let console = Guest::boot(&boot).succeed();
+    assert_checked(&folder, &console);
+    assert!(console.contains("by interrupts (4 MSI-X vectors"), "{console}");
     assert!(console.contains("guest-test interrupts: passed"), "{console}");
     let said = console.lines().find(|line| line.contains("interrupts received"));
     println!("{}", said.unwrap_or_default());
+}
+
+#[test]
+fn programs_of_a_bound_function_poll_without_a_holder_and_one_that_is_alone_keeps_others_out() {
+    let folder = folder_or_return!(
+        programs_of_a_bound_function_poll_without_a_holder_and_one_that_is_alone_keeps_others_out
+    );
+    let server = VmServer::start("");
+    let work = "ringbar-guest-tests work --count 0 --time";
+    let script = format!(
+        "{BIND}\n{CHECK}\n{work} 3s & first=$!\n{work} 3s\nwait $first\n\
+         RINGBAR_VM=auto,interrupts=alone {work} 30s > /tmp/said & alone=$!\n\
+         until grep -q working /tmp/said; do sleep 1; done\n\
+         if {work} 1s; then exit 1; fi\nkill $alone\ncat /tmp/said"
+    );
+    let socket = server.socket();
+    let boot = Boot { vfio: true, ..Boot::new(folder, &socket, &script) };
+    let console = Guest::boot(&boot).succeed();
+    assert!(console.contains("start `ringbar vm hold` for interrupts"), "{console}");
+    assert_eq!(console.matches("guest-test work: passed").count(), 2, "{console}");
+    assert_eq!(console.matches(" polled, control").count(), 2, "{console}");
+    assert_eq!(console.matches(" interrupts, control").count(), 1, "{console}");
+    let refused = console.lines().find(|line| line.contains("work: failed")).expect(&console);
+    assert!(refused.contains("through VFIO, alone") && refused.contains("try: "), "{refused}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod ring;
 
 use ringbar::directory;
 use ringbar::error::ChannelError;
-use ringbar::guest::{Attached, Bulk, GuestConfig};
+use ringbar::guest::{Attached, Bulk, GuestConfig, Waiting};
 use ringbar::layout::{HEADER_LINES, PAGE_BYTES};
 use ringbar::lines::{Lines, SharedLines};
 use ringbar::os::{Doorbell, Mapping};
@@ -106,11 +106,14 @@ pub fn wreck() -> Result {
 
 impl Attacker {
     fn new() -> Result<Self> {
-        let config = SessionConfig { patience: PATIENCE, ..SessionConfig::default() };
         // All of the region through one file: the kernel refuses two memory types for the same page.
-        let guest =
-            GuestConfig { interrupts: false, bulk: Bulk::Uncached, ..GuestConfig::from_env()? };
-        let session = Session::connect_guest(&guest, config)?;
+        let guest = GuestConfig {
+            waiting: Waiting::Polling,
+            bulk: Bulk::Uncached,
+            patience: PATIENCE,
+            ..GuestConfig::from_env()?
+        };
+        let session = Session::connect_guest(&guest, SessionConfig::default())?;
         session.caller()?.call(&Init { flags: 0 })?;
         let attached = session.attached().cloned().ok_or("not attached over a device")?;
         let bytes = attached.device.directory.region_bytes;

@@ -2,6 +2,7 @@
 
 use crate::embedded::EmbeddedError;
 use crate::status::QueryError;
+use ringbar::guest::GuestError;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,6 +36,9 @@ pub enum RunError {
         /// What the system said.
         source: io::Error,
     },
+    /// The executor of this virtual machine's host cannot be reached.
+    #[error("{0}; for an executor of this machine, give --backend")]
+    Guest(#[from] GuestError),
     /// No executor.
     #[error("starting an executor: {0}")]
     Executor(#[from] EmbeddedError),

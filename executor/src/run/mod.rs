@@ -8,6 +8,7 @@ mod error;
 mod libraries;
 mod program;
 mod stats;
+mod way_out;
 
 pub use error::RunError;
 
@@ -17,9 +18,7 @@ use crate::device::{BackendName, Choice, Device, MockSettings};
 use crate::embedded::Embedded;
 use crate::logging;
 use clap::Args;
-use environment::{
-    DEVICE_VARIABLE, RECORD_VARIABLE, SOCKET_VARIABLE, STATS_VARIABLE, shell_word, variables,
-};
+use environment::{RECORD_VARIABLE, STATS_VARIABLE, shell_word, variables};
 use error::system;
 use libraries::Libraries;
 use stats::Stats;
@@ -29,6 +28,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use way_out::WayOut;
 
 /// Options of `ringbar run`.
 #[derive(Debug, Args)]
@@ -39,7 +39,8 @@ input, output and error are its own; signals sent to this process go on to it. S
 action in it, also where this process was started to ignore it.
 
 In a virtual machine with a ringbar device the libraries find the executor of the host by themselves:
-none is started, unless --backend asks for one.
+none is started, unless --backend asks for one. RINGBAR_VM names the device where there are several, and
+says how to use it (ringbar vm check --help).
 
 Exit code: the program's own; 128 and the signal's number if a signal ended it; 127 if there is no such
 program, 126 if it cannot be executed, 125 for a failure of `ringbar run` itself.
@@ -126,19 +127,7 @@ fn run(args: &RunArgs) -> Result<ExitCode, RunError> {
     let folder = folder.map_err(system("creating a private folder"))?;
     libraries.stage(folder.path())?;
     // Ends, with its workers, when this function does.
-    let (socket, executor) = match &args.connect {
-        Some(_) if !args.timeouts.is_default() => {
-            let text = "--command-timeout and --device-timeout are for an executor that is started here; try: give them to \
-                        `ringbar serve`";
-            return Err(RunError::Options(text.into()));
-        }
-        Some(path) => (Some(absolute(path)?), None),
-        None if args.chooses_no_executor() && in_virtual_machine() => (None, None),
-        None => {
-            let executor = start_executor(args)?;
-            (Some(executor.socket().to_owned()), Some(executor))
-        }
-    };
+    let (socket, executor) = executor_of(args)?;
     let stats = folder.path().join("stats");
     let command = program_command(args, folder.path(), socket.as_deref(), &stats)?;
     let status = program::run(command)?;
@@ -150,6 +139,27 @@ fn run(args: &RunArgs) -> Result<ExitCode, RunError> {
         });
     }
     Ok(program::exit_code(status))
+}
+
+/// The socket that the program is told, if the libraries do not find the executor by themselves, and an executor of our own.
+fn executor_of(args: &RunArgs) -> Result<(Option<PathBuf>, Option<Embedded>), RunError> {
+    if let Some(path) = &args.connect {
+        args.refuse_timeouts()?;
+        return Ok((Some(absolute(path)?), None));
+    }
+    if args.chooses_no_executor() {
+        match WayOut::find()? {
+            WayOut::Host(name) => {
+                args.refuse_timeouts()?;
+                eprintln!("ringbar run: using the host's executor through {name}");
+                return Ok((None, None));
+            }
+            WayOut::Unknown(error) => eprintln!("ringbar run: using this machine's GPU; {error}"),
+            WayOut::None => {}
+        }
+    }
+    let executor = start_executor(args)?;
+    Ok((Some(executor.socket().to_owned()), Some(executor)))
 }
 
 fn print_stats(stats: &Path, executor: Option<&Embedded>) -> Result<(), RunError> {
@@ -185,13 +195,15 @@ impl RunArgs {
     fn chooses_no_executor(&self) -> bool {
         self.backend.is_none() && self.mock.is_empty()
     }
-}
 
-/// Whether this is a guest with a way out to an executor on its host, which the libraries find by themselves.
-fn in_virtual_machine() -> bool {
-    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let device = || !ringbar::guest::functions(Path::new("/sys")).is_empty();
-    !set(SOCKET_VARIABLE) && (set(DEVICE_VARIABLE) || device())
+    fn refuse_timeouts(&self) -> Result<(), RunError> {
+        if self.timeouts.is_default() {
+            return Ok(());
+        }
+        let text = "--command-timeout and --device-timeout are for an executor that is started here; try: give them to \
+                    `ringbar serve`, in a virtual machine to that of its host";
+        Err(RunError::Options(text.into()))
+    }
 }
 
 /// The absolute path of a recording, after removing one that was there before: the first process takes the name.
@@ -250,8 +262,12 @@ fn mock(given: &[String]) -> Result<Option<MockSettings>, RunError> {
     Ok((!given.is_empty()).then_some(settings))
 }
 
+fn goes_out() -> Result<bool, RunError> {
+    Ok(matches!(WayOut::find()?, WayOut::Host(_)))
+}
+
 fn print_variables(args: &EnvArgs) -> Result<(), RunError> {
-    let socket = match args.socket.socket.is_none() && in_virtual_machine() {
+    let socket = match args.socket.socket.is_none() && goes_out()? {
         true => None,
         false => Some(absolute(&args.socket.path().map_err(RunError::Options)?)?),
     };

@@ -20,13 +20,14 @@ const BULK_BYTES: usize = 1 << 20;
 /// Options of `ringbar vm check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// Which region and how, as RINGBAR_VM says it: [ADDRESS or PATH][,memory=PATH][,bulk=wc|uc][,interrupts=no]
+    /// Which region and how, as RINGBAR_VM says it: [ADDRESS or PATH or auto][,memory=PATH][,bulk=wc|uc]
+    /// [,interrupts=yes|alone|no][,patience=TIME]
     /// [default: $RINGBAR_VM, else the only one there is].
     #[arg(value_name = "DEVICE")]
     device: Option<String>,
-    /// How long to wait for a channel.
-    #[arg(long, value_name = "TIME", value_parser = crate::units::duration, default_value = "10s")]
-    patience: Duration,
+    /// How long to wait for a channel [default: what the setting says, else 10s].
+    #[arg(long, value_name = "TIME", value_parser = crate::units::duration)]
+    patience: Option<Duration>,
 }
 
 impl CheckArgs {
@@ -35,7 +36,8 @@ impl CheckArgs {
             Some(text) => GuestConfig::parse(text),
             None => GuestConfig::from_env(),
         };
-        Ok(GuestConfig { patience: self.patience, ..config? })
+        let config = config?;
+        Ok(GuestConfig { patience: self.patience.unwrap_or(config.patience), ..config })
     }
 }
 
@@ -82,9 +84,8 @@ fn check(args: &CheckArgs, lines: &mut Lines) -> Option<()> {
         let device = lines.step("found", Device::find(&config))?;
         found_lines(&device, lines);
     }
-    let name = format!("vm check, process {}", std::process::id());
-    let session = SessionConfig { name, patience: args.patience, ..SessionConfig::default() };
-    let session = lines.step("channel", Session::connect_guest(&config, session))?;
+    let session = Session::connect_guest(&config, SessionConfig::default());
+    let session = lines.step("channel", session)?;
     if let Some(attached) = session.attached() {
         channel_lines(attached, &machine, lines);
     }
@@ -274,7 +275,7 @@ mod tests {
     fn a_machine_without_the_device_fails_the_check() {
         let mut lines = Lines::default();
         let device = Some("/nonexistent/region".to_owned());
-        let args = CheckArgs { device, patience: Duration::from_millis(10) };
+        let args = CheckArgs { device, patience: Some(Duration::from_millis(10)) };
         assert!(check(&args, &mut lines).is_none());
         assert!(lines.failed);
     }

@@ -3,7 +3,7 @@
 use crate::arg::Out;
 use crate::failure::{Failure, Outcome};
 use crate::{device, fork, session, stats};
-use ringbar::guest::GuestConfig;
+use ringbar::guest::{GuestConfig, GuestError};
 use ringbar_session::{Session, SessionConfig, SessionError};
 use ringbar_vocabulary::{Init, Status};
 use std::sync::{Mutex, Once, PoisonError};
@@ -76,7 +76,10 @@ fn connect() -> Outcome<Session> {
 /// From a virtual machine: by the PCI function that `RINGBAR_VM` names, or the only one there is.
 fn connect_guest() -> Outcome<Session> {
     let guest = GuestConfig::from_env().map_err(|error| no_device(&error))?;
-    let session = Session::connect_guest(&guest, config()).map_err(|error| no_device(&error))?;
+    let session = Session::connect_guest(&guest, config()).map_err(|error| match &error {
+        SessionError::Guest(error) => no_device(error),
+        _ => unreachable_host(&error),
+    })?;
     if let Some(attached) = session.attached() {
         tracing::info!(
             device = attached.device.name,
@@ -87,17 +90,29 @@ fn connect_guest() -> Outcome<Session> {
             bulk = %attached.bulk,
             "attached to the host of this virtual machine"
         );
+        if let Some(why) = &attached.device.no_interrupts {
+            tracing::warn!("this program polls: {why}");
+        }
     }
     Ok(session)
 }
 
 #[cold]
-fn no_device(error: &(dyn std::error::Error + 'static)) -> Failure {
-    tracing::error!(
-        error,
-        "no executor: RINGBAR_SOCKET is not set (on the host, start the program by `ringbar run -- PROGRAM`), and this machine \
-         has no way to a host (in a virtual machine, try `ringbar vm check`)"
-    );
+fn no_device(error: &GuestError) -> Failure {
+    if error.says_no_way() {
+        tracing::error!(
+            "no executor: RINGBAR_SOCKET is not set (try: start the program by `ringbar run -- PROGRAM`), and this machine has no \
+             way to a host: {error}"
+        );
+    } else {
+        tracing::error!("{error} (`ringbar vm check` tries each step)");
+    }
+    Failure(Status::NO_DEVICE)
+}
+
+#[cold]
+fn unreachable_host(error: &SessionError) -> Failure {
+    tracing::error!("{error} (`ringbar vm check` tries each step)");
     Failure(Status::NO_DEVICE)
 }
 

@@ -42,7 +42,7 @@ pub struct SessionConfig {
     /// Whether every post waits for its execution, and launches, copies and fills for their stream, and answers with its
     /// own failure.
     pub strict: bool,
-    /// How long connecting may take, retries while the executor is busy included.
+    /// How long connecting to a socket may take, retries while the executor is busy included.
     pub patience: Duration,
 }
 
@@ -139,9 +139,9 @@ impl Session {
     /// Connects from a virtual machine to the executor of its host, through the PCI function or file that `guest` names.
     ///
     /// The channel's sizes are the host's choice, and its arena does not grow. Waits for a channel within
-    /// [`SessionConfig::patience`].
+    /// [`GuestConfig::patience`]; of `config` only options and strictness count.
     pub fn connect_guest(guest: &GuestConfig, config: SessionConfig) -> Result<Self, SessionError> {
-        let guest = GuestConfig { patience: config.patience, ..guest.clone() };
+        let guest = guest.clone();
         let want = Expect { vocabulary_hash: VOCABULARY_HASH, ..Expect::default() };
         let (client, attached) = guest::connect(&guest, want, config.options)?;
         let strict = config.strict;
