@@ -14,6 +14,7 @@ mod record;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use bare::BareError;
 use bare::mediator::{Mediator, echo};
 use bare::program::{Program, probe};
 use clap::Parser;
@@ -42,7 +43,7 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     again: Option<PathBuf>,
     /// Rounds: each takes both roads once, with a fresh daemon, worker and guest.
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 7)]
     rounds: usize,
     /// Calls of each kind in a round.
     #[arg(long, value_name = "N", default_value_t = 2000)]
@@ -83,18 +84,18 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 /// All rounds of both roads.
 fn measure(arguments: &Arguments) -> Result<[Measured; 2], Box<dyn Error>> {
     let folder = std::env::var_os(VARIABLE).map(PathBuf::from);
-    let kvm = probe().map_err(|error| error.to_string());
+    let no_kvm = BareError::lacking(probe())?.map(|why| why.to_string());
     let (mut bare, mut emulated) = (Vec::new(), Vec::new());
     for round in 1..=arguments.rounds {
         eprintln!("round {round} of {}", arguments.rounds);
-        if kvm.is_ok() {
+        if no_kvm.is_none() {
             bare.push(on_a_thread(arguments.calls)?);
         }
         if let Some(folder) = &folder {
             emulated.push(emulated_guest(folder.clone(), arguments.calls)?);
         }
     }
-    let kvm = Measured { road: Road::BareKvm, rounds: bare, missing: kvm.err() };
+    let kvm = Measured { road: Road::BareKvm, rounds: bare, missing: no_kvm };
     let missing = format!("{VARIABLE} names no folder with a guest; try: .ci/vm figures");
     let missing = folder.is_none().then_some(missing);
     Ok([kvm, Measured { road: Road::Emulated, rounds: emulated, missing }])

@@ -54,13 +54,18 @@ pub fn work(amount: &Amount) -> Result<(), Box<dyn Error>> {
         let Some(error) = work_once(&session, end)? else { break };
         lost += 1;
         println!("lost ({lost}): {error}");
-        let before = session.client().generation();
+        let before = whereabouts(&session);
         session = reattach(&session)?;
-        let after = session.client().generation();
-        println!("attached anew in generation {after}, after {before}");
+        println!("attached anew: {} after {before}", whereabouts(&session));
     }
     session.close();
     Ok(())
+}
+
+/// Its channel, and the generation of that.
+fn whereabouts(session: &Session) -> String {
+    let channel = session.attached().map_or(0, |attached| attached.channel);
+    format!("channel {channel}, generation {}", session.client().generation())
 }
 
 /// A host that comes back takes a while to say so.
@@ -187,7 +192,9 @@ pub fn interrupts(amount: &Amount) -> Result<(), Box<dyn Error>> {
         "{received} interrupts received, {rung} rung by the worker, {waits} waits, {:?}",
         start.elapsed()
     );
-    if received > rung {
+    // A lost one shows nowhere else, since each sleep also ends by itself. The last one may have come after the last wait, and
+    // the first one may be left from the program that had the channel before.
+    if received > rung + 1 || rung.saturating_sub(received) > amount.count.div_ceil(100) {
         return Err(format!("{received} interrupts, but the worker rang {rung} times").into());
     }
     session.close();

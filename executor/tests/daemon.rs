@@ -44,10 +44,7 @@ fn refused(server: &Server, wish: &Wish) -> Refusal {
 fn a_program_of_another_user_is_refused() {
     const NOBODY: u32 = 65534;
     if !rustix::process::geteuid().is_root() {
-        return not_run(
-            "a_program_of_another_user_is_refused",
-            "only root can start a program as another user",
-        );
+        return not_run("only root can start a program as another user");
     }
     let server = Server::start("");
     let folder = server.socket().parent().unwrap().to_owned();

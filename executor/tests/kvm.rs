@@ -23,13 +23,31 @@ use support::PATIENCE;
 use support::device::VmServer;
 use support::lacking::not_run;
 
-/// Whether `test` can run; if not, it is said.
-fn runs(test: &str) -> bool {
-    let usable = probe();
-    if let Err(error) = &usable {
-        not_run(test, &format!("no program runs on KVM here: {error}"));
+/// Whether the asking test can run; if not, it is said.
+///
+/// # Panics
+/// If there is KVM, and the monitor fails.
+fn runs() -> bool {
+    let lacking = BareError::lacking(probe()).expect("there is KVM, on which a program runs");
+    if let Some(why) = &lacking {
+        not_run(&format!("no program runs on KVM here: {why}"));
     }
-    usable.is_ok()
+    lacking.is_none()
+}
+
+#[test]
+fn only_a_machine_without_kvm_keeps_a_test_from_running() {
+    let source = || std::io::ErrorKind::NotFound.into();
+    let refused = || kvm_ioctls::Error::new(2);
+    let probed = [
+        Ok(()),
+        Err(BareError::Unusable { what: "opening /dev/kvm", source: refused() }),
+        Err(BareError::Kvm { what: "entering user mode", source: refused() }),
+        Err(BareError::system("a file", source())),
+        Err(BareError::Ended { exit: "Shutdown".to_owned() }),
+    ];
+    let runs = probed.map(|probed| BareError::lacking(probed).map(|why| why.is_none()).ok());
+    assert_eq!(runs, [Some(true), Some(false), None, None, None]);
 }
 
 /// The old way is not used.
@@ -47,7 +65,7 @@ fn channel(program: &Program) -> Channel {
 
 #[test]
 fn calls_from_a_virtual_processor_are_answered_by_a_real_worker() {
-    if !runs("calls_from_a_virtual_processor_are_answered_by_a_real_worker") {
+    if !runs() {
         return;
     }
     let server = VmServer::start("");
@@ -98,7 +116,7 @@ fn counting(
 
 #[test]
 fn kvm_signals_one_doorbell_for_each_sleep_of_the_worker_that_a_command_ends() {
-    if !runs("kvm_signals_one_doorbell_for_each_sleep_of_the_worker_that_a_command_ends") {
+    if !runs() {
         return;
     }
     let server = VmServer::start("");
@@ -134,14 +152,14 @@ fn kvm_signals_one_doorbell_for_each_sleep_of_the_worker_that_a_command_ends() {
     let rung = after.client_bells - before.client_bells;
     println!("{rung} doorbells for 100 calls to a worker that slept, {signals} signals");
     assert_eq!(signals, rung, "each store became one signal");
-    // Not exactly 100: a worker looks by itself now and then, and may be awake by the time of the call.
-    assert!((1..=100).contains(&rung), "{rung}");
+    // Not exactly 100: where this thread stood still for 50 ms between its look and its call, the worker looked by itself.
+    assert!((90..=100).contains(&rung), "{rung}");
     assert!(rung <= after.worker_parks - before.worker_parks + 1, "{before:?} {after:?}");
 }
 
 #[test]
 fn a_trapped_load_is_a_call_through_the_monitor_to_the_mediator_and_back() {
-    if !runs("a_trapped_load_is_a_call_through_the_monitor_to_the_mediator_and_back") {
+    if !runs() {
         return;
     }
     let function =
@@ -156,19 +174,20 @@ fn a_trapped_load_is_a_call_through_the_monitor_to_the_mediator_and_back() {
 
 #[test]
 fn all_figures_can_be_measured_without_any_kernel() {
-    if !runs("all_figures_can_be_measured_without_any_kernel") {
+    if !runs() {
         return;
     }
     let server = VmServer::start("");
     let program = Program::attach(&server, None).unwrap();
     let figures = bare::figures::measure(&program, 64).unwrap();
     assert_eq!(figures.calls, 64);
+    assert_eq!(figures.bells_for_awake(), 0, "doorbells for a worker that was awake: {figures}");
     assert!(figures.old_way_ns.is_some_and(|ns| ns > 0.0), "{figures}");
 }
 
 #[test]
 fn what_needs_a_kernel_ends_the_machine_with_an_error_and_the_thread_goes_on() {
-    if !runs("what_needs_a_kernel_ends_the_machine_with_an_error_and_the_thread_goes_on") {
+    if !runs() {
         return;
     }
     let function =

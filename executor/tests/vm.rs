@@ -6,14 +6,14 @@
 mod hostile;
 mod support;
 
-use hostile::{Toll, assert_survived, own_kib};
+use hostile::{Pace, assert_survived, look_at_attacks, own_kib};
+use ringbar_benches::calls::Figures;
 use ringbar_benches::exchange::GuestLimit;
 use ringbar_vocabulary::Ping;
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::process::Command;
-use std::time::{Duration, Instant};
 use support::device::{Monitor, VmServer, region_file};
 use support::guest::{Boot, CHECK, Guest, Raw, assert_checked, prepared, qemu_without_guest};
 use support::lacking::{PROGRAMS, lacks};
@@ -22,8 +22,8 @@ use support::{RINGBAR, descriptors, eventually, is_running, send_signal};
 
 /// Returns from the test, saying its name, where nothing can be booted.
 macro_rules! folder_or_return {
-    ($test:ident) => {
-        match prepared(stringify!($test)) {
+    () => {
+        match prepared() {
             Some(folder) => folder,
             None => return,
         }
@@ -54,9 +54,20 @@ fn pids(server: &VmServer) -> Vec<u32> {
     server.status().clients.iter().filter_map(|client| client.worker_pid).collect()
 }
 
-/// Commands that the worker of that channel has executed.
-fn executed(server: &VmServer, vm: &str) -> u64 {
-    server.client_of(vm, 0).map_or(0, |client| client.counters.commands_executed)
+/// What a guest's program is told whose worker died, or who counted as dead itself.
+const PEER_DIED: &str = "lost (1): the session is over: the peer died with";
+
+/// Fails unless the guest's program attached anew: to another channel, or to a later generation of the one that it lost.
+fn assert_attached_anew(console: &str) {
+    let said = console.lines().find_map(|line| line.strip_prefix("attached anew: channel "));
+    let place = |text: &str| -> Option<(u32, u32)> {
+        let (channel, generation) = text.split_once(", generation ")?;
+        Some((channel.parse().ok()?, generation.parse().ok()?))
+    };
+    let places = said.and_then(|said| said.split_once(" after channel "));
+    let places = places.and_then(|(now, lost)| Some((place(now)?, place(lost)?)));
+    let (now, lost) = places.expect(console);
+    assert!(now.0 != lost.0 || now.1 > lost.1, "{now:?} after {lost:?}: {console}");
 }
 
 /// KiB that the guest's working program pins: more than the control words of a channel.
@@ -90,7 +101,7 @@ impl Held {
 
 #[test]
 fn every_step_of_the_check_is_fine_and_all_channels_taken_is_said() {
-    let folder = folder_or_return!(every_step_of_the_check_is_fine_and_all_channels_taken_is_said);
+    let folder = folder_or_return!();
     let server = VmServer::start("");
     let script = format!("{CHECK}\nringbar-guest-tests taken");
     let socket = server.socket();
@@ -101,8 +112,7 @@ fn every_step_of_the_check_is_fine_and_all_channels_taken_is_said() {
 
 #[test]
 fn a_recorded_inference_run_has_the_same_digest_in_a_guest_as_on_the_host() {
-    let folder =
-        folder_or_return!(a_recorded_inference_run_has_the_same_digest_in_a_guest_as_on_the_host);
+    let folder = folder_or_return!();
     let replay = "replay llama-1b-eager-decode --rounds 1 --json";
     let digest = |json: &str| {
         let part = |name: &str| {
@@ -122,7 +132,7 @@ fn a_recorded_inference_run_has_the_same_digest_in_a_guest_as_on_the_host() {
 
 #[test]
 fn two_programs_of_a_guest_work_at_once_with_workers_of_their_own() {
-    let folder = folder_or_return!(two_programs_of_a_guest_work_at_once_with_workers_of_their_own);
+    let folder = folder_or_return!();
     let server = VmServer::start("");
     let script = "ringbar-guest-tests work --count 0 --time 3s & first=$!\n\
                   ringbar-guest-tests work --count 0 --time 3s\nwait $first";
@@ -135,7 +145,7 @@ fn two_programs_of_a_guest_work_at_once_with_workers_of_their_own() {
 
 #[test]
 fn ten_thousand_interrupts_arrive_and_are_counted() {
-    let folder = folder_or_return!(ten_thousand_interrupts_arrive_and_are_counted);
+    let folder = folder_or_return!();
     let server = VmServer::start("--mock latency_ns=300000");
     let script = format!(
         "{BIND}\nexport RINGBAR_VM=auto,interrupts=alone\n{CHECK}\n\
@@ -153,9 +163,7 @@ fn ten_thousand_interrupts_arrive_and_are_counted() {
 
 #[test]
 fn programs_of_a_bound_function_poll_without_a_holder_and_one_that_is_alone_keeps_others_out() {
-    let folder = folder_or_return!(
-        programs_of_a_bound_function_poll_without_a_holder_and_one_that_is_alone_keeps_others_out
-    );
+    let folder = folder_or_return!();
     let server = VmServer::start("");
     let work = "ringbar-guest-tests work --count 0 --time";
     let script = format!(
@@ -177,22 +185,25 @@ fn programs_of_a_bound_function_poll_without_a_holder_and_one_that_is_alone_keep
 
 #[test]
 fn the_documented_holder_gives_interrupts_to_two_programs_at_once() {
-    let folder = folder_or_return!(the_documented_holder_gives_interrupts_to_two_programs_at_once);
+    let folder = folder_or_return!();
     let server = VmServer::start("--mock latency_ns=300000");
     // The modules are there already.
     let commands = block("interrupts").replace("modprobe vfio-pci\n", "");
     let commands = commands.replace("0000:00:03.0", "$address");
     assert!(commands.contains("ringbar vm hold &"), "{commands}");
     let script = format!(
-        "{ADDRESS}\n{commands}\nuntil ls /run/ringbar/* > /dev/null 2>&1; do sleep 1; done\n\
+        "{ADDRESS}\n{commands}\nuntil ls /run/ringbar/* > /dev/null 2>&1; do sleep 1; done\n{CHECK}\necho checked\n\
          ringbar-guest-tests interrupts --count 300 & first=$!\n\
          ringbar-guest-tests interrupts --count 300\nwait $first\n{STOP_HOLDER}\necho killing\n{KILL_HOLDER}"
     );
     let script = script.replace("ringbar vm hold &", "ringbar vm hold & hold=$!");
     let socket = server.socket();
-    let boot = Boot { vfio: true, ..Boot::new(folder, &socket, &script) };
+    let boot = Boot { vfio: true, ..Boot::new(folder.clone(), &socket, &script) };
     let console = Guest::boot(&boot).succeed();
-    let (held, killed) = console.split_once("killing\n").expect(&console);
+    let (checked, rest) = console.split_once("checked\n").expect(&console);
+    assert_checked(&folder, checked);
+    assert!(checked.contains("by interrupts"), "{checked}");
+    let (held, killed) = rest.split_once("killing\n").expect(&console);
     assert_eq!(held.matches("guest-test interrupts: passed").count(), 2, "{console}");
     let refused = held.lines().find(|line| line.starts_with("✘ interrupts")).expect(&console);
     assert!(refused.contains("no answer within") && refused.contains("try: "), "{refused}");
@@ -200,7 +211,7 @@ fn the_documented_holder_gives_interrupts_to_two_programs_at_once() {
     let (before, after) = killed.split_once("lost (1): ").expect(&console);
     assert!(before.contains(" interrupts, control"), "{console}");
     println!("{}", after.lines().next().unwrap_or_default());
-    assert!(after.contains("attached anew in generation"), "{console}");
+    assert_attached_anew(after);
     assert!(after.contains("guest-test work: passed"), "{console}");
 }
 
@@ -234,8 +245,7 @@ cat /sys/bus/dax/devices/dax0.0/size
 
 #[test]
 fn a_region_on_a_real_dax_device_is_attached_to_cached_and_at_its_address() {
-    let folder =
-        folder_or_return!(a_region_on_a_real_dax_device_is_attached_to_cached_and_at_its_address);
+    let folder = folder_or_return!();
     let server = VmServer::start("");
     let script = format!("{MAKE_DAX}\nringbar-guest-tests dax");
     let socket = server.socket();
@@ -247,8 +257,7 @@ fn a_region_on_a_real_dax_device_is_attached_to_cached_and_at_its_address() {
 
 #[test]
 fn a_user_of_the_group_needs_no_root_once_the_documented_rule_has_run() {
-    let folder =
-        folder_or_return!(a_user_of_the_group_needs_no_root_once_the_documented_rule_has_run);
+    let folder = folder_or_return!();
     let server = VmServer::start("");
     let rule = include_str!("../systemd/70-ringbar.rules")
         .split("RUN+=\"")
@@ -275,9 +284,7 @@ fn a_user_of_the_group_needs_no_root_once_the_documented_rule_has_run() {
 
 #[test]
 fn a_vm_paused_for_longer_than_the_limit_of_its_hearts_loses_its_channel_and_gets_a_new_one() {
-    let folder = folder_or_return!(
-        a_vm_paused_for_longer_than_the_limit_of_its_hearts_loses_its_channel_and_gets_a_new_one
-    );
+    let folder = folder_or_return!();
     let server = VmServer::start("");
     let script = "ringbar-guest-tests work --count 1";
     let mut guest = Guest::boot(&Boot::new(folder, &server.socket(), script));
@@ -286,30 +293,27 @@ fn a_vm_paused_for_longer_than_the_limit_of_its_hearts_loses_its_channel_and_get
     assert!(eventually(|| server.vm().taken == 0), "{}", server.log());
     guest.monitor("cont");
     let console = guest.succeed();
-    assert!(console.contains("lost (1)"), "{console}");
-    assert!(console.contains("attached anew in generation"), "{console}");
+    assert!(console.contains(PEER_DIED), "{console}");
+    assert_attached_anew(&console);
 }
 
 #[test]
 fn a_killed_worker_is_a_typed_error_in_the_guest_which_attaches_on_a_new_generation() {
-    let folder = folder_or_return!(
-        a_killed_worker_is_a_typed_error_in_the_guest_which_attaches_on_a_new_generation
-    );
+    let folder = folder_or_return!();
     let server = VmServer::start("");
     let script = "ringbar-guest-tests work --count 1";
     let mut guest = Guest::boot(&Boot::new(folder, &server.socket(), script));
     guest.wait_for("working", 1);
     send_signal(pids(&server)[0], "KILL");
     let console = guest.succeed();
-    assert!(console.contains("lost (1)"), "{console}");
-    assert!(console.contains("attached anew in generation"), "{console}");
+    assert!(console.contains(PEER_DIED), "{console}");
+    assert_attached_anew(&console);
     assert!(eventually(|| server.vm().taken == 0), "{}", server.log());
 }
 
 #[test]
 fn a_daemon_killed_and_started_again_is_not_noticed_by_a_guest_that_works() {
-    let folder =
-        folder_or_return!(a_daemon_killed_and_started_again_is_not_noticed_by_a_guest_that_works);
+    let folder = folder_or_return!();
     let mut server = VmServer::start("");
     let script = "ringbar-guest-tests work --count 1";
     let mut guest = Guest::boot(&Boot::new(folder, &server.socket(), script));
@@ -318,20 +322,18 @@ fn a_daemon_killed_and_started_again_is_not_noticed_by_a_guest_that_works() {
     server.kill();
     server.restart();
     assert_eq!((pids(&server), server.vm().holder_pid), (worker.clone(), holder));
-    let before = executed(&server, "vm");
-    assert!(eventually(|| executed(&server, "vm") > before), "{}", guest.console());
+    let before = server.executed("vm");
+    assert!(eventually(|| server.executed("vm") > before), "{}", guest.console());
     assert!(!guest.console().contains("lost"), "{}", guest.console());
     // The restarted daemon does for the guest what the first one did.
     send_signal(worker[0], "KILL");
     let console = guest.succeed();
-    assert!(console.contains("attached anew in generation"), "{console}");
+    assert_attached_anew(&console);
 }
 
 #[test]
 fn worker_and_daemon_killed_at_once_are_a_typed_error_in_the_guest_which_attaches_again() {
-    let folder = folder_or_return!(
-        worker_and_daemon_killed_at_once_are_a_typed_error_in_the_guest_which_attaches_again
-    );
+    let folder = folder_or_return!();
     let mut server = VmServer::start("");
     let script = "ringbar-guest-tests work --count 1";
     let mut guest = Guest::boot(&Boot::new(folder, &server.socket(), script));
@@ -340,12 +342,12 @@ fn worker_and_daemon_killed_at_once_are_a_typed_error_in_the_guest_which_attache
     // The daemon first: it must not tell the guest of its worker's end.
     server.kill();
     send_signal(worker, "KILL");
-    guest.wait_for("lost (1): the session is over: the peer died with", 1);
+    guest.wait_for(PEER_DIED, 1);
     // Nobody answers claims yet.
     assert!(!guest.console().contains("attached anew"), "{}", guest.console());
     server.restart();
     let console = guest.succeed();
-    assert!(console.contains("attached anew in generation"), "{console}");
+    assert_attached_anew(&console);
     assert!(console.contains("guest-test work: passed"), "{console}");
     assert_eq!(server.vm().holder_pid, holder);
     assert!(eventually(|| server.vm().taken == 0), "{}", server.log());
@@ -353,7 +355,7 @@ fn worker_and_daemon_killed_at_once_are_a_typed_error_in_the_guest_which_attache
 
 #[test]
 fn a_stopped_worker_is_a_stall_that_ends_by_itself() {
-    let folder = folder_or_return!(a_stopped_worker_is_a_stall_that_ends_by_itself);
+    let folder = folder_or_return!();
     let server = VmServer::start("");
     let script = "ringbar-guest-tests work --count 1";
     let mut guest = Guest::boot(&Boot::new(folder, &server.socket(), script));
@@ -370,9 +372,7 @@ fn a_stopped_worker_is_a_stall_that_ends_by_itself() {
 
 #[test]
 fn a_guest_killed_in_its_work_leaves_nothing_and_the_next_boot_works_on_the_same_socket() {
-    let folder = folder_or_return!(
-        a_guest_killed_in_its_work_leaves_nothing_and_the_next_boot_works_on_the_same_socket
-    );
+    let folder = folder_or_return!();
     let server = VmServer::start("--guest-heart-limit 10min");
     let socket = server.socket();
     let before = Held::by(&server);
@@ -401,7 +401,7 @@ fn a_guest_killed_in_its_work_leaves_nothing_and_the_next_boot_works_on_the_same
 
 #[test]
 fn a_program_killed_in_the_guest_gives_its_channel_back() {
-    let folder = folder_or_return!(a_program_killed_in_the_guest_gives_its_channel_back);
+    let folder = folder_or_return!();
     let server = VmServer::start("--guest-heart-limit 3s");
     // It is killed with a channel; then another program gets all that there are.
     let script = "ringbar-guest-tests work --count 1 > /tmp/said & program=$!\n\
@@ -417,7 +417,7 @@ fn a_program_killed_in_the_guest_gives_its_channel_back() {
 
 #[test]
 fn a_function_taken_away_in_the_guest_is_a_typed_error() {
-    let folder = folder_or_return!(a_function_taken_away_in_the_guest_is_a_typed_error);
+    let folder = folder_or_return!();
     let server = VmServer::start("");
     let script = "ringbar-guest-tests unplug";
     let console = Guest::boot(&Boot::new(folder, &server.socket(), script)).succeed();
@@ -436,9 +436,7 @@ fn unplug_by_monitor(guest: &mut Guest, times: usize) {
 
 #[test]
 fn a_device_that_is_unplugged_in_use_polled_or_by_interrupts_and_plugged_again_works_again() {
-    let folder = folder_or_return!(
-        a_device_that_is_unplugged_in_use_polled_or_by_interrupts_and_plugged_again_works_again
-    );
+    let folder = folder_or_return!();
     let server = VmServer::start("");
     let socket = server.socket();
     let wait = "until ls -d /sys/bus/pci/devices/0000:01:* > /dev/null 2>&1; do sleep 1; done";
@@ -474,9 +472,7 @@ fn a_device_that_is_unplugged_in_use_polled_or_by_interrupts_and_plugged_again_w
 
 #[test]
 fn a_second_qemu_on_a_taken_socket_ends_with_an_error_and_the_first_vm_works_on() {
-    let _folder = folder_or_return!(
-        a_second_qemu_on_a_taken_socket_ends_with_an_error_and_the_first_vm_works_on
-    );
+    let _folder = folder_or_return!();
     let server = VmServer::start("");
     let first = Monitor::connect(&server).unwrap();
     let program = first.claim(7);
@@ -488,52 +484,16 @@ fn a_second_qemu_on_a_taken_socket_ends_with_an_error_and_the_first_vm_works_on(
     first.claim(8).call(Ping { token: 2 }).unwrap();
 }
 
-/// What the attacks cost while they go on, and the commands of the other VM in each second; `worker` is that VM's.
-fn look_at_attacks(server: &VmServer, hostile: &mut Guest, worker: u32) -> (Toll, Vec<f64>) {
-    let (mut toll, mut rates) = (Toll::default(), Vec::new());
-    let mut since = (executed(server, "other"), Instant::now());
-    while !hostile.console().contains("honest again") {
-        assert!(hostile.is_running(), "{}", hostile.console());
-        toll.look(server, hostile, worker);
-        if since.1.elapsed() >= Duration::from_secs(1) {
-            let now = (executed(server, "other"), Instant::now());
-            rates.push((now.0 - since.0) as f64 / (now.1 - since.1).as_secs_f64());
-            since = now;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    (toll, rates)
-}
-
-/// The other VM stood still for no five seconds of the attacks (less a busy machine explains), and did its work at the rate
-/// that it has beside an honest program, up to a factor that no noise explains.
-fn assert_undisturbed(honest: f64, rates: &[f64]) {
-    let attacked = rates.iter().sum::<f64>() / rates.len() as f64;
-    println!(
-        "commands a second of the other VM: {honest:.0} beside an honest program, {attacked:.0} beside the attacks, \
-         {:.0} in their worst second",
-        rates.iter().copied().fold(f64::INFINITY, f64::min)
-    );
-    let stands = |seconds: &[f64]| seconds.iter().all(|&rate| rate == 0.0);
-    assert!(rates.len() >= 5 && !rates.windows(5).any(stands), "it stands still: {rates:?}");
-    assert!(attacked > honest / 4.0, "{attacked} against {honest}: {rates:?}");
-}
-
 #[test]
 fn a_hostile_guest_program_disturbs_no_other_vm() {
-    let folder = folder_or_return!(a_hostile_guest_program_disturbs_no_other_vm);
+    let folder = folder_or_return!();
     let server = VmServer::start("--vm other --socket @/other --size 16MiB");
     let (socket, other) = (server.socket(), server.socket_of("other"));
     let script = "ringbar-guest-tests work --count 1";
     let mut quiet = Guest::boot(&Boot::new(folder.clone(), &other, script));
     quiet.wait_for("working", 1);
     let worker = server.client_of("other", 0).unwrap().worker_pid.unwrap();
-    let rate = |time: Duration| {
-        let (before, start) = (executed(&server, "other"), Instant::now());
-        std::thread::sleep(time);
-        (executed(&server, "other") - before) as f64 / start.elapsed().as_secs_f64()
-    };
-    // An honest program works beside it first and last, so that one more guest to emulate is in both figures.
+    // An honest program works beside it first and last, so that one more guest to emulate is in all figures.
     let honest = "ringbar-guest-tests work --count 0 --time";
     let script = format!(
         "{honest} 6s\nringbar-guest-tests hostile\necho honest again\n{honest} 8s\n\
@@ -542,12 +502,12 @@ fn a_hostile_guest_program_disturbs_no_other_vm() {
     let held = Held::by(&server);
     let mut hostile = Guest::boot(&Boot::new(folder.clone(), &socket, &script));
     hostile.wait_for("working", 1);
-    let mut honest = rate(Duration::from_secs(3));
+    let first = Pace::beside_an_honest_program(&server, "other");
     hostile.wait_for("guest-test work: passed", 1);
-    let (toll, rates) = look_at_attacks(&server, &mut hostile, worker);
+    let (toll, attacked) = look_at_attacks(&server, &mut hostile, "other");
     let log = server.log();
     hostile.wait_for("working", 2);
-    honest = honest.min(rate(Duration::from_secs(3)));
+    let last = Pace::beside_an_honest_program(&server, "other");
     let console = hostile.succeed();
     assert!(console.contains("guest-test hostile: passed"), "{console}");
     assert_eq!(console.matches("guest-test work: passed").count(), 2, "{console}");
@@ -571,7 +531,7 @@ fn a_hostile_guest_program_disturbs_no_other_vm() {
     again.wait_for("guest-test work: passed", 2);
     again.kill();
 
-    assert_undisturbed(honest, &rates);
+    attacked.assert_undisturbed(&[first, last]);
     let client = server.client_of("other", 0).unwrap();
     assert_eq!((client.worker_pid, client.generation), (Some(worker), 1), "{}", server.log());
     assert!(!quiet.console().contains("lost"), "{}", quiet.console());
@@ -581,10 +541,10 @@ fn a_hostile_guest_program_disturbs_no_other_vm() {
 }
 
 /// Runs a program that NVIDIA's compiler made, unmodified, in a guest, and compares what it says.
-fn program_says(test: &str, name: &str, expected: &str) {
-    let Some(folder) = prepared(test) else { return };
+fn program_says(name: &str, expected: &str) {
+    let Some(folder) = prepared() else { return };
     if !folder.join("root/programs").join(name).exists() {
-        return lacks(PROGRAMS, test, &format!("{name} is not compiled; try: .ci/programs"));
+        return lacks(PROGRAMS, &format!("{name} is not compiled; try: .ci/programs"));
     }
     let server = VmServer::start_with("--device-memory 256MiB --size 256MiB --channels 1", "");
     let script =
@@ -598,19 +558,18 @@ fn program_says(test: &str, name: &str, expected: &str) {
 #[test]
 fn an_unmodified_cuda_program_runs_in_a_guest() {
     let expected = include_str!("../../shim/programs/expected/01_vector_add.txt");
-    program_says("an_unmodified_cuda_program_runs_in_a_guest", "01_vector_add", expected);
+    program_says("01_vector_add", expected);
 }
 
 #[test]
 fn an_unmodified_program_with_cuda_graphs_runs_in_a_guest() {
     let expected = include_str!("../../shim/programs/expected/06_graph_capture.txt");
-    let test = "an_unmodified_program_with_cuda_graphs_runs_in_a_guest";
-    program_says(test, "06_graph_capture", expected);
+    program_says("06_graph_capture", expected);
 }
 
 #[test]
 fn figures_of_calls_out_of_a_guest_are_measured_beside_the_old_way() {
-    let folder = folder_or_return!(figures_of_calls_out_of_a_guest_are_measured_beside_the_old_way);
+    let folder = folder_or_return!();
     let server = VmServer::start_with("--device-memory 64MiB --size 64MiB", "");
     let (socket, old) = (server.socket(), server.socket_of("old"));
     let listener = UnixListener::bind(&old).unwrap();
@@ -627,14 +586,16 @@ fn figures_of_calls_out_of_a_guest_are_measured_beside_the_old_way() {
         ["-chardev", &chardev, "-device", "pci-serial,chardev=old"],
         ["-object", &backend, "-device", "ivshmem-plain,memdev=raw"],
     ];
-    let script = "ringbar-guest-tests figures --old --limit";
+    let script = "ringbar-guest-tests figures --old --limit --json";
     let boot = Boot { arguments: arguments.as_flattened(), ..Boot::new(folder, &socket, script) };
     let console = Guest::boot(&boot).succeed();
     let figures: Vec<_> = console.lines().filter(|line| line.starts_with("figure: ")).collect();
     println!("{}", figures.join("\n"));
     assert_eq!(figures.len(), 6, "{console}");
-    let limit = console.lines().find_map(|line| line.strip_prefix("limit: ")).expect(&console);
-    println!("{limit}");
-    let limit: GuestLimit = serde_json::from_str(limit).unwrap();
+    let json = |name| console.lines().find_map(|line| line.strip_prefix(name)).expect(&console);
+    let measured: Figures = serde_json::from_str(json("figures: ")).unwrap();
+    assert_eq!(measured.bells_for_awake(), 0, "doorbells for a worker that was awake: {console}");
+    println!("{}", json("limit: "));
+    let limit: GuestLimit = serde_json::from_str(json("limit: ")).unwrap();
     assert!(limit.exchange_ns > 0.0, "{limit:?}");
 }

@@ -56,6 +56,18 @@ pub enum BareError {
 }
 
 impl BareError {
+    /// What a probe says: nothing where a program runs on KVM, why where there is no KVM that can be used.
+    ///
+    /// # Errors
+    /// Everything else: a machine that has KVM and on which this monitor fails.
+    pub fn lacking(probed: Result<(), Self>) -> Result<Option<Self>, Self> {
+        match probed {
+            Ok(()) => Ok(None),
+            Err(why @ Self::Unusable { .. }) => Ok(Some(why)),
+            Err(error) => Err(error),
+        }
+    }
+
     pub fn system(what: impl Into<String>, source: io::Error) -> Self {
         Self::System { what: what.into(), source }
     }

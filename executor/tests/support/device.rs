@@ -151,6 +151,11 @@ impl VmServer {
         };
         self.status().clients.into_iter().find(is_it)
     }
+
+    /// Commands that the worker of that VM's first channel has executed, as it last said.
+    pub fn executed(&self, vm: &str) -> u64 {
+        self.client_of(vm, 0).map_or(0, |client| client.counters.commands_executed)
+    }
 }
 
 impl Drop for VmServer {

@@ -29,11 +29,11 @@ const GUESTS: &str = "RINGBAR_GUESTS";
 ///
 /// # Panics
 /// If there must be.
-pub fn prepared(test: &str) -> Option<PathBuf> {
+pub fn prepared() -> Option<PathBuf> {
     let folder = std::env::var_os(VARIABLE).map(PathBuf::from);
     if folder.is_none() {
         let why = "there is no QEMU here; try: .ci/vm, which installs it and runs this test";
-        lacks(GUESTS, test, why);
+        lacks(GUESTS, why);
     }
     folder
 }

@@ -10,8 +10,9 @@ const LIST: &str = "RINGBAR_NOT_RUN";
 /// `required` where the compiled programs must be there: a test that lacks one fails.
 pub const PROGRAMS: &str = "RINGBAR_PROGRAMS";
 
-/// Says that a test did not run, and why.
-pub fn not_run(test: &str, why: &str) {
+/// Says that the asking test did not run, and why.
+pub fn not_run(why: &str) {
+    let test = this_test();
     println!("{test}: NOT RUN, {why}");
     let Some(list) = std::env::var_os(LIST) else { return };
     let program = std::env::current_exe().expect("this program");
@@ -26,9 +27,10 @@ pub fn not_run(test: &str, why: &str) {
 ///
 /// # Panics
 /// If it must be there.
-pub fn lacks(variable: &str, test: &str, why: &str) {
-    assert!(std::env::var_os(variable).is_none_or(|word| word != "required"), "{test}: {why}");
-    not_run(test, why);
+pub fn lacks(variable: &str, why: &str) {
+    let required = std::env::var_os(variable).is_some_and(|word| word == "required");
+    assert!(!required, "{}: {why}", this_test());
+    not_run(why);
 }
 
 /// The test that asks, by the name of its thread.
@@ -45,6 +47,6 @@ pub fn program(target: &Path, name: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    lacks(PROGRAMS, &this_test(), &format!("{name} is not compiled; try: .ci/programs"));
+    lacks(PROGRAMS, &format!("{name} is not compiled; try: .ci/programs"));
     None
 }

@@ -6,7 +6,7 @@ use crate::support::guest::Guest;
 use ringbar_executor::idle::cpu_ns;
 use ringbar_executor::logging::LINES_PER_S;
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Memory of a worker's own beside the 64 MiB that its software GPU has, in KiB: what a million objects take, and as much again.
 const WORKER_KIB: u64 = (64 + 256) << 10;
@@ -97,6 +97,74 @@ impl Toll {
         assert!(self.worker_kib_max > 48 << 10, "H8: {} KiB at most", self.worker_kib_max);
         assert!(self.worker_kib_max < WORKER_KIB, "H8: a worker had {} KiB", self.worker_kib_max);
     }
+}
+
+/// How a VM's program gets on: the commands of its worker, looked at every 20 ms.
+#[derive(Default)]
+pub struct Pace(Vec<(Instant, u64)>);
+
+impl Pace {
+    /// For as long as an honest program surely works in the other VM.
+    pub fn beside_an_honest_program(server: &VmServer, vm: &str) -> Self {
+        let mut pace = Self::default();
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(3) {
+            pace.look(server, vm);
+        }
+        pace
+    }
+
+    fn look(&mut self, server: &VmServer, vm: &str) {
+        self.0.push((Instant::now(), server.executed(vm)));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+
+    /// Commands a second.
+    fn rate(&self) -> f64 {
+        let [Some(first), Some(last)] = [self.0.first(), self.0.last()] else { return 0.0 };
+        (last.1 - first.1) as f64 / (last.0 - first.0).as_secs_f64().max(1e-9)
+    }
+
+    /// For how long no command more was executed, at most.
+    fn longest_stand_still(&self) -> Duration {
+        let mut longest = Duration::ZERO;
+        let Some(&(mut since, mut count)) = self.0.first() else { return longest };
+        for &(now, found) in &self.0 {
+            longest = longest.max(now - since);
+            if found != count {
+                (since, count) = (now, found);
+            }
+        }
+        longest
+    }
+
+    /// At half of the rate at least that it has beside an honest program, and without a pause that is of another kind.
+    pub fn assert_undisturbed(&self, honest: &[Self]) {
+        let rate = honest.iter().map(Self::rate).fold(f64::INFINITY, f64::min);
+        let still = honest.iter().map(Self::longest_stand_still).max().unwrap_or_default();
+        let (attacked, attacked_still) = (self.rate(), self.longest_stand_still());
+        println!(
+            "the other VM beside an honest program: {rate:.0} commands a second, stood still for {still:?} at most; \
+             beside the attacks: {attacked:.0}, {attacked_still:?}"
+        );
+        assert!(attacked > rate / 2.0, "{attacked} commands a second against {rate}");
+        // The attacks take longer than the honest work that is looked at, and so meet more of what else the machine does.
+        let bound = 4 * still + Duration::from_secs(2);
+        assert!(attacked_still < bound, "stood still for {attacked_still:?} against {still:?}");
+    }
+}
+
+/// What the attacks cost while they go on, and how the `other` VM gets on.
+pub fn look_at_attacks(server: &VmServer, hostile: &mut Guest, other: &str) -> (Toll, Pace) {
+    let (mut toll, mut pace) = (Toll::default(), Pace::default());
+    let worker = server.client_of(other, 0).and_then(|client| client.worker_pid);
+    let worker = worker.expect("a worker of the other VM");
+    while !hostile.console().contains("honest again") {
+        assert!(hostile.is_running(), "{}", hostile.console());
+        toll.look(server, hostile, worker);
+        pace.look(server, other);
+    }
+    (toll, pace)
 }
 
 /// Memory that is a process's own; 0 once it has ended.
