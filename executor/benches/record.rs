@@ -11,8 +11,10 @@ use std::process::Command;
 /// What stands under every table.
 const TERMS: &str = "Each round has a fresh daemon, worker and guest; a round's figure is a median, of calls that of the means of 16 in a row. The old way: one register \
     access that traps into the monitor, which passes the call over a unix socket to a mediator process (cat, which sends it \
-    back) and the answer back, one call outstanding; under emulation the register is a PCI serial port's, a call is one byte, \
-    and the guest polls its status. Asleep means: 3 ms of pause before each burst. Bare KVM: the ring's own code in user mode \
+    back) and the answer back, one call outstanding; under emulation the register is a PCI serial port's. That old way is flattered: \
+    a call is one byte, and its mediator does nothing; and handicapped: a byte there and back takes at least four register accesses \
+    in place of one, each a system call of the guest, and while the guest polls the port's status it takes turns with the thread of \
+    QEMU that carries the byte. Asleep means: 3 ms of pause before each burst. Bare KVM: the ring's own code in user mode \
     on a virtual processor without a kernel, pinned to core 0, worker and mediator on core 1; under emulation the scheduler \
     places QEMU's threads, worker and mediator.";
 
@@ -77,6 +79,7 @@ pub struct Row {
 #[derive(Debug, Serialize)]
 pub struct Record {
     machine: Machine,
+    commit: String,
     kvm: String,
     qemu: String,
     terms: &'static str,
@@ -192,7 +195,7 @@ pub fn rows(measured: &Measured) -> Vec<Row> {
     rows
 }
 
-/// What an emulated round trip is made of: the bytes without any ring, and the steps before the wait, which are translated.
+/// What bounds an emulated round trip: the bytes without any ring; and what of the rest is the ring's own posting.
 fn emulated_limit(rounds: &[Round]) -> Option<String> {
     let of_guest =
         |round: &Round, value: fn(&GuestLimit) -> f64| round.guest.as_ref().map_or(f64::NAN, value);
@@ -209,8 +212,8 @@ fn emulated_limit(rounds: &[Round]) -> Option<String> {
         times(rounds, |round| old_way(&round.figures) / (raw(round) + round.figures.post_ns));
     Some(format!(
         "56 bytes there and 16 back between this emulated processor and a thread of the host take {exchange:.0} ns without any \
-         ring ({host:.0} ns between two cores), in its own round each: {most} is the most of any; with the {post:.0} ns that posting \
-         takes of the emulated processor, which runs it as translated code (a store takes {store:.1} ns there, a fence {fence:.0} ns, a \
+         ring ({host:.0} ns between two cores), in its own round each: {most} is the limit of the machine. The rest is the ring's own \
+         cost: with the {post:.0} ns that posting takes of the emulated processor, which runs it as translated code (a store takes {store:.1} ns there, a fence {fence:.0} ns, a \
          pause {pause:.0} ns, a reading of the clock {clock:.0} ns), it is {both}"
     ))
 }
@@ -240,10 +243,25 @@ fn said_by(program: &str, argument: &str) -> String {
     text.ok().and_then(|text| text.lines().next().map(str::to_owned)).unwrap_or("none".into())
 }
 
+/// The commit that is checked out, and whether anything differs from it.
+fn commit() -> String {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        output.status.success().then_some(text)
+    };
+    let head = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or("unknown".to_owned());
+    let dirty = git(&["status", "--porcelain"]).is_some_and(|changes| !changes.is_empty());
+    if dirty { head + ", with changes" } else { head }
+}
+
 /// What a record is made of: where and when, and all rounds.
 #[derive(Debug, Deserialize)]
 pub struct Found {
     machine: Machine,
+    /// The tree that was measured; records before there was this field do not say.
+    #[serde(default)]
+    commit: String,
     kvm: String,
     qemu: String,
     pub measured: [Measured; 2],
@@ -256,6 +274,7 @@ impl Found {
         let module = modules.into_iter().find(|name| Path::new("/sys/module").join(name).exists());
         Self {
             machine: Machine::here(),
+            commit: commit(),
             kvm: module.unwrap_or("none or built in").to_owned(),
             qemu: said_by("qemu-system-x86_64", "--version"),
             measured,
@@ -270,17 +289,17 @@ impl Found {
 
 impl Record {
     pub fn of(found: Found) -> Self {
-        let Found { machine, kvm, qemu, measured } = found;
+        let Found { machine, commit, kvm, qemu, measured } = found;
         let rows = measured.iter().flat_map(rows).collect();
-        Self { machine, kvm, qemu, terms: TERMS, rows, measured }
+        Self { machine, commit, kvm, qemu, terms: TERMS, rows, measured }
     }
 
     /// For people.
     pub fn text(&self) -> String {
         let m = &self.machine;
         let mut text = format!(
-            "{} ({}), {} cores, {}, KVM: {}, {}, {}, {}\n\n",
-            m.cpu, m.cpu_id, m.cores, m.kernel, self.kvm, self.qemu, m.rustc, m.date
+            "{} ({}), {} cores, {}, KVM: {}, {}, {}, {}, commit {}\n\n",
+            m.cpu, m.cpu_id, m.cores, m.kernel, self.kvm, self.qemu, m.rustc, m.date, self.commit
         );
         let mut table = Table::new();
         table.load_style(presets::UTF8_FULL_CONDENSED);
