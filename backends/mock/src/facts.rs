@@ -3,6 +3,9 @@
 use crate::config::MockConfig;
 use ringbar_vocabulary::{DeviceFactsBlock, Draw};
 
+/// The name of every device of this backend.
+pub const DEVICE_NAME: &str = "ringbar mock GPU";
+
 /// The CUDA version that the mock stands for.
 pub(crate) const DRIVER_VERSION: u32 = 13_000;
 /// Threads of a block at most.
@@ -188,7 +191,7 @@ pub(crate) fn facts(config: &MockConfig, device: u32, total_memory_bytes: u64) -
         }
     }
     DeviceFactsBlock {
-        name: "ringbar mock GPU".into(),
+        name: DEVICE_NAME.into(),
         total_memory_bytes,
         compute_capability: (CAPABILITY / 10, CAPABILITY % 10),
         uuid: std::array::from_fn(|_| draw.next() as u8),

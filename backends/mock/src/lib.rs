@@ -65,6 +65,7 @@ mod vmm;
 mod work;
 
 pub use config::{Faults, MockConfig, MockError};
+pub use facts::DEVICE_NAME;
 pub use gpu::MockGpu;
 pub use kernel::{KernelArgs, KernelFault, KernelFn, KernelSpec};
 pub use module::{IMAGE_MAGIC, image};

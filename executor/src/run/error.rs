@@ -20,7 +20,8 @@ const NOT_FOUND: u8 = 127;
 pub enum RunError {
     /// A library that programs load is not there.
     #[error(
-        "found no {name} beside {program}; likely cause: the libraries were not built; try: cargo build --release"
+        "found no {name} beside {program}; likely cause: it was not copied with this program, or not built; try: \
+         put it there (into a virtual machine, too), or cargo build --release"
     )]
     LibraryMissing {
         /// Its file name.

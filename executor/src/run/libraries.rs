@@ -65,6 +65,13 @@ impl Libraries {
     }
 }
 
+impl std::fmt::Display for Libraries {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [driver, runtime] = self.paths.each_ref().map(|path| path.display());
+        write!(f, "{driver}, {runtime}")
+    }
+}
+
 /// The file that was modified last; the first of those that were at once.
 fn newest(files: impl Iterator<Item = PathBuf>) -> Option<PathBuf> {
     let modified = |file: &PathBuf| file.metadata().and_then(|found| found.modified()).ok();

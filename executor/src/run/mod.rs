@@ -262,6 +262,14 @@ fn mock(given: &[String]) -> Result<Option<MockSettings>, RunError> {
     Ok((!given.is_empty()).then_some(settings))
 }
 
+/// The libraries that `ringbar run` gives to programs, in words.
+///
+/// # Errors
+/// With the first one that is nowhere.
+pub fn libraries() -> Result<String, RunError> {
+    Libraries::find().map(|libraries| libraries.to_string())
+}
+
 fn goes_out() -> Result<bool, RunError> {
     Ok(matches!(WayOut::find()?, WayOut::Host(_)))
 }

@@ -1,8 +1,11 @@
 //! `ringbar vm check`, inside a virtual machine: takes each step from the PCI function to a call that the host answers, and
 //! says of each what was found, or the likely cause of its failure and what to try.
 
+use crate::run;
 use clap::Args;
-use ringbar::guest::{Attached, Device, Function, GuestConfig, GuestError, Machine, MemoryType};
+use ringbar::guest::{
+    Attached, Device, Function, GuestConfig, GuestError, Machine, MemoryType, NoInterrupts,
+};
 use ringbar::os::DoorbellKind;
 use ringbar_session::{Session, SessionCaller, SessionConfig};
 use ringbar_vocabulary::{ContextId, DevicePtr, Init, MemAlloc, Ping, StreamId, VOCABULARY_HASH};
@@ -52,15 +55,35 @@ impl Lines {
         println!("✔ {name:<10} {text}");
     }
 
+    /// Something that works, and might work better.
+    fn fair(&self, name: &str, text: impl Display) {
+        println!("! {name:<10} {text}");
+    }
+
     fn bad(&mut self, name: &str, text: impl Display) {
         self.failed = true;
-        println!("✘ {name:<10} {text}");
+        println!("✘ {name:<10} {}", complete(&text.to_string()));
     }
 
     /// A step without which the next ones make no sense.
     fn step<T, E: Display>(&mut self, name: &str, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.bad(name, error)).ok()
     }
+}
+
+/// A fault with cause and advice, where it does not say them itself: what fails behind an attached channel.
+fn complete(text: &str) -> String {
+    let cause = if text.contains("likely cause: ") {
+        ""
+    } else {
+        "; likely cause: the worker or its device failed, or client and executor are of different builds"
+    };
+    let advice = if text.contains("try: ") {
+        ""
+    } else {
+        "; try: again, then `ringbar status` and the log of `ringbar serve` on the host"
+    };
+    format!("{text}{cause}{advice}")
 }
 
 /// Runs `ringbar vm check`; succeeds only if all is well.
@@ -78,6 +101,9 @@ pub fn run(args: &CheckArgs) -> ExitCode {
 fn check(args: &CheckArgs, lines: &mut Lines) -> Option<()> {
     let machine = Machine::here();
     machine_line(&machine, lines);
+    if let Some(found) = lines.step("libraries", run::libraries()) {
+        lines.good("libraries", found);
+    }
     let config = lines.step("setting", args.config())?;
     // Dropped before the session opens it again: a VFIO group has one owner.
     {
@@ -92,21 +118,35 @@ fn check(args: &CheckArgs, lines: &mut Lines) -> Option<()> {
     let mut caller = lines.step("worker", session.caller())?;
     let reply = lines.step("worker", caller.call(&Init { flags: 0 }))?;
     let version = reply.driver_version;
+    let (major, minor) = (version / 1000, version % 1000 / 10);
     lines.good(
         "worker",
-        format!(
-            "answers: {} device(s), CUDA driver {}.{}, vocabulary {VOCABULARY_HASH:#018x}",
-            reply.device_count,
-            version / 1000,
-            version % 1000 / 10
-        ),
+        format!("answers: CUDA driver {major}.{minor}, vocabulary {VOCABULARY_HASH:#018x}"),
     );
+    lines
+        .step("device", device_name(&mut caller, reply.device_count))
+        .map(|name| lines.good("device", name))?;
     let pings = lines.step("round trip", Pings::take(&mut caller))?;
     lines.good("round trip", pings);
     lines.step("bulk", bulk(&session, &mut caller)).map(|text| lines.good("bulk", text))?;
     drop(caller);
     session.close();
     Some(())
+}
+
+/// What programs will see as their GPU.
+fn device_name(caller: &mut SessionCaller, count: u32) -> Result<String, String> {
+    if count == 0 {
+        let text = "the executor has no device; likely cause: its GPU is hidden from it; try: CUDA_VISIBLE_DEVICES of `ringbar serve`";
+        return Err(text.to_owned());
+    }
+    let name = caller.device_facts(0).map_err(|error| error.to_string())?.name;
+    let software = if name == ringbar_mock::DEVICE_NAME {
+        " (software GPU: runs programs whose kernels it knows; for a real one: `ringbar serve --backend cuda`)"
+    } else {
+        ""
+    };
+    Ok(format!("{count}, the first is {name}{software}"))
 }
 
 fn machine_line(machine: &Machine, lines: &mut Lines) {
@@ -133,11 +173,15 @@ fn found_lines(device: &Device, lines: &mut Lines) {
         "mapped",
         format!("control {}, bulk {}", device.control.path.display(), device.bulk.path.display()),
     );
-    if let Some(why) = &device.no_interrupts {
-        lines.bad("interrupts", format!("none, polling instead: {why}"));
+    match device.no_interrupts.as_deref() {
+        Some(why @ NoInterrupts::NotHeld) => {
+            lines.fair("interrupts", format!("none, polling: {why}"))
+        }
+        Some(why) => lines.bad("interrupts", format!("none, polling instead: {why}")),
+        None => {}
     }
     for note in &device.notes {
-        lines.good("note", note);
+        lines.fair("note", note);
     }
 }
 
@@ -146,11 +190,13 @@ fn channel_lines(attached: &Attached, machine: &Machine, lines: &mut Lines) {
     lines
         .good("channel", format!("the host assigned channel {channel} in generation {generation}"));
     let memory = format!("control {}; bulk {}", attached.control, attached.bulk);
-    if attached.control.is_cached() && attached.bulk.is_cached() {
-        lines.good("memory", format!("{memory}; {}", machine.explanation()));
+    let cached = attached.control.is_cached() && attached.bulk.is_cached();
+    let explanation = machine.explanation(cached);
+    if cached {
+        lines.good("memory", format!("{memory}; {explanation}"));
     } else {
         let advice = memory_advice(attached.bulk.kind);
-        lines.bad("memory", format!("{memory}; {}; {advice}", machine.explanation()));
+        lines.bad("memory", format!("{memory}; {explanation}; {advice}"));
     }
     if attached.arena_at_address {
         let address = attached.place.identity.arena_address;
@@ -164,11 +210,27 @@ fn channel_lines(attached: &Attached, machine: &Machine, lines: &mut Lines) {
         DoorbellKind::Mmio => "a store into BAR 0",
         _ => "an eventfd",
     };
-    let waits = match &attached.device.interrupts {
-        Some(all) => format!("by interrupts ({} MSI-X vectors through VFIO)", all.vectors()),
-        None => "by polling, with naps of 50 us to 1 ms".to_owned(),
-    };
-    lines.good("wake-up", format!("the worker by {bell}; this side waits {waits}"));
+    let found = attached.device.interrupts.as_ref().map(|all| all.vectors());
+    let how = waits(attached.interrupts, found, attached.device.vectors());
+    match how {
+        Ok(how) => lines.good("wake-up", format!("the worker by {bell}; this side waits {how}")),
+        Err(fault) => lines.bad("wake-up", format!("the worker by {bell}; {fault}")),
+    }
+}
+
+/// How this program waits: by interrupts or not, of a function with `found` vectors, if it has any of them, of `expected`.
+fn waits(by_interrupts: bool, found: Option<usize>, expected: usize) -> Result<String, String> {
+    match found {
+        None => Ok("by polling, with naps of 50 us to 1 ms".to_owned()),
+        Some(found) if by_interrupts && found >= expected => {
+            Ok(format!("by interrupts ({found} MSI-X vectors through VFIO)"))
+        }
+        Some(found) => Err(format!(
+            "found {found} MSI-X vectors, expected {expected}: some programs poll, and their doorbells go nowhere, so a worker that \
+             sleeps looks again after 50 ms only; likely cause: the VM's device has too few; try: vectors={expected} in QEMU's \
+             -device ivshmem-doorbell, or in libvirt's <msi>"
+        )),
+    }
 }
 
 /// What to do about memory that is not cached: no road out of this guest makes it so, hence what can be done with it.
@@ -251,6 +313,9 @@ fn bulk(session: &Session, caller: &mut SessionCaller) -> Result<String, String>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ringbar::error::ChannelError;
+    use ringbar_session::SessionError;
+    use ringbar_vocabulary::Status;
 
     #[test]
     fn percentiles_of_sorted_times_are_shown_with_their_count() {
@@ -268,6 +333,30 @@ mod tests {
         for advice in [uncached, memory_advice(MemoryType::WriteCombining)] {
             assert!(advice.contains("likely cause") && advice.contains("try: "), "{advice}");
             assert!(!advice.contains("memory="), "{advice}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_polls_for_want_of_vectors_is_a_fault_with_the_option_that_mends_it() {
+        assert!(waits(false, None, 4).expect("no function, or not bound").contains("polling"));
+        assert!(waits(true, Some(4), 4).expect("all of them").contains("by interrupts (4"));
+        for (by_interrupts, found) in [(false, 2), (true, 2)] {
+            let fault = waits(by_interrupts, Some(found), 4).expect_err("two are missing");
+            assert!(fault.contains("found 2") && fault.contains("try: vectors=4"), "{fault}");
+        }
+    }
+
+    #[test]
+    fn every_fault_has_one_cause_and_one_advice_whether_it_says_them_itself_or_not() {
+        let lost = SessionError::from(ChannelError::Closed);
+        let died = SessionError::from(ChannelError::PeerDied { in_flight: 1 });
+        let status = SessionError::Status { function: "Init", status: Status::INVALID_VALUE };
+        let said = "found nothing; likely cause: this; try: that".to_owned();
+        let texts = [lost.to_string(), died.to_string(), status.to_string(), said];
+        for text in texts.map(|text| complete(&text)) {
+            for word in ["likely cause: ", "try: "] {
+                assert_eq!(text.matches(word).count(), 1, "{text}");
+            }
         }
     }
 

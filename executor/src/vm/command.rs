@@ -60,6 +60,7 @@ fn code(result: Result<(), Box<dyn std::error::Error>>) -> ExitCode {
 
 /// Does it.
 pub fn run(command: &VmCommand) -> ExitCode {
+    crate::logging::start(None);
     match command {
         VmCommand::End(args) => code(link::end(&args.socket)),
         VmCommand::Hold(args) => code(hold(args)),

@@ -10,6 +10,7 @@ use crate::os::doorbell::{Doorbell, EventFd, EventFdDoorbell, MmioDoorbell, NoDo
 use crate::os::mapping::Mapping;
 use crate::region::Directory;
 use crate::sync::Arc;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -198,6 +199,11 @@ impl Device {
         Ok(())
     }
 
+    /// MSI-X vectors that the function must have for its region: as many as the host rings.
+    pub fn vectors(&self) -> usize {
+        directory::doorbells(&self.directory.lines).into()
+    }
+
     /// The function's folder in sysfs: gone once it is unplugged.
     pub(super) fn folder(&self) -> Option<PathBuf> {
         self.function.as_ref().map(|function| function.folder.clone())
@@ -314,11 +320,14 @@ pub(super) fn why_unmapped(
 ) -> GuestError {
     let GuestError::Map(source) = error else { return error };
     let name = function.address.clone();
+    let number = io::Error::from_raw_os_error;
     match source.errno() {
         // It does so with what a VFIO owner has mapped.
-        Some(libc::EINVAL) if function.is_vfio() => GuestError::HeldByVfio { name, source },
+        Some(libc::EINVAL) if function.is_vfio() => {
+            GuestError::HeldByVfio { name, source: number(libc::EINVAL) }
+        }
         Some(libc::EPERM) if is_locked_down(&config.sysfs) => {
-            GuestError::LockedDown { name, source }
+            GuestError::LockedDown { name, source: number(libc::EPERM) }
         }
         _ => GuestError::Map(source),
     }

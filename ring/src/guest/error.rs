@@ -84,7 +84,7 @@ pub enum GuestError {
         "{name}: its memory is not enabled, and enabling it failed: {source}; likely cause: {}; try: {}",
         if is_busy(source) { "a driver without a user is bound to it" } else { "only root may enable it" },
         if is_busy(source) {
-            "unbind the driver, or let one program open it through VFIO".to_owned()
+            "unbind the driver, echo 1 > enable, bind it again (see VM.md), then start `ringbar vm hold`".to_owned()
         } else {
             format!("as root: echo 1 > {}, or the udev rule of VM.md", path.display())
         }
@@ -108,7 +108,7 @@ pub enum GuestError {
     },
     /// Another program has the function through VFIO, alone.
     #[error(
-        "{name}: the kernel refuses to map it: {source}; the cause here: another program of this VM has the function through \
+        "{name}: the kernel refuses to map it: {source}; likely cause: another program of this VM has the function through \
          VFIO, alone; try: wait until it ends, or start it without interrupts=alone, and `ringbar vm hold` at boot for the \
          interrupts of all"
     )]
@@ -116,11 +116,11 @@ pub enum GuestError {
         /// The function.
         name: String,
         /// What the kernel said.
-        source: MapError,
+        source: io::Error,
     },
     /// The kernel maps no device for programs.
     #[error(
-        "{name}: the kernel refuses to map it: {source}; the cause here: it is locked down (see /sys/kernel/security/lockdown), as \
+        "{name}: the kernel refuses to map it: {source}; likely cause: it is locked down (see /sys/kernel/security/lockdown), as \
          with Secure Boot, and leaves VFIO as the only way; try: bind the function to vfio-pci and run one program at a time with \
          RINGBAR_VM={name},interrupts=alone and without `ringbar vm hold`, or turn Secure Boot off"
     )]
@@ -128,13 +128,20 @@ pub enum GuestError {
         /// The function.
         name: String,
         /// What the kernel said.
-        source: MapError,
+        source: io::Error,
     },
     /// Something could not be mapped.
-    #[error(transparent)]
+    #[error("{0}")]
     Map(#[from] MapError),
     /// The region is not one to attach to.
-    #[error("{name}: {source}")]
+    #[error(
+        "{name}: {}",
+        complete(
+            source,
+            "it is of another build than this program",
+            "connect it to `ringbar serve --vm`, and the same build on both sides"
+        )
+    )]
     Region {
         /// What was mapped.
         name: String,
@@ -158,7 +165,12 @@ pub enum GuestError {
         "no answer from the host within {waited:?}{}; likely cause: {}; try: {}",
         if *daemon_lives { ", although its heart beats" } else { "" },
         if *daemon_lives { "it is overloaded" } else { "`ringbar serve --vm` does not run for this VM" },
-        if *daemon_lives { "again, or read the daemon's log" } else { "start it with the VM's name; the VM need not be restarted" }
+        if *daemon_lives {
+            "again, or read the daemon's log"
+        } else {
+            "start it with the same --socket, --size and --channels; if its log says that the VM's holder ended, unplug the device \
+             and plug it in again, or restart the VM"
+        }
     )]
     NoAnswer {
         /// How long was waited.
@@ -167,7 +179,15 @@ pub enum GuestError {
         daemon_lives: bool,
     },
     /// The host refused the claim.
-    #[error("the host refused: {why}; try: again later, and read the daemon's log")]
+    #[error(
+        "the host refused: {why}; likely cause: {}; try: again later, and read the daemon's log",
+        match why {
+            Refused::NoWorker => "it is out of memory or processes, or its device failed",
+            Refused::TooMany => "programs of this VM start in great numbers",
+            Refused::Ending => "the daemon is being restarted",
+            Refused::Unknown(_) => "it is of another version",
+        }
+    )]
     Refused {
         /// Why.
         why: Refused,
@@ -196,6 +216,16 @@ pub enum GuestError {
         /// What it did.
         found: String,
     },
+    /// Descriptors that the process with the function's interrupts sent did not arrive.
+    #[error(
+        "`ringbar vm hold` at {}: its interrupts were lost on their way; likely cause: this process has too many files open; \
+         try: a higher limit (ulimit -n)",
+        path.display()
+    )]
+    LostDescriptors {
+        /// Its socket.
+        path: PathBuf,
+    },
     /// What `memory=` names is something else.
     #[error(
         "{}: found another region than the one of {function} ({differs}); likely cause: it belongs to another device; try: \
@@ -221,8 +251,19 @@ pub enum GuestError {
         found: String,
     },
     /// The channel could not be attached to.
-    #[error(transparent)]
+    #[error("{}", complete(.0, "the host took it back meanwhile", "again"))]
     Channel(#[from] ChannelError),
+}
+
+/// An error with cause and advice, where it does not say them itself.
+fn complete(error: &dyn std::error::Error, cause: &str, advice: &str) -> String {
+    let mut text = error.to_string();
+    for (word, more) in [("likely cause: ", cause), ("try: ", advice)] {
+        if !text.contains(word) {
+            text = format!("{text}; {word}{more}");
+        }
+    }
+    text
 }
 
 fn is_busy(error: &io::Error) -> bool {
@@ -251,6 +292,65 @@ impl GuestError {
                 Self::NoPermission { path: path.to_owned(), source }
             }
             _ => Self::Map(MapError::system(path.display().to_string(), "open", source)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Vec<GuestError> {
+        let io = || io::Error::from_raw_os_error(libc::EACCES);
+        let (name, path) = (|| "0000:00:03.0".to_owned(), || PathBuf::from("/f"));
+        let region = |source| GuestError::Region { name: name(), source };
+        let refused = |why| GuestError::Refused { why };
+        let silent =
+            |daemon_lives| GuestError::NoAnswer { waited: Duration::from_secs(1), daemon_lives };
+        let features = || RegionError::Features { found: 1, expected: 2 };
+        let version =
+            RegionError::Version { found_major: 2, found_minor: 0, ours_major: 1, ours_minor: 0 };
+        let busy = io::Error::from_raw_os_error(libc::EBUSY);
+        vec![
+            GuestError::NoDevice { sysfs: path() },
+            GuestError::NoSuch { wanted: name(), found: name() },
+            GuestError::NotRingbar { found: name() },
+            GuestError::Several { found: vec![name()] },
+            GuestError::WrongSize { name: name(), found: 1, expected: 2 },
+            GuestError::NoPermission { path: path(), source: io() },
+            GuestError::NotEnabled { name: name(), path: path(), source: io() },
+            GuestError::NotEnabled { name: name(), path: path(), source: busy },
+            GuestError::NotBound { names: name() },
+            GuestError::HeldByVfio { name: name(), source: io() },
+            GuestError::LockedDown { name: name(), source: io() },
+            GuestError::Map(MapError::system("f", "mmap", io())),
+            region(features()),
+            region(version),
+            region(RegionError::NoChannel { found: 0, channels: 1 }),
+            GuestError::AllTaken { channels: 3, waited: Duration::ZERO },
+            silent(true),
+            silent(false),
+            refused(Refused::NoWorker),
+            refused(Refused::TooMany),
+            refused(Refused::Ending),
+            refused(Refused::Unknown(9)),
+            GuestError::Vfio { what: name(), source: io(), cause: "a", advice: "b" },
+            GuestError::Holder { path: path(), found: name() },
+            GuestError::LostDescriptors { path: path() },
+            GuestError::OtherMemory { path: path(), function: name(), differs: "d" },
+            GuestError::Setting { found: name() },
+            GuestError::Channel(ChannelError::Closed),
+            GuestError::Channel(features().into()),
+        ]
+    }
+
+    #[test]
+    fn every_error_says_a_likely_cause_and_what_to_try_once_each() {
+        for error in all() {
+            let text = error.to_string();
+            for word in ["likely cause: ", "try: "] {
+                assert_eq!(text.matches(word).count(), 1, "{text}");
+            }
         }
     }
 }

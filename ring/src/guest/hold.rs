@@ -14,8 +14,8 @@ use core::time::Duration;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 use std::fs::Permissions;
 use std::io::{self, IoSlice, IoSliceMut, PipeReader, PipeWriter, Write};
@@ -31,6 +31,8 @@ const BELLS_MAX: usize = 32;
 const BACKLOG: i32 = 64;
 /// Time for a holder to answer, at most: it does nothing else.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// Pause before another accept, where one failed for want of something.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What a holder says with its descriptors: another byte if their meaning changes.
 const VERSION: u8 = 2;
 
@@ -70,11 +72,13 @@ pub(super) fn from_holder(
         Ok(false) => return Err(failed("poll")(Errno::TIMEDOUT)),
         Err(e) => return Err(failed("poll")(e)),
     }
-    let (said, fds) = receive(&socket).map_err(failed("receiving eventfds"))?;
-    let mut fds = fds.into_iter();
-    match (said, fds.next()) {
+    let said = receive(&socket).map_err(failed("receiving eventfds"))?;
+    let mut fds = said.fds.into_iter();
+    match (said.version, fds.next()) {
         // A holder that is just ending gives nothing.
         (None, _) => Ok(None),
+        (Some(VERSION), None) => Err(GuestError::LostDescriptors { path }),
+        (Some(VERSION), _) if said.incomplete => Err(GuestError::LostDescriptors { path }),
         (Some(VERSION), Some(life)) => {
             let bells = fds.map(EventFd::from_fd).collect::<io::Result<Vec<_>>>();
             let bells =
@@ -97,8 +101,16 @@ fn connect(path: &Path, deadline: Deadline) -> rustix::io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// What a holder says, if it does, and its descriptors.
-fn receive(socket: &OwnedFd) -> rustix::io::Result<(Option<u8>, Vec<OwnedFd>)> {
+/// A holder's message.
+struct Said {
+    /// Nothing if it hung up.
+    version: Option<u8>,
+    fds: Vec<OwnedFd>,
+    /// This process could not take all of them.
+    incomplete: bool,
+}
+
+fn receive(socket: &OwnedFd) -> rustix::io::Result<Said> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BELLS_MAX + 1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
@@ -109,7 +121,8 @@ fn receive(socket: &OwnedFd) -> rustix::io::Result<(Option<u8>, Vec<OwnedFd>)> {
         _ => None,
     });
     let fds = fds.flatten().collect();
-    Ok(((got.bytes > 0).then_some(byte[0]), fds))
+    let incomplete = got.flags.contains(ReturnFlags::CTRUNC);
+    Ok(Said { version: (got.bytes > 0).then_some(byte[0]), fds, incomplete })
 }
 
 /// What tells all programs of a holder's end, without a word between them: a pipe whose reading end each of them has.
@@ -153,7 +166,9 @@ fn send(socket: &OwnedFd, life: &Life, bells: &[EventFd]) -> rustix::io::Result<
     let fds: Vec<BorrowedFd<'_>> = std::iter::once(life.theirs.as_fd()).chain(bells).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BELLS_MAX + 1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    control.push(SendAncillaryMessage::ScmRights(&fds));
+    if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
+        return Err(Errno::MSGSIZE);
+    }
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     rustix::net::sendmsg(socket, &[IoSlice::new(&[VERSION])], &mut control, flags).map(drop)
 }
@@ -184,7 +199,9 @@ pub fn hold(
     let mut life = Life::new().map_err(failed("making a pipe"))?;
     share(&path, &function.folder.join("resource2")).map_err(failed("sharing"))?;
     ready(&path);
-    let served = serve(&listener, &vfio.interrupts, &mut life, stop).map_err(failed("serving"));
+    let accept = || rustix::net::accept_with(&listener, SocketFlags::CLOEXEC);
+    let served = serve(listener.as_fd(), accept, &vfio.interrupts, &mut life, stop);
+    let served = served.map_err(failed("serving"));
     // A successor makes its own.
     let _ = std::fs::remove_file(&path);
     served
@@ -207,15 +224,21 @@ fn share(path: &Path, like: &Path) -> io::Result<()> {
     std::fs::set_permissions(path, Permissions::from_mode(file.mode() & 0o777))
 }
 
+/// Errors of one accept after which the next one may succeed: the machine, or this process, is short of something.
+const fn passes(error: Errno) -> bool {
+    matches!(error, Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS)
+}
+
 fn serve(
-    listener: &OwnedFd,
+    listener: BorrowedFd<'_>,
+    mut accept: impl FnMut() -> rustix::io::Result<OwnedFd>,
     all: &Interrupts,
     life: &mut Life,
     stop: BorrowedFd<'_>,
 ) -> io::Result<()> {
     loop {
         let release = all.release().map_or(stop, AsFd::as_fd);
-        let watched = [listener.as_fd(), stop, release];
+        let watched = [listener, stop, release];
         let mut fds = watched.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
         match rustix::event::poll(&mut fds, None) {
             Err(Errno::INTR) => continue,
@@ -228,10 +251,15 @@ fn serve(
         if released {
             return life.unplugged();
         }
-        match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
+        match accept() {
             // A program that hung up meanwhile hurts itself only.
             Ok(program) => drop(send(&program, life, all.bells())),
-            Err(Errno::CONNABORTED | Errno::INTR) => {}
+            Err(Errno::CONNABORTED | Errno::INTR | Errno::AGAIN) => {}
+            // Ending here would take the memory away from every program.
+            Err(error) if passes(error) => {
+                tracing::warn!(%error, "a program waits for its interrupts; trying again");
+                std::thread::sleep(ACCEPT_PAUSE);
+            }
             Err(e) => return Err(e.into()),
         }
     }
@@ -241,6 +269,63 @@ fn serve(
 mod tests {
     use super::super::fake::Tree;
     use super::*;
+
+    fn serve_all(
+        listener: &OwnedFd,
+        all: &Interrupts,
+        life: &mut Life,
+        stop: BorrowedFd<'_>,
+    ) -> io::Result<()> {
+        let accept = || rustix::net::accept_with(listener, SocketFlags::CLOEXEC);
+        serve(listener.as_fd(), accept, all, life, stop)
+    }
+
+    #[test]
+    fn a_holder_outlives_an_accept_that_fails_for_want_of_descriptors_and_answers_the_next() {
+        let tree = Tree::new();
+        let config = tree.config(None);
+        let listener = listen(&socket_path("f", &config), &config).expect("a socket");
+        let (all, mut life) = (Interrupts::of(Vec::new(), None), Life::new().expect("a pipe"));
+        let stop = EventFd::new().expect("an eventfd");
+        let stopped = stop.clone();
+        let holder = std::thread::spawn(move || {
+            let mut failures = [Errno::NFILE, Errno::NOMEM].into_iter();
+            let accept = || match failures.next() {
+                Some(error) => Err(error),
+                None => rustix::net::accept_with(&listener, SocketFlags::CLOEXEC),
+            };
+            serve(listener.as_fd(), accept, &all, &mut life, stopped.as_fd())
+        });
+        let patient = GuestConfig { patience: Duration::from_secs(60), ..config };
+        assert!(from_holder("f", &patient).expect("no error").is_some(), "it goes on");
+        stop.signal().expect("room");
+        holder.join().expect("no panic").expect("ends in order");
+        assert!(!passes(Errno::BADF) && !passes(Errno::INVAL), "these would fail for ever");
+    }
+
+    #[test]
+    fn descriptors_that_were_lost_on_their_way_are_an_error_with_its_cause() {
+        let tree = Tree::new();
+        let config = GuestConfig { patience: Duration::from_secs(60), ..tree.config(None) };
+        let listener = listen(&socket_path("f", &config), &config).expect("a socket");
+        let bell = EventFd::new().expect("an eventfd");
+        // More than this side has room for, as if it could open no more; and none at all.
+        for count in [3 * BELLS_MAX, 0] {
+            let error = std::thread::scope(|scope| {
+                let program = scope.spawn(|| from_holder("f", &config));
+                let socket = rustix::net::accept(&listener).expect("a program");
+                let fds = vec![bell.as_fd(); count];
+                let mut space = vec![MaybeUninit::uninit(); 4096];
+                let mut control = SendAncillaryBuffer::new(&mut space);
+                assert!(count == 0 || control.push(SendAncillaryMessage::ScmRights(&fds)));
+                let said = [IoSlice::new(&[VERSION])];
+                rustix::net::sendmsg(&socket, &said, &mut control, SendFlags::empty())
+                    .expect("room");
+                program.join().expect("no panic").expect_err("it cannot have all interrupts")
+            });
+            assert!(matches!(error, GuestError::LostDescriptors { .. }), "{error}");
+        }
+    }
 
     #[test]
     fn a_holder_hands_the_same_eventfds_to_everybody_until_it_is_stopped() {
@@ -258,7 +343,8 @@ mod tests {
         assert_eq!(mode & 0o777, 0o660);
         let stopped = stop.clone();
         let mut life = Life::new().expect("a pipe");
-        let holder = std::thread::spawn(move || serve(&listener, &all, &mut life, stopped.as_fd()));
+        let holder =
+            std::thread::spawn(move || serve_all(&listener, &all, &mut life, stopped.as_fd()));
         let programs: Vec<_> =
             (0..2).map(|_| from_holder("f", &config).unwrap().expect("it runs")).collect();
         bells[2].signal().expect("room");
@@ -281,7 +367,8 @@ mod tests {
         let stop = EventFd::new().expect("an eventfd");
         let listener = listen(&socket_path("f", &config), &config).expect("a socket");
         let mut life = Life::new().expect("a pipe");
-        let holder = std::thread::spawn(move || serve(&listener, &all, &mut life, stop.as_fd()));
+        let holder =
+            std::thread::spawn(move || serve_all(&listener, &all, &mut life, stop.as_fd()));
         let programs: Vec<_> =
             (0..2).map(|_| from_holder("f", &config).unwrap().expect("it runs")).collect();
         release.signal().expect("room");

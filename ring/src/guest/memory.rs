@@ -193,13 +193,14 @@ impl Machine {
         }
     }
 
-    /// What this machine makes of the memory type that a guest asks for.
-    pub fn explanation(&self) -> &'static str {
-        match (self.emulated, self.vendor.as_str()) {
-            (true, _) => "QEMU's TCG emulates the processor: memory is always cached",
-            (_, "GenuineIntel") => "Intel's KVM ignores the guest's memory type: the BAR is cached",
-            (_, "AuthenticAMD") => {
-                "AMD's KVM honours the guest's memory type: the BAR is not cached"
+    /// What this machine makes of the memory type that a guest asks for, where it was measured to be `cached` or not.
+    pub fn explanation(&self, cached: bool) -> &'static str {
+        match (self.emulated, self.vendor.as_str(), cached) {
+            (true, _, _) => "QEMU's TCG emulates the processor: memory is always cached",
+            (_, "GenuineIntel", true) => "Intel's KVM ignores the guest's memory type",
+            (_, "AuthenticAMD", false) => "AMD's KVM honours the guest's memory type",
+            (_, "GenuineIntel", false) | (_, "AuthenticAMD", true) => {
+                "not what KVM usually does on this processor"
             }
             _ => "a processor whose KVM may or may not honour the guest's memory type",
         }
@@ -267,8 +268,12 @@ mod tests {
         let machine = Machine::read(&path);
         assert_eq!(machine.vendor, "AuthenticAMD");
         assert!(machine.virtual_machine && machine.emulated);
-        assert!(machine.explanation().contains("TCG"));
+        assert!(machine.explanation(true).contains("TCG"));
         let real = Machine { emulated: false, ..machine };
-        assert!(real.explanation().contains("honours"));
+        assert!(real.explanation(false).contains("honours"));
+        assert!(real.explanation(true).contains("not what"), "the measurement counts");
+        let intel = Machine { vendor: "GenuineIntel".to_owned(), ..real };
+        assert!(intel.explanation(true).contains("ignores"));
+        assert!(intel.explanation(false).contains("not what"));
     }
 }

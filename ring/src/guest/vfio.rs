@@ -112,7 +112,7 @@ impl Vfio {
         let container = open(&config.dev.join("vfio/vfio"))?;
         if !vfio::version_is_known(&container) {
             let unknown = io::Error::from(io::ErrorKind::Unsupported);
-            let error = failed("its version", "another kernel interface", "polling");
+            let error = failed("its version", "a kernel with another VFIO", "interrupts=no");
             return Err(error(unknown));
         }
         let group = open(&group_path(function, config)?)?;
@@ -166,13 +166,15 @@ impl Vfio {
 fn open(path: &Path) -> Result<OwnedFd, GuestError> {
     let file = std::fs::File::options().read(true).write(true).open(path);
     file.map(OwnedFd::from).map_err(|source| match source.raw_os_error() {
-        Some(libc::EACCES | libc::EPERM) => {
-            GuestError::NoPermission { path: path.to_owned(), source }
-        }
+        Some(libc::EACCES | libc::EPERM) => failed(
+            format!("opening {}", path.display()),
+            "only root may open it",
+            "`ringbar vm hold` as root, which gives interrupts to all",
+        )(source),
         Some(libc::EBUSY) => failed(
             format!("opening {}", path.display()),
             "another program has the group, and a group has one owner",
-            "nothing: this program polls",
+            "`ringbar vm hold`, started before any program",
         )(source),
         _ => failed(
             format!("opening {}", path.display()),
