@@ -1,6 +1,6 @@
 //! `ringbar vm`: what concerns virtual machines, on the host and inside.
 
-use super::{check, link};
+use super::{check, end};
 use crate::cli;
 use clap::{Args, Subcommand};
 use ringbar::guest::{self, GuestConfig};
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 /// What `ringbar vm` can do.
 #[derive(Debug, Subcommand)]
 pub enum VmCommand {
-    /// On the host: take away a device that an ended daemon left in place.
+    /// On the host: take away a device that an ended daemon left in place, and wait until it is gone.
     End(EndArgs),
     /// In the guest: check each step of the way to the host; succeeds only if all is well.
     Check(check::CheckArgs),
@@ -25,6 +25,9 @@ pub struct EndArgs {
     /// The socket that the VM's monitor connects to.
     #[arg(long, value_name = "PATH")]
     socket: PathBuf,
+    /// Also if a VM has the device, which loses it for good then.
+    #[arg(long)]
+    force: bool,
 }
 
 /// Options of `ringbar vm hold`.
@@ -33,6 +36,15 @@ pub struct HoldArgs {
     /// The function's address [default: $RINGBAR_VM, else the one that is bound to vfio-pci].
     #[arg(value_name = "DEVICE")]
     device: Option<String>,
+}
+
+fn end_device(args: &EndArgs) -> Result<(), Box<dyn std::error::Error>> {
+    let pid = end::end(&args.socket, args.force)?;
+    println!(
+        "the device at {} is gone, and its holder (process {pid}) with it",
+        args.socket.display()
+    );
+    Ok(())
 }
 
 fn hold(args: &HoldArgs) -> Result<(), Box<dyn std::error::Error>> {
@@ -62,7 +74,7 @@ fn code(result: Result<(), Box<dyn std::error::Error>>) -> ExitCode {
 pub fn run(command: &VmCommand) -> ExitCode {
     crate::logging::start(None);
     match command {
-        VmCommand::End(args) => code(link::end(&args.socket)),
+        VmCommand::End(args) => code(end_device(args)),
         VmCommand::Hold(args) => code(hold(args)),
         VmCommand::Check(args) => check::run(args),
     }

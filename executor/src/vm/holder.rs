@@ -3,8 +3,10 @@
 //! It is this program executed anew, in a session of its own, so that it goes on when the daemon ends or crashes. It serves
 //! the device's socket to one monitor at a time, again after a replug or a new boot, and lets one daemon at a time have
 //! everything. It decides nothing and reads nothing of the memory. Without a daemon and without a monitor it ends after a
-//! minute, unless its VM is one that never connects.
+//! minute, unless its VM is one that never connects, or its last daemon was told to leave the device in place. While anything
+//! may still need it, it takes no signal for an order to end: a VM could not connect again.
 
+use super::device_socket::{Access, DeviceSocket};
 use super::link::{FromHolder, Kept, Monitors, ToHolder, holder_path};
 use super::{VECTORS, VmConfig, ivshmem};
 use crate::failpoints::{self, Point};
@@ -12,13 +14,13 @@ use crate::{job, logging, units};
 use clap::Args;
 use ringbar::handshake::{Connection, Listener};
 use ringbar::os::{EventFd, Interest, Mapping, PollWaiter, ReadySet, Waiter};
-use rustix::fs::Mode;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SocketFlags};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,11 +29,14 @@ use std::time::{Duration, Instant};
 const LONELY_LIMIT: Duration = Duration::from_secs(60);
 /// Words of a daemon that are taken at one look.
 const WORDS_A_LOOK: usize = 64;
+/// How long it accepts nobody after the system had no descriptor or no memory for a connection.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 const DEVICE: u64 = 0;
 const DAEMONS: u64 = 1;
 const DAEMON: u64 = 2;
 const MONITOR: u64 = 3;
+const SIGNALS: u64 = 4;
 
 /// Options of the hidden `ringbar vm-holder`.
 #[derive(Debug, Args)]
@@ -46,6 +51,12 @@ pub struct HolderArgs {
     channels: usize,
     #[arg(long)]
     polled: bool,
+    #[arg(long)]
+    owner: Option<u32>,
+    #[arg(long)]
+    group: Option<u32>,
+    #[arg(long)]
+    mode: Option<u32>,
 }
 
 /// Runs this process as a holder.
@@ -71,8 +82,11 @@ pub fn run(args: &HolderArgs) -> ExitCode {
         bytes: args.size,
         channels: args.channels,
         polled: args.polled,
+        access: Access { owner: args.owner, group: args.group, mode: args.mode },
     };
-    match Holder::start(config) {
+    // First of all: from now on its life is a VM's.
+    let started = ignored_signals().map_err(|e| format!("no signal can be ignored: {e}"));
+    match started.and_then(|signals| Holder::start(config, signals)) {
         Ok(holder) => {
             failpoints::hit(Point::HolderMade);
             holder.run(Arc::new(control))
@@ -100,6 +114,13 @@ struct Holder {
     gone: u64,
     refused: u64,
     lonely_since: Instant,
+    /// It stays although nobody is there.
+    stays: bool,
+    /// Somebody waits to be accepted, for which the system lacked something; when to try again.
+    accept_at: Option<Instant>,
+    /// That was said, and nobody has been accepted since.
+    said_accept: bool,
+    signals: UnixStream,
     ended: bool,
 }
 
@@ -119,11 +140,11 @@ struct Told {
 }
 
 impl Holder {
-    fn start(config: VmConfig) -> Result<Self, String> {
+    fn start(config: VmConfig, signals: UnixStream) -> Result<Self, String> {
         config.sizes().map_err(|e| e.to_string())?;
         // This socket first: whoever has it has the VM.
         let daemons = Listener::bind(holder_path(&config.socket)).map_err(|e| e.to_string())?;
-        let device = DeviceSocket::bind(&config.socket)?;
+        let device = DeviceSocket::bind(&config.socket, &config.access)?;
         let name = format!("ringbar-vm-{}", config.name);
         let (mapping, memory) =
             Mapping::memfd_create(&name, config.bytes as usize).map_err(|e| e.to_string())?;
@@ -133,7 +154,12 @@ impl Holder {
         let to_guest = bells().map_err(|e| format!("no eventfd: {e}"))?;
         let channels = (0..config.channels).map(|_| (Kept::default(), None)).collect();
         let mut waiter = PollWaiter::new();
-        let listening = [(device.socket.clone(), DEVICE), (daemons.socket().clone(), DAEMONS)];
+        let told = signals.as_fd().try_clone_to_owned().map_err(|e| e.to_string())?;
+        let listening = [
+            (device.socket.clone(), DEVICE),
+            (daemons.socket().clone(), DAEMONS),
+            (Arc::new(told), SIGNALS),
+        ];
         for (fd, token) in listening {
             waiter.add(fd, token, Interest::Readable).map_err(|e| e.to_string())?;
         }
@@ -152,6 +178,10 @@ impl Holder {
             gone: 0,
             refused: 0,
             lonely_since: Instant::now(),
+            stays: false,
+            accept_at: None,
+            said_accept: false,
+            signals,
             ended: false,
         })
     }
@@ -160,13 +190,20 @@ impl Holder {
         self.serve_daemon(first);
         let mut ready = ReadySet::with_capacity(4);
         while !self.ended {
-            let lonely = self.daemon.is_none() && self.monitor.is_none() && !self.config.polled;
-            let left = LONELY_LIMIT.saturating_sub(self.lonely_since.elapsed());
-            if lonely && left.is_zero() {
+            let now = Instant::now();
+            let ends_in = self.ends_in(now);
+            if ends_in.is_some_and(|left| left.is_zero()) {
                 tracing::info!(vm = self.config.name, "neither a daemon nor a VM: the holder ends");
                 break;
             }
-            if let Err(error) = self.waiter.wait(lonely.then_some(left), &mut ready) {
+            let accept_in = self.accept_at.map(|at| at.saturating_duration_since(now));
+            if accept_in.is_some_and(|left| left.is_zero()) {
+                self.accept_at = None;
+                self.serve_listeners(!self.told.holds_back);
+                continue;
+            }
+            let timeout = ends_in.into_iter().chain(accept_in).min();
+            if let Err(error) = self.waiter.wait(timeout, &mut ready) {
                 tracing::error!(%error, vm = self.config.name, "the holder cannot wait");
                 return ExitCode::FAILURE;
             }
@@ -178,8 +215,17 @@ impl Holder {
         ExitCode::SUCCESS
     }
 
+    /// After how long it ends by itself; never while there is, or may be, somebody who needs it.
+    fn ends_in(&self, now: Instant) -> Option<Duration> {
+        let wanted = self.daemon.is_some() || self.monitor.is_some();
+        let lonely = !wanted && !self.config.polled && !self.stays;
+        let waited = now.saturating_duration_since(self.lonely_since);
+        lonely.then(|| LONELY_LIMIT.saturating_sub(waited))
+    }
+
     fn look_at(&mut self, token: u64) {
         match token {
+            SIGNALS => self.hear_signals(),
             DEVICE => self.accept_monitor(),
             DAEMONS => self.accept_daemon(),
             DAEMON => self.listen_to_daemon(),
@@ -187,8 +233,49 @@ impl Holder {
         }
     }
 
+    /// Somebody asks it to end by a signal, perhaps all processes of a service.
+    fn hear_signals(&mut self) {
+        let mut bytes = [0; 64];
+        // What is not read now is read at the next look.
+        let _ = rustix::net::recv(&self.signals, &mut bytes, RecvFlags::DONTWAIT);
+        if self.ends_in(Instant::now()).is_some() {
+            self.ended = true;
+            return;
+        }
+        tracing::warn!(
+            vm = self.config.name,
+            "a signal asks the holder to end: ignored, a VM that lost its device could not connect again; \
+             try: `ringbar vm end`"
+        );
+    }
+
+    fn serve_listeners(&mut self, monitors_too: bool) {
+        let device = monitors_too.then(|| (self.device.socket.clone(), DEVICE));
+        let daemons = (self.daemons.socket().clone(), DAEMONS);
+        for (fd, token) in std::iter::once(daemons).chain(device) {
+            if let Err(error) = self.waiter.add(fd, token, Interest::Readable) {
+                tracing::error!(%error, "nobody can be waited for");
+            }
+        }
+    }
+
+    /// Whoever waits stays ready to be accepted: without a pause this would be asked again at once, for ever.
+    fn cannot_accept(&mut self, error: &dyn std::fmt::Display) {
+        if !std::mem::replace(&mut self.said_accept, true) {
+            tracing::error!(%error, vm = self.config.name, "nobody can be accepted for now; likely cause: no free descriptors or no memory");
+        }
+        self.waiter.remove(DAEMONS);
+        self.waiter.remove(DEVICE);
+        self.accept_at = Some(Instant::now() + ACCEPT_AGAIN);
+    }
+
     fn accept_daemon(&mut self) {
-        let Ok(Some(connection)) = self.daemons.try_accept() else { return };
+        let connection = match self.daemons.try_accept() {
+            Ok(Some(connection)) => connection,
+            Ok(None) => return,
+            Err(error) => return self.cannot_accept(&error),
+        };
+        self.said_accept = false;
         match self.admit(&connection) {
             Ok(()) => self.serve_daemon(connection.socket().clone()),
             Err(reason) => {
@@ -235,6 +322,7 @@ impl Holder {
             channels: self.config.channels,
             pid: std::process::id(),
             polled: self.config.polled,
+            stays: Some(self.stays),
             monitors: self.monitors(),
         };
         let bells = self.to_host.iter().chain(&self.to_guest).map(AsFd::as_fd);
@@ -264,6 +352,7 @@ impl Holder {
                         self.tell_monitors();
                     }
                 }
+                Ok(Some((ToHolder::Stay { always }, _))) => self.stays = always,
                 Ok(Some((ToHolder::End, _))) => {
                     failpoints::hit(Point::HolderEnding);
                     self.ended = true;
@@ -301,6 +390,9 @@ impl Holder {
         if !std::mem::take(&mut self.told.holds_back) {
             return;
         }
+        if self.accept_at.is_some() {
+            return;
+        }
         let listening = self.device.socket.clone();
         if let Err(error) = self.waiter.add(listening, DEVICE, Interest::Readable) {
             tracing::error!(%error, vm = self.config.name, "no monitor can be waited for");
@@ -309,7 +401,12 @@ impl Holder {
 
     fn accept_monitor(&mut self) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let Ok(monitor) = rustix::net::accept_with(&self.device.socket, flags) else { return };
+        let monitor = match rustix::net::accept_with(&self.device.socket, flags) {
+            Ok(monitor) => monitor,
+            Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => return,
+            Err(error) => return self.cannot_accept(&error),
+        };
+        self.said_accept = false;
         if self.monitor.is_some() {
             tracing::warn!(vm = self.config.name, "a second monitor was refused: one is connected");
             self.refused += 1;
@@ -362,178 +459,15 @@ impl Holder {
     }
 }
 
-/// The socket that monitors connect to; its file is removed on drop.
-struct DeviceSocket {
-    socket: Arc<OwnedFd>,
-    path: PathBuf,
-}
-
-impl DeviceSocket {
-    /// Makes the socket file with mode 0600. Only the holder of the VM's other socket comes here, so nobody else is about
-    /// to do the same.
-    fn bind(path: &Path) -> Result<Self, String> {
-        let failed = |what: &str, e: io::Error| format!("{}: {what}: {e}", path.display());
-        match std::fs::symlink_metadata(path) {
-            Ok(data) if !data.file_type().is_socket() => {
-                return Err(format!("{}: found a file that is no socket", path.display()));
-            }
-            Ok(_) => match UnixStream::connect(path) {
-                Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
-                    std::fs::remove_file(path).map_err(|e| failed("removing a dead socket", e))?;
-                }
-                _ => {
-                    return Err(format!(
-                        "{}: somebody else listens there; try: another --socket for the VM",
-                        path.display()
-                    ));
-                }
-            },
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(failed("looking for an old socket", e)),
-        }
-        let bound = || -> io::Result<OwnedFd> {
-            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-            let kind = SocketType::STREAM;
-            let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?;
-            // On Linux the file takes over the mode of the socket, so it is private from its first moment.
-            rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
-            rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
-            rustix::net::listen(&socket, 4)?;
-            Ok(socket)
-        };
-        let socket = Arc::new(bound().map_err(|e| failed("listening", e))?);
-        Ok(Self { socket, path: path.into() })
+/// Becomes readable by the signals that usually end a process, which from now on do nothing else.
+fn ignored_signals() -> io::Result<UnixStream> {
+    let (ours, theirs) = UnixStream::pair()?;
+    for signal in [SIGTERM, SIGINT, SIGHUP] {
+        signal_hook::low_level::pipe::register(signal, theirs.try_clone()?)?;
     }
-}
-
-impl Drop for DeviceSocket {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
-    }
+    Ok(ours)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Read;
-
-    /// A holder whose daemon is this test, and its folder.
-    fn holder() -> (Holder, OwnedFd, tempfile::TempDir) {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("vm");
-        let config =
-            VmConfig { name: "vm".into(), socket, bytes: 1 << 20, channels: 1, polled: false };
-        let mut holder = Holder::start(config).unwrap();
-        let (daemon, theirs) = job::control_pair().unwrap();
-        holder.serve_daemon(Arc::new(theirs));
-        for _ in 0..2 {
-            job::receive::<FromHolder>(&daemon).unwrap().expect("the device, and its channel");
-        }
-        (holder, daemon, folder)
-    }
-
-    fn connect(holder: &mut Holder) -> UnixStream {
-        let monitor = UnixStream::connect(&holder.config.socket).unwrap();
-        holder.accept_monitor();
-        monitor
-    }
-
-    /// The next word about monitors, if one waits.
-    fn hear(daemon: &OwnedFd) -> Option<(u64, Monitors)> {
-        match job::receive(daemon).unwrap()?.0 {
-            FromHolder::Monitors { number, monitors } => Some((number, monitors)),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn say_heard(holder: &mut Holder, daemon: &OwnedFd, number: u64) {
-        job::send(daemon, &ToHolder::Heard { number }, &[]).unwrap();
-        holder.listen_to_daemon();
-    }
-
-    fn serves_monitors(holder: &mut Holder) -> bool {
-        let _waits = UnixStream::connect(&holder.config.socket).unwrap();
-        let mut ready = ReadySet::with_capacity(4);
-        holder.waiter.wait(Some(Duration::ZERO), &mut ready).unwrap();
-        let serves = ready.iter().any(|ready| ready.token == DEVICE);
-        // Taken off the queue again, and gone by then.
-        let _ = rustix::net::accept(&holder.device.socket);
-        serves
-    }
-
-    #[test]
-    fn a_second_monitor_is_told_a_version_that_does_not_exist_before_it_is_hung_up_on() {
-        let (mut holder, _daemon, _folder) = holder();
-        let _first = connect(&mut holder);
-        let mut said = Vec::new();
-        connect(&mut holder).read_to_end(&mut said).unwrap();
-        assert_eq!(said, ivshmem::REFUSAL.to_le_bytes());
-        assert!(holder.monitor.is_some() && holder.gone == 0, "the first one has its device");
-    }
-
-    #[test]
-    fn refusals_that_a_stopped_daemon_does_not_hear_are_one_word_and_the_end_of_a_vm_is_another() {
-        let (mut holder, daemon, _folder) = holder();
-        let monitor = connect(&mut holder);
-        (0..1000).for_each(|_| drop(connect(&mut holder)));
-        drop(monitor);
-        holder.monitor_left();
-        let connected = Monitors { connected: true, gone: 0, refused: 0 };
-        assert_eq!(hear(&daemon), Some((1, connected)));
-        let gone = Monitors { connected: false, gone: 1, refused: 1000 };
-        assert_eq!(hear(&daemon), Some((2, gone)));
-        assert_eq!(hear(&daemon), None);
-        say_heard(&mut holder, &daemon, 2);
-        assert_eq!(hear(&daemon), None, "it knows everything");
-        let _monitor = connect(&mut holder);
-        assert_eq!(hear(&daemon).unwrap().0, 3);
-        drop(connect(&mut holder));
-        assert_eq!(hear(&daemon), None, "one waits to be heard");
-        say_heard(&mut holder, &daemon, 3);
-        let refused = Monitors { connected: true, gone: 1, refused: 1001 };
-        assert_eq!(hear(&daemon), Some((4, refused)));
-    }
-
-    #[test]
-    fn no_vm_is_served_before_a_stopped_daemon_can_be_told_that_the_last_one_has_gone() {
-        let (mut holder, daemon, _folder) = holder();
-        let mut boots = 0;
-        while !holder.told.holds_back {
-            drop(connect(&mut holder));
-            holder.monitor_left();
-            boots += 1;
-            assert!(boots < 100_000, "its socket never is full");
-        }
-        assert!(!serves_monitors(&mut holder));
-        let mut last = (0, Monitors::default());
-        while let Some((number, monitors)) = hear(&daemon) {
-            assert_eq!(number, last.0 + 1);
-            last = (number, monitors);
-            say_heard(&mut holder, &daemon, number);
-        }
-        assert_eq!(last.1, Monitors { connected: false, gone: boots, refused: 0 });
-        assert!(serves_monitors(&mut holder));
-    }
-
-    #[test]
-    fn a_daemon_that_dies_holds_no_vm_back_and_the_next_one_is_told_which_channels_are_over() {
-        let (mut holder, daemon, _folder) = holder();
-        let kept = Kept { generation: 1, claimant: Some(7), ..Kept::default() };
-        let monitor = connect(&mut holder);
-        job::send(&daemon, &ToHolder::Keep { channel: 0, kept }, &[]).unwrap();
-        holder.listen_to_daemon();
-        while !holder.told.holds_back {
-            drop(connect(&mut holder));
-            holder.monitor_left();
-        }
-        drop((monitor, daemon));
-        holder.listen_to_daemon();
-        assert!(holder.daemon.is_none() && serves_monitors(&mut holder));
-        let (daemon, theirs) = job::control_pair().unwrap();
-        holder.serve_daemon(Arc::new(theirs));
-        let device: FromHolder = job::receive(&daemon).unwrap().unwrap().0;
-        assert!(matches!(device, FromHolder::Device { monitors, .. } if monitors.gone > 0));
-        let channel: FromHolder = job::receive(&daemon).unwrap().unwrap().0;
-        assert_eq!(channel, FromHolder::Channel(Kept { vm_is_gone: true, ..kept }));
-    }
-}
+#[path = "holder_tests.rs"]
+mod tests;

@@ -3,6 +3,7 @@
 //! One JSON text a datagram, as between daemon and worker ([`crate::job`]). The holder tells everything it holds when a
 //! daemon connects, then what becomes of monitors; the daemon tells what is to be kept for the next daemon.
 
+use super::device_socket::Access;
 use super::{VECTORS, VmConfig};
 use crate::daemon::{AFTERLIFE, AFTERLIFE_RETRY};
 use crate::job;
@@ -10,7 +11,7 @@ use ringbar::handshake::{Connection, Deadline, TransportError};
 use ringbar::os::EventFd;
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -64,6 +65,9 @@ pub enum FromHolder {
         pid: u32,
         /// Whether its VM never connects.
         polled: bool,
+        /// Whether it stays without daemon and VM; `None` from a holder that cannot be told.
+        #[serde(default)]
+        stays: Option<bool>,
         /// Its monitors.
         monitors: Monitors,
     },
@@ -99,6 +103,11 @@ pub enum ToHolder {
         /// The word's.
         number: u64,
     },
+    /// Whether to stay without a daemon and a VM, for longer than a minute.
+    Stay {
+        /// Until it is ended.
+        always: bool,
+    },
     /// The device is no longer wanted: end.
     End,
 }
@@ -125,12 +134,14 @@ pub enum HolderError {
     /// It runs with other settings.
     #[error(
         "VM {vm}: the device at this socket is held for VM {found_name} with {found_bytes} bytes and {found_channels} channels, {}; \
-         try: the same options as before, or `ringbar vm end --socket PATH` first",
+         try: the same options as before, or, once its VM is shut down, `ringbar vm end --socket {socket}`",
         if *found_polled { "polled" } else { "not polled" }
     )]
     Other {
         /// The VM.
         vm: String,
+        /// Its socket.
+        socket: String,
         /// Name found.
         found_name: String,
         /// Bytes found.
@@ -152,11 +163,16 @@ pub enum HolderError {
     },
     /// It answers with something else, or not in time.
     #[error(
-        "the holder of VM {vm}: {source}; likely cause: a holder of another version; try: `ringbar vm end --socket PATH`"
+        "the holder of VM {vm} (process {pid}): {source}; likely cause: it is stopped, or of another version; try: \
+         `kill -CONT {pid}`, or, once its VM is shut down, `ringbar vm end --socket {socket}`"
     )]
     Answer {
         /// The VM.
         vm: String,
+        /// Its socket.
+        socket: String,
+        /// The holder's process, 0 if it has no number here.
+        pid: u32,
         /// What went wrong.
         source: io::Error,
     },
@@ -205,6 +221,8 @@ pub struct Held {
     pub channels: Vec<(Kept, Option<OwnedFd>)>,
     /// Its monitors.
     pub monitors: Monitors,
+    /// Whether it stays without daemon and VM; `None` if it cannot be told.
+    pub stays: Option<bool>,
     /// Whether the holder was there before.
     pub found: bool,
 }
@@ -227,7 +245,15 @@ impl Holder {
             let mut holder =
                 found.map_or_else(|| Self::start(program, vm, failpoint.clone()), Ok)?;
             match holder.listen(vm) {
-                Ok(held) => return Ok((holder, Held { found: was_there, ..held })),
+                Ok(held) if was_there => {
+                    // It made the socket with what its first daemon was told; what was not said may have been done by hand.
+                    if vm.access != Access::default() {
+                        let refused = |reason| HolderError::Refused { vm: vm.name.clone(), reason };
+                        vm.access.give(&vm.socket).map_err(refused)?;
+                    }
+                    return Ok((holder, Held { found: true, ..held }));
+                }
+                Ok(held) => return Ok((holder, held)),
                 // It may not know yet that its last daemon is dead, or be about to end as that told it.
                 Err(error) if was_there && error.may_pass() && Instant::now() < end => {
                     std::thread::sleep(AFTERLIFE_RETRY);
@@ -246,22 +272,24 @@ impl Holder {
     /// [`HolderError::User`] if it is another user's.
     pub fn find(vm: &VmConfig) -> Result<Option<Self>, HolderError> {
         let path = holder_path(&vm.socket);
-        let connected = Connection::connect(&path, Deadline::after(TELL_LIMIT));
-        let connection = match connected {
+        let connection = match Connection::connect(&path, Deadline::after(TELL_LIMIT)) {
             Ok(connection) => connection,
-            Err(TransportError::PathTooLong { .. }) => {
-                let reason = connected.err().map_or_else(String::new, |e| e.to_string());
-                return Err(HolderError::Refused { vm: vm.name.clone(), reason });
+            Err(TransportError::Connect { source, .. }) if says_nobody(&source) => return Ok(None),
+            Err(error) => {
+                return Err(HolderError::Refused {
+                    vm: vm.name.clone(),
+                    reason: error.to_string(),
+                });
             }
-            Err(_) => return Ok(None),
         };
         let owner = connection.peer_credentials();
-        let owner = owner.map_err(|e| vm.answer(io::Error::other(e)))?;
+        let owner = owner.map_err(|e| vm.answer(0, io::Error::other(e)))?;
         if !owner.is_same_user() {
             let path = path.display().to_string();
             return Err(HolderError::User { vm: vm.name.clone(), path, uid: owner.uid });
         }
-        Ok(Some(Self { control: connection.socket().clone(), child: None, pid: 0 }))
+        let pid = owner.pid.unsigned_abs();
+        Ok(Some(Self { control: connection.socket().clone(), child: None, pid }))
     }
 
     fn start(
@@ -277,6 +305,10 @@ impl Holder {
         command.arg("--socket").arg(socket).args(["--size", &vm.bytes.to_string()]);
         command.args(["--channels", &vm.channels.to_string()]);
         command.args(vm.polled.then_some("--polled"));
+        let Access { owner, group, mode } = vm.access;
+        for (option, value) in [("--owner", owner), ("--group", group), ("--mode", mode)] {
+            command.args(value.map(|value| format!("{option}={value}")));
+        }
         command.env_clear().envs(std::env::var_os("RUST_LOG").map(|value| ("RUST_LOG", value)));
         command.envs(failpoint);
         command.current_dir("/").stdin(theirs).stdout(Stdio::null());
@@ -287,12 +319,14 @@ impl Holder {
     /// Takes everything that the holder tells at first.
     fn listen(&mut self, vm: &VmConfig) -> Result<Held, HolderError> {
         let (device, fds) = self.next_within(vm)?;
-        let FromHolder::Device { name, bytes, channels, pid, polled, monitors } = device else {
-            return Err(vm.answer(io::Error::other(format!("found {device:?} first"))));
+        let FromHolder::Device { name, bytes, channels, pid, polled, stays, monitors } = device
+        else {
+            return Err(vm.answer(self.pid, io::Error::other(format!("found {device:?} first"))));
         };
         if (&name, bytes, channels, polled) != (&vm.name, vm.bytes, vm.channels, vm.polled) {
             return Err(HolderError::Other {
                 vm: vm.name.clone(),
+                socket: vm.socket.display().to_string(),
                 found_name: name,
                 found_bytes: bytes,
                 found_channels: channels,
@@ -301,10 +335,10 @@ impl Holder {
         }
         self.pid = pid;
         let mut fds = fds.into_iter();
-        let few = || vm.answer(io::Error::other("too few descriptors"));
+        let few = || vm.answer(pid, io::Error::other("too few descriptors"));
         let memory = fds.next().ok_or_else(few)?;
         let bells: io::Result<Vec<_>> = fds.map(EventFd::from_fd).collect();
-        let mut to_host = bells.map_err(|e| vm.answer(e))?;
+        let mut to_host = bells.map_err(|e| vm.answer(self.pid, e))?;
         if to_host.len() != 2 * VECTORS {
             return Err(few());
         }
@@ -313,10 +347,12 @@ impl Holder {
         for _ in 0..channels {
             match self.next_within(vm)? {
                 (FromHolder::Channel(channel), fds) => kept.push((channel, fds.into_iter().next())),
-                (other, _) => return Err(vm.answer(io::Error::other(format!("found {other:?}")))),
+                (other, _) => {
+                    return Err(vm.answer(self.pid, io::Error::other(format!("found {other:?}"))));
+                }
             }
         }
-        Ok(Held { memory, to_host, to_guest, channels: kept, monitors, found: false })
+        Ok(Held { memory, to_host, to_guest, channels: kept, monitors, stays, found: false })
     }
 
     fn next_within(&self, vm: &VmConfig) -> Result<(FromHolder, Vec<OwnedFd>), HolderError> {
@@ -325,7 +361,7 @@ impl Holder {
                 Err(HolderError::Refused { vm: vm.name.clone(), reason })
             }
             Ok(other) => Ok(other),
-            Err(error) => Err(vm.answer(error)),
+            Err(error) => Err(vm.answer(self.pid, error)),
         }
     }
 
@@ -360,24 +396,30 @@ impl Holder {
     }
 }
 
+/// No socket, or one whose holder has ended.
+pub(super) fn says_nobody(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
 impl VmConfig {
-    fn answer(&self, source: io::Error) -> HolderError {
-        HolderError::Answer { vm: self.name.clone(), source }
+    fn answer(&self, pid: u32, source: io::Error) -> HolderError {
+        let socket = self.socket.display().to_string();
+        HolderError::Answer { vm: self.name.clone(), socket, pid, source }
     }
 }
 
-/// Ends the holder of the device at `socket`, whoever's daemon it serves.
-///
-/// # Errors
-/// If there is none, or a daemon uses it: then that daemon is to be ended.
-pub fn end(socket: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    let path = holder_path(socket);
-    let connection = Connection::connect(&path, Deadline::after(TELL_LIMIT))?;
-    match job::receive_within::<FromHolder>(connection.socket().as_fd(), TELL_LIMIT)?.0 {
-        FromHolder::Device { .. } => {}
-        FromHolder::Refused { reason } => return Err(reason.into()),
-        other => return Err(format!("found {other:?}, expected a device").into()),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_socket_that_does_not_exist_or_is_dead_means_that_there_is_no_holder() {
+        let folder = tempfile::tempdir().unwrap();
+        let vm = VmConfig { socket: folder.path().join("vm"), ..VmConfig::default() };
+        assert!(Holder::find(&vm).unwrap().is_none());
+        let other = std::os::unix::net::UnixListener::bind(holder_path(&vm.socket)).unwrap();
+        let error = Holder::find(&vm).unwrap_err().to_string();
+        assert!(error.contains("vm.holder") && error.contains("another program"), "{error}");
+        drop(other);
     }
-    job::send(connection.socket().as_fd(), &ToHolder::End, &[])?;
-    Ok(())
 }

@@ -3,6 +3,7 @@
 //! | module | is |
 //! |---|---|
 //! | [`holder`] | a tiny process a VM: it holds the device's socket, memory and doorbells, and outlives daemon and workers |
+//! | [`device_socket`] | that socket, and who may connect to it |
 //! | [`ivshmem`] | what the device's socket says to a VM's monitor |
 //! | [`link`] | what a holder and a daemon say to each other |
 //! | [`host`] | the daemon's side: claims, channels, workers |
@@ -21,12 +22,15 @@
 
 pub mod check;
 pub mod command;
+pub mod device_socket;
+mod end;
 pub mod holder;
 pub mod host;
 pub mod ivshmem;
 pub mod link;
 pub mod options;
 
+use device_socket::Access;
 use ringbar::layout::{PAGE_BYTES, Sizes};
 use ringbar::region::Terms;
 use ringbar_vocabulary::VOCABULARY_HASH;
@@ -48,7 +52,7 @@ const ARENA_BYTES_MIN: u64 = 256 << 10;
 const ARENA_ADDRESS: u64 = 0x6f00_0000_0000;
 
 /// One VM's device.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VmConfig {
     /// The VM's name, for people and status.
     pub name: String,
@@ -60,6 +64,8 @@ pub struct VmConfig {
     pub channels: usize,
     /// Its monitor maps the memory as a file and never connects: both sides poll, and the device stays until it is ended.
     pub polled: bool,
+    /// Who may connect to the socket.
+    pub access: Access,
 }
 
 /// A device that cannot be.
@@ -145,7 +151,13 @@ mod tests {
     use super::*;
 
     fn vm(bytes: u64, channels: usize) -> VmConfig {
-        VmConfig { name: "vm-1".into(), socket: "/s".into(), bytes, channels, polled: false }
+        VmConfig {
+            name: "vm-1".into(),
+            socket: "/s".into(),
+            bytes,
+            channels,
+            ..VmConfig::default()
+        }
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The options of `ringbar serve` that belong to VMs: `--vm NAME` begins one, what follows is its own.
 
+use super::device_socket::Access;
 use super::{BYTES_DEFAULT, CHANNELS_DEFAULT, VmConfig};
 use crate::units;
 use clap::{ArgMatches, Args};
+use nix::unistd::{Group, User};
 use std::collections::HashSet;
 use std::path::PathBuf;
 
@@ -28,6 +30,15 @@ pub struct PlaceArgs {
     /// doorbells, both sides poll.
     #[arg(long, requires = "vm", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     polled: Vec<bool>,
+    /// User of the VM's socket, a name or a number: who may connect as the VM's monitor [default: who serves].
+    #[arg(long, value_name = "USER", requires = "vm", value_parser = user)]
+    socket_owner: Vec<u32>,
+    /// Group of the VM's socket, a name or a number [default: that of who serves].
+    #[arg(long, value_name = "GROUP", requires = "vm", value_parser = group)]
+    socket_group: Vec<u32>,
+    /// Permissions of the VM's socket [default: 0660 with --socket-group, else 0600].
+    #[arg(long, value_name = "MODE", requires = "vm", value_parser = mode)]
+    socket_mode: Vec<u32>,
 }
 
 /// What was written, sorted out.
@@ -50,10 +61,15 @@ impl PlaceArgs {
         let owner = |index: &usize| begins.iter().filter(|begin| *begin < index).count();
         let (sockets, sizes, channels) = (at("socket"), at("size"), at("channels"));
         let polled = at("polled");
+        let (owners, groups) = (at("socket_owner"), at("socket_group"));
+        let modes = at("socket_mode");
         let socket =
             only("socket", &sockets, &self.socket, |index| owner(index) == 0, "the daemon")?;
-        if sizes.iter().chain(&channels).chain(&polled).any(|index| owner(index) == 0) {
-            return Err("found --size, --channels or --polled before any --vm, expected them behind the --vm that they belong to".into());
+        let of_vms = [&sizes, &channels, &polled, &owners, &groups, &modes];
+        if of_vms.into_iter().flatten().any(|index| owner(index) == 0) {
+            return Err("found --size, --channels, --polled, --socket-owner, --socket-group or --socket-mode before any --vm, \
+                 expected them behind the --vm that they belong to"
+                .into());
         }
         let mut vms = Vec::with_capacity(self.vm.len());
         for (number, name) in self.vm.iter().enumerate() {
@@ -66,7 +82,12 @@ impl PlaceArgs {
             let channels = only("channels", &channels, &self.channels, mine, name)?;
             let channels = channels.unwrap_or(CHANNELS_DEFAULT);
             let polled = only("polled", &polled, &self.polled, mine, name)?.unwrap_or(false);
-            vms.push(VmConfig { name: name.clone(), socket, bytes, channels, polled });
+            let access = Access {
+                owner: only("socket-owner", &owners, &self.socket_owner, mine, name)?,
+                group: only("socket-group", &groups, &self.socket_group, mine, name)?,
+                mode: only("socket-mode", &modes, &self.socket_mode, mine, name)?,
+            };
+            vms.push(VmConfig { name: name.clone(), socket, bytes, channels, polled, access });
         }
         check_distinct(socket.as_ref(), &vms)?;
         Ok(Places { socket, vms })
@@ -89,6 +110,39 @@ fn check_distinct(socket: Option<&PathBuf>, vms: &[VmConfig]) -> Result<(), Stri
         }
     }
     Ok(())
+}
+
+fn user(text: &str) -> Result<u32, String> {
+    if let Ok(number) = text.parse() {
+        return Ok(number);
+    }
+    match User::from_name(text) {
+        Ok(Some(user)) => Ok(user.uid.as_raw()),
+        Ok(None) => {
+            Err("found no such user here; try: its name in /etc/passwd, or a number".into())
+        }
+        Err(error) => Err(format!("looking up the user: {error}")),
+    }
+}
+
+fn group(text: &str) -> Result<u32, String> {
+    if let Ok(number) = text.parse() {
+        return Ok(number);
+    }
+    match Group::from_name(text) {
+        Ok(Some(group)) => Ok(group.gid.as_raw()),
+        Ok(None) => {
+            Err("found no such group here; try: its name in /etc/group, or a number".into())
+        }
+        Err(error) => Err(format!("looking up the group: {error}")),
+    }
+}
+
+fn mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        _ => Err("expected permissions in octal, up to 0777; try: 0660".into()),
+    }
 }
 
 /// The one value whose index is `mine`.
@@ -125,7 +179,13 @@ mod tests {
     }
 
     fn vm(name: &str, socket: &str, bytes: u64, channels: usize) -> VmConfig {
-        VmConfig { name: name.into(), socket: socket.into(), bytes, channels, polled: false }
+        VmConfig {
+            name: name.into(),
+            socket: socket.into(),
+            bytes,
+            channels,
+            ..VmConfig::default()
+        }
     }
 
     #[test]
@@ -149,6 +209,28 @@ mod tests {
         let found = places("--vm a --socket /a --polled --vm b --socket /b").unwrap();
         assert_eq!(found.vms.iter().map(|vm| vm.polled).collect::<Vec<_>>(), [true, false]);
         assert!(places("--vm a --socket /a --polled --polled").unwrap_err().contains("twice"));
+    }
+
+    #[test]
+    fn a_vms_socket_has_the_user_the_group_and_the_permissions_behind_it() {
+        let found = places(
+            "--vm a --socket /a --socket-owner root --socket-group 36 --socket-mode 0640 \
+             --vm b --socket /b",
+        );
+        let access: Vec<_> = found.unwrap().vms.iter().map(|vm| vm.access).collect();
+        let a = Access { owner: Some(0), group: Some(36), mode: Some(0o640) };
+        assert_eq!(access, [a, Access::default()]);
+        let cases = [
+            ("--socket-owner no-such-user-here", "no such user"),
+            ("--socket-group no-such-group-here", "no such group"),
+            ("--socket-mode 999", "in octal"),
+            ("--socket-mode 1777", "in octal"),
+        ];
+        for (options, part) in cases {
+            let error = places(&format!("--vm a --socket /a {options}")).unwrap_err();
+            assert!(error.contains(part), "{options}: {error}");
+        }
+        assert!(places("--socket-mode 600 --vm a --socket /a").unwrap_err().contains("before any"));
     }
 
     #[test]

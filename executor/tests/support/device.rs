@@ -169,7 +169,7 @@ impl Drop for VmServer {
         // What a killed daemon, or one that was told to, left in place.
         for vm in ["vm", "other"] {
             let mut end = Command::new(RINGBAR);
-            let _ = end.args(["vm", "end", "--socket"]).arg(self.socket_of(vm)).output();
+            let _ = end.args(["vm", "end", "--force", "--socket"]).arg(self.socket_of(vm)).output();
         }
     }
 }

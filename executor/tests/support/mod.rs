@@ -170,6 +170,7 @@ pub fn send_signal(pid: u32, signal: &str) {
         "STOP" => rustix::process::Signal::STOP,
         "CONT" => rustix::process::Signal::CONT,
         "INT" => rustix::process::Signal::INT,
+        "HUP" => rustix::process::Signal::HUP,
         "USR1" => rustix::process::Signal::USR1,
         other => panic!("no signal {other}"),
     };

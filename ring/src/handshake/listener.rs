@@ -121,7 +121,7 @@ fn lock_folder(path: &Path) -> Result<OwnedFd, TransportError> {
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = rustix::fs::open(folder, flags, Mode::empty())
-        .map_err(TransportError::io("opening the socket's folder"))?;
+        .map_err(|errno| TransportError::folder(folder, errno))?;
     let deadline = Deadline::after(LOCK_LIMIT);
     loop {
         match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
@@ -205,6 +205,13 @@ mod tests {
         assert!(!server.watch().unwrap().is_dead().unwrap());
         drop(client);
         assert!(eventually(|| server.watch().unwrap().is_dead().unwrap()));
+    }
+
+    #[test]
+    fn a_folder_that_does_not_exist_is_named_with_what_to_try() {
+        let (_folder, path) = place();
+        let error = Listener::bind(path.join("socket")).unwrap_err().to_string();
+        assert!(error.contains(path.to_str().unwrap()) && error.contains("mkdir -p"), "{error}");
     }
 
     #[test]

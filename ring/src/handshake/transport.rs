@@ -147,6 +147,18 @@ pub enum TransportError {
         /// The path.
         path: String,
     },
+    /// The folder of a socket to make cannot be opened.
+    #[error("{path}: the socket's folder: {source}; likely cause: {cause}; try: {advice}")]
+    Folder {
+        /// The folder.
+        path: String,
+        /// The kernel's answer.
+        source: io::Error,
+        /// The most likely reason.
+        cause: &'static str,
+        /// What usually helps.
+        advice: &'static str,
+    },
     /// Any other system call that failed.
     #[error("{action} failed: {source}")]
     Io {
@@ -161,6 +173,16 @@ impl TransportError {
     /// For `map_err`.
     pub(super) fn io<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> Self {
         move |source| Self::Io { action, source: source.into() }
+    }
+
+    pub(super) fn folder(path: &Path, errno: Errno) -> Self {
+        let (cause, advice) = match errno {
+            Errno::NOENT => ("it was not made, or went with the last boot", "mkdir -p with it"),
+            Errno::ACCESS | Errno::PERM => ("it is another user's", "run as that user"),
+            Errno::NOTDIR => ("a file lies there", "check the path"),
+            _ => ("the kernel refused", "the error number's manual page"),
+        };
+        Self::Folder { path: path.display().to_string(), source: errno.into(), cause, advice }
     }
 
     fn connect(path: &Path, errno: Errno) -> Self {

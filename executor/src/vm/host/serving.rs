@@ -73,7 +73,7 @@ impl Serving {
         context: &mut Context<'_>,
     ) -> Result<Self, VmError> {
         let sizes = config.sizes()?;
-        let Held { memory, to_host, to_guest, channels, monitors, found } = held;
+        let Held { memory, to_host, to_guest, channels, monitors, stays, found } = held;
         let map = |source| VmError::Map { vm: config.name.clone(), source };
         let wrong = |source| VmError::Region { vm: config.name.clone(), source };
         let mapping = Arc::new(Mapping::memfd_attach(&memory).map_err(map)?);
@@ -121,6 +121,12 @@ impl Serving {
             holder = vm.holder.pid,
             "serving a VM"
         );
+        let always = context.config.keep_devices;
+        if stays.is_some_and(|stays| stays != always)
+            && let Err(error) = vm.holder.tell(&ToHolder::Stay { always }, None)
+        {
+            tracing::warn!(%error, vm = vm.config.name, "the holder was not told");
+        }
         vm.watch_all(context);
         vm.take_up(&over, context);
         // A VM may have written over it while no daemon was there.
@@ -269,7 +275,8 @@ impl Serving {
         context.unwatch(self.number, daemon::CLAIMS);
         self.holder.reap();
         if !self.ending {
-            tracing::error!(%error, vm = self.config.name, "the VM's holder died, and its device with it; the VM has to plug it again");
+            tracing::error!(%error, vm = self.config.name, "the VM's holder died, and the device of a running VM with it: a new one is made at the same socket; \
+                 try: restart the VM, or unplug the device and plug it again through a new chardev, as VM.md says");
         }
         self.lost = Some(format!("its holder died: {error}"));
         self.monitors.connected = false;
