@@ -23,8 +23,10 @@ holds() {
 }
 
 systemd-sysusers
+mkdir -p /etc/ringbar
+echo 'OPTIONS=--socket-group kvm' > /etc/ringbar/vm1.conf
 systemctl start $unit
-test -S $socket
+[ "$(stat -c '%U %G %a' $socket)" = "ringbar kvm 660" ]
 ls -l /run/ringbar
 python3 -c "
 import socket
