@@ -166,7 +166,8 @@ fn programs_of_a_bound_function_poll_without_a_holder_and_one_that_is_alone_keep
     let server = VmServer::start("");
     let work = "ringbar-guest-tests work --count 0 --time";
     let script = format!(
-        "{BIND}\n{CHECK}\n{work} 3s & first=$!\n{work} 3s\nwait $first\n\
+        "{ADDRESS}\necho 1 > /sys/bus/pci/devices/$address/enable\n{BIND}\n{CHECK}\n\
+         {work} 3s & first=$!\n{work} 3s\nwait $first\nsleep 1\n\
          RINGBAR_VM=auto,interrupts=alone {work} 30s > /tmp/said & alone=$!\n\
          until grep -q working /tmp/said; do sleep 1; done\n\
          if {work} 1s; then exit 1; fi\nkill $alone\ncat /tmp/said"

@@ -356,6 +356,15 @@ mod tests {
     }
 
     #[test]
+    fn limits_of_an_executor_that_is_not_started_here_are_refused() {
+        let Line { run } = Line::parse_from(["run", "--command-timeout", "2s", "prog"]);
+        let text = run.refuse_timeouts().unwrap_err().to_string();
+        assert!(text.contains("--command-timeout") && text.contains("try: "), "{text}");
+        let Line { run } = Line::parse_from(["run", "prog"]);
+        run.refuse_timeouts().unwrap();
+    }
+
+    #[test]
     fn a_setting_of_the_mock_reaches_the_device_and_a_wrong_one_is_named() {
         let expected = MockSettings { latency_ns: 7, ..MockSettings::default() };
         assert_eq!(mock(&["latency_ns=7".into()]).unwrap(), Some(expected));
