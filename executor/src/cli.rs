@@ -99,6 +99,11 @@ pub struct ServeArgs {
     /// Leave the devices of VMs in place at an orderly end, for the next daemon, also those that no VM has at the moment.
     #[arg(long)]
     keep_devices: bool,
+    /// Serve VMs on a GPU that reaches all memory of its worker (HMM or ATS, device attribute 88): kernels out of any VM can then
+    /// act as this user on the host. Without this they are refused; better is the option uvm_disable_hmm=1 of the kernel
+    /// module nvidia_uvm.
+    #[arg(long, requires = "vm")]
+    allow_hmm: bool,
     /// What workers execute on [default: cuda where NVIDIA's driver is found, else mock].
     #[arg(long, value_enum)]
     backend: Option<BackendName>,
@@ -286,9 +291,9 @@ impl ServeArgs {
             Some(vm) if !serve_processes => vm.socket.clone(),
             _ => SocketArgs { socket }.path()?,
         };
-        let keep_devices = self.keep_devices;
+        let (keep_devices, allow_hmm) = (self.keep_devices, self.allow_hmm);
         let config = Config { device, limits, worker, failpoint, ..Config::new(socket) };
-        Ok(Config { serve_processes, vms, keep_devices, ..config })
+        Ok(Config { serve_processes, vms, keep_devices, allow_hmm, ..config })
     }
 }
 

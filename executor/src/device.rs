@@ -157,6 +157,8 @@ pub struct MockSettings {
     pub random_layouts: bool,
     /// Whether freed memory is filled with zeros.
     pub scrub_on_free: bool,
+    /// Whether it says that kernels reach all memory of its process, as with HMM.
+    pub pageable_memory_access: bool,
     /// The allocation that answers OUT_OF_MEMORY, from 1.
     pub out_of_memory_at_alloc: Option<u64>,
     /// The launch that fails and makes the device unusable, from 1.
@@ -182,6 +184,7 @@ impl Default for MockSettings {
             device_threads: config.device_threads,
             random_layouts: config.random_layouts,
             scrub_on_free: config.scrub_on_free,
+            pageable_memory_access: config.pageable_memory_access,
             out_of_memory_at_alloc: None,
             fail_at_launch: None,
             slow_at_launch: None,
@@ -212,6 +215,7 @@ impl MockSettings {
             device_threads: self.device_threads,
             random_layouts: self.random_layouts,
             scrub_on_free: self.scrub_on_free,
+            pageable_memory_access: self.pageable_memory_access,
             faults: Faults {
                 out_of_memory_at_alloc: self.out_of_memory_at_alloc,
                 fail_at_launch: self.fail_at_launch,

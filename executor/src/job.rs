@@ -72,6 +72,8 @@ pub enum ClientKind {
         channels: usize,
         /// Silence after which it counts as dead, in milliseconds.
         heart_limit_ms: u64,
+        /// Whether it may have a GPU that reaches all memory of its worker.
+        allow_hmm: bool,
     },
 }
 
@@ -80,6 +82,7 @@ impl ClientKind {
     pub fn origin(&self) -> ClientOrigin {
         match self {
             Self::Process => ClientOrigin::Host,
+            Self::Guest { allow_hmm: true, .. } => ClientOrigin::TrustedGuest,
             Self::Guest { .. } => ClientOrigin::Guest,
         }
     }

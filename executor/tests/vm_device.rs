@@ -583,3 +583,24 @@ fn status_says_for_how_long_the_heart_of_a_program_has_rested() {
     assert!(rests(live) < rests(silent));
     assert!(server.status().to_table().contains("silent for"));
 }
+
+#[test]
+fn a_gpu_that_reaches_its_workers_memory_is_refused_to_guests_and_to_nobody_else() {
+    let setting = "--mock pageable_memory_access=true";
+    let server = VmServer::start(setting);
+    let monitor = Monitor::connect(&server).unwrap();
+    let program = monitor.claim(7);
+    let error = program.call(Init { flags: 0 }).unwrap_err();
+    assert!(matches!(error, AttachError::Status(Status::NOT_PERMITTED)), "{error}");
+    let error = program.call(MemAlloc { context: ContextId::FIRST, bytes: 4096 }).unwrap_err();
+    assert!(matches!(error, AttachError::Status(Status::NOT_INITIALIZED)), "{error}");
+    let log = server.log();
+    let told: Vec<_> = log.lines().filter(|line| line.contains("uvm_disable_hmm=1")).collect();
+    assert_eq!(told.len(), 1, "{log}");
+    assert!(told[0].contains("--allow-hmm") && told[0].contains("vm=vm channel=0"), "{log}");
+    let host = Server::start(setting);
+    host.attach(&named("process")).unwrap().call(Init { flags: 0 }).unwrap();
+    let trusted = VmServer::start(&format!("{setting} --allow-hmm"));
+    let monitor = Monitor::connect(&trusted).unwrap();
+    monitor.claim(7).call(Init { flags: 0 }).unwrap();
+}

@@ -1,7 +1,9 @@
 //! What a backend may do on behalf of one command.
 
 use crate::{ArenaFault, Hold, HostMemory, Services, Violation};
-use ringbar_vocabulary::{ArenaRef, FailureStatus, FailureStatusReply, Row, Status, Tail};
+use ringbar_vocabulary::{
+    ArenaRef, ClientOrigin, FailureStatus, FailureStatusReply, Row, Status, Tail,
+};
 use std::sync::Arc;
 
 /// What the worker hands to a backend with each command.
@@ -34,6 +36,25 @@ impl<'a> Context<'a> {
     pub fn why_unsupported(&self, row: &Row) -> &'static str {
         let withheld = self.services.origin.refusal(row.opcode);
         withheld.unwrap_or("this backend does not have it")
+    }
+
+    /// Asked when a client initialises, for each device and what that says of its attribute 88: a device that reaches pageable
+    /// memory of its process lets kernels write the worker's own, and so act as the executor's user on the host. A program in
+    /// a virtual machine may not have it unless whoever runs the executor accepts that.
+    ///
+    /// # Errors
+    /// [`Status::NOT_PERMITTED`].
+    pub fn check_pageable(&self, device: i32, attribute: i32) -> Result<(), Status> {
+        if attribute == 0 || self.services.origin != ClientOrigin::Guest {
+            return Ok(());
+        }
+        tracing::error!(
+            device,
+            "a program in a virtual machine was refused: this GPU reaches all memory of its worker (HMM or ATS, device attribute 88), \
+             and so would kernels out of the virtual machine; try: the option uvm_disable_hmm=1 of the kernel module nvidia_uvm, or \
+             `ringbar serve --allow-hmm` where every virtual machine is trusted with the executor's user"
+        );
+        Err(Status::NOT_PERMITTED)
     }
 
     /// A handle for work that goes on after the command was executed.

@@ -38,6 +38,16 @@ impl Live {
         Ok(DeviceFactsReply { bytes })
     }
 
+    /// Refuses a client that may not have one of the devices.
+    pub(crate) fn check_pageable(&mut self, cx: &Context<'_>) -> Result<(), Status> {
+        for (device, raw) in (0..).zip(self.devices.clone()) {
+            let mut value = 0;
+            self.api.cuDeviceGetAttribute(&mut value, PAGEABLE_MEMORY_ACCESS, raw)?;
+            cx.check_pageable(device, value)?;
+        }
+        Ok(())
+    }
+
     fn facts_of(
         &mut self,
         device: i32,
@@ -48,14 +58,6 @@ impl Live {
         for number in 1..ATTRIBUTES_MAX {
             let mut value = 0;
             if self.api.cuDeviceGetAttribute(&mut value, number, device).is_ok() {
-                if number == PAGEABLE_MEMORY_ACCESS && value != 0 && asked_by == ClientOrigin::Guest
-                {
-                    tracing::warn!(
-                        device,
-                        "this GPU reaches all memory of its worker (HMM, or ATS), and so do kernels out of the virtual machine; \
-                         try: the option uvm_disable_hmm=1 of the kernel module nvidia_uvm"
-                    );
-                }
                 attributes.push((number, asked_by.offered(number, value)));
             }
         }

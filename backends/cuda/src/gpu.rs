@@ -89,13 +89,18 @@ impl CudaGpu {
         live.bare_launches(function, stream, params, count)
     }
 
-    pub(crate) fn initialise(&mut self, command: Init) -> Result<InitReply, Status> {
+    pub(crate) fn initialise(
+        &mut self,
+        cx: &Context<'_>,
+        command: Init,
+    ) -> Result<InitReply, Status> {
         if command.flags != 0 {
             return Err(Status::INVALID_VALUE);
         }
         self.wait_started()?;
+        let live = self.live.as_deref_mut().ok_or(Status::NOT_INITIALIZED)?;
+        live.check_pageable(cx)?;
         self.initialised = true;
-        let live = self.live.as_deref().ok_or(Status::NOT_INITIALIZED)?;
         Ok(InitReply { driver_version: live.version, device_count: live.devices.len() as u32 })
     }
 

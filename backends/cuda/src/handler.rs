@@ -40,8 +40,8 @@ impl Handler<Context<'_>> for CudaGpu {
         Ok(PingReply { token: command.token })
     }
 
-    fn init(&mut self, _cx: &mut Context<'_>, command: Init) -> Result<InitReply, Status> {
-        self.initialise(command)
+    fn init(&mut self, cx: &mut Context<'_>, command: Init) -> Result<InitReply, Status> {
+        self.initialise(cx, command)
     }
 
     fn failure_status(

@@ -24,8 +24,8 @@
 //! back by ending is cleared by the driver before another process gets it: that is what NVIDIA's driver does on Linux and
 //! what this relies on; memory that a client frees and allocates again holds its own old bytes, as it does natively.
 //! A GPU that can reach pageable memory of its process (HMM, attribute 88) lets kernels reach the worker's own memory. Nothing of
-//! another client is in it; but a kernel that writes it runs code as the executor's user, and so may read other workers. Where
-//! clients come out of virtual machines, the log warns of such a GPU. Memory and events that a client gives out by IPC handles the
+//! another client is in it; but a kernel that writes it runs code as the executor's user, and so may read other workers.
+//! Programs in virtual machines are therefore refused such a GPU, unless the executor was told to trust them. Memory and events that a client gives out by IPC handles the
 //! driver opens for any process of this user that presents the 64 bytes; so programs in virtual machines, which are not this
 //! user's, can neither give out nor open any.
 //!

@@ -24,6 +24,8 @@ pub struct MockConfig {
     pub random_layouts: bool,
     /// Whether freed memory is filled with zeros.
     pub scrub_on_free: bool,
+    /// Whether it says that kernels reach all memory of its process, as with HMM; they cannot.
+    pub pageable_memory_access: bool,
     /// Faults to inject.
     pub faults: Faults,
     /// Kernels beside the built-in ones.
@@ -42,6 +44,7 @@ impl Default for MockConfig {
             device_threads: 4,
             random_layouts: true,
             scrub_on_free: false,
+            pageable_memory_access: false,
             faults: Faults::default(),
             kernels: Vec::new(),
         }

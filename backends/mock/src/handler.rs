@@ -42,9 +42,12 @@ impl Handler<Context<'_>> for MockGpu {
         Ok(PingReply { token: command.token })
     }
 
-    fn init(&mut self, _cx: &mut Context<'_>, command: Init) -> Result<InitReply, Status> {
+    fn init(&mut self, cx: &mut Context<'_>, command: Init) -> Result<InitReply, Status> {
         if command.flags != 0 {
             return Err(Status::INVALID_VALUE);
+        }
+        for device in 0..self.config.devices {
+            cx.check_pageable(device as i32, self.config.pageable_memory_access.into())?;
         }
         self.initialised = true;
         let device_count = self.config.devices;

@@ -81,6 +81,8 @@ pub enum ClientOrigin {
     Host,
     /// A program in a virtual machine.
     Guest,
+    /// The same, and whoever runs the executor accepts that its kernels may reach the executor's own memory.
+    TrustedGuest,
 }
 
 impl ClientOrigin {
@@ -88,7 +90,7 @@ impl ClientOrigin {
     pub fn offered(self, attribute: u32, value: i32) -> i32 {
         let lists = match self {
             Self::Host => &[WITHHELD][..],
-            Self::Guest => &[WITHHELD, WITHHELD_FROM_GUESTS],
+            Self::Guest | Self::TrustedGuest => &[WITHHELD, WITHHELD_FROM_GUESTS],
         };
         let withheld =
             |list: &&[Withheld]| list.binary_search_by_key(&attribute, |one| one.attribute).is_ok();
@@ -100,7 +102,7 @@ impl ClientOrigin {
     pub fn refusal(self, opcode: u16) -> Option<&'static str> {
         match self {
             Self::Host => None,
-            Self::Guest => {
+            Self::Guest | Self::TrustedGuest => {
                 let refused = BY_HANDLE.iter().any(|row| row.opcode == opcode);
                 refused.then_some(
                     "not for programs in virtual machines: NVIDIA's driver opens what a handle names for whoever presents it",

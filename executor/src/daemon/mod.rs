@@ -70,6 +70,8 @@ pub struct Config {
     pub vms: Vec<VmConfig>,
     /// Whether the devices of VMs stay in place when the daemon ends in order, for the next one, also where no VM has them.
     pub keep_devices: bool,
+    /// Whether programs in VMs may have a GPU that reaches all memory of its worker (HMM, ATS), and so may act as this user.
+    pub allow_hmm: bool,
 }
 
 impl Config {
@@ -85,6 +87,7 @@ impl Config {
             serve_processes: true,
             vms: Vec::new(),
             keep_devices: false,
+            allow_hmm: false,
         }
     }
 }

@@ -291,6 +291,7 @@ impl Slot {
                 channel,
                 channels,
                 heart_limit_ms: limit.as_millis() as u64,
+                allow_hmm: context.config.allow_hmm,
             },
             device: context.config.device.clone(),
             options: context.config.worker.clone(),
