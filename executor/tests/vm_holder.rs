@@ -4,7 +4,7 @@
 mod support;
 
 use ringbar_vocabulary::Ping;
-use rustix::process::{Pid, Resource, Rlimit, getegid, geteuid, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getegid, geteuid, getrlimit, prlimit};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -147,9 +147,11 @@ fn a_holder_without_descriptors_says_so_once_and_serves_the_vm_when_it_has_some(
     let server = VmServer::start("");
     let holder = server.vm().holder_pid;
     let pid = Pid::from_raw(holder as i32);
+    // Not the hard limit, which not even root may raise again everywhere; the holder has this process's.
+    let maximum = getrlimit(Resource::Nofile).maximum;
     let limit = |most: usize| {
-        let most = Some(most as u64);
-        prlimit(pid, Resource::Nofile, Rlimit { current: most, maximum: most }).unwrap()
+        let lower = Rlimit { current: Some(most as u64), maximum };
+        prlimit(pid, Resource::Nofile, lower).unwrap()
     };
     let is_open = |number: &usize| Path::new(&format!("/proc/{holder}/fd/{number}")).is_symlink();
     let before = limit((0..).find(|number| !is_open(number)).unwrap());
