@@ -131,7 +131,10 @@ fn the_socket_has_its_user_group_and_permissions_again_whenever_it_is_made_anew(
     assert_eq!(found(&server), wanted, "no VM had it, so it was made anew");
     let holder = server.vm().holder_pid;
     send_signal(holder, "KILL");
-    let remade = || server.vm().unserved.is_none() && server.vm().holder_pid != holder;
+    let remade = || {
+        let vm = server.vm();
+        vm.unserved.is_none() && vm.holder_pid != holder
+    };
     assert!(eventually(remade), "{}", server.log());
     assert_eq!(found(&server), wanted, "its holder died");
     let holder = server.vm().holder_pid;
