@@ -193,6 +193,11 @@ impl Constants {
         Self { words: entries.chain(head).collect() }
     }
 
+    /// Line, word and value of each: where they differ, two builds do not lay out a region of these sizes alike.
+    pub fn words(&self) -> &[(usize, usize, u64)] {
+        &self.words
+    }
+
     /// Writes anew what a guest wrote over, the magic last. Returns how many words that were.
     pub fn repair<L: Lines>(&self, directory: &L) -> usize {
         let differs = |&&(line, word, value): &&(usize, usize, u64)| {

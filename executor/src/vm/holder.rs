@@ -12,6 +12,7 @@ use super::{VECTORS, VmConfig, ivshmem};
 use crate::failpoints::{self, Point};
 use crate::{job, logging, units};
 use clap::Args;
+use ringbar::directory::Constants;
 use ringbar::handshake::{Connection, Listener};
 use ringbar::os::{EventFd, Interest, Mapping, PollWaiter, ReadySet, Waiter};
 use rustix::io::Errno;
@@ -101,6 +102,7 @@ pub fn run(args: &HolderArgs) -> ExitCode {
 
 struct Holder {
     config: VmConfig,
+    layout: Constants,
     memory: OwnedFd,
     to_host: Vec<EventFd>,
     to_guest: Vec<EventFd>,
@@ -141,7 +143,7 @@ struct Told {
 
 impl Holder {
     fn start(config: VmConfig, signals: UnixStream) -> Result<Self, String> {
-        config.sizes().map_err(|e| e.to_string())?;
+        let layout = config.layout().map_err(|e| e.to_string())?;
         // This socket first: whoever has it has the VM.
         let daemons = Listener::bind(holder_path(&config.socket)).map_err(|e| e.to_string())?;
         let device = DeviceSocket::bind(&config.socket, &config.access)?;
@@ -165,6 +167,7 @@ impl Holder {
         }
         Ok(Self {
             config,
+            layout,
             memory,
             to_host,
             to_guest,
@@ -324,6 +327,7 @@ impl Holder {
             polled: self.config.polled,
             stays: Some(self.stays),
             monitors: self.monitors(),
+            layout: self.layout.words().to_vec(),
         };
         let bells = self.to_host.iter().chain(&self.to_guest).map(AsFd::as_fd);
         let fds: Vec<BorrowedFd<'_>> = std::iter::once(self.memory.as_fd()).chain(bells).collect();

@@ -70,6 +70,9 @@ pub enum FromHolder {
         stays: Option<bool>,
         /// Its monitors.
         monitors: Monitors,
+        /// Where the build that made it lays out what in it, see [`VmConfig::layout`]; nothing from one that cannot tell.
+        #[serde(default)]
+        layout: Vec<(usize, usize, u64)>,
     },
     /// Then each channel, with its worker's pidfd if it has one.
     Channel(Kept),
@@ -150,6 +153,19 @@ pub enum HolderError {
         found_channels: usize,
         /// Whether it is for a VM that never connects.
         found_polled: bool,
+    },
+    /// Another build made it, and lays out its memory in another way: nothing of it can be taken over.
+    #[error(
+        "VM {vm}: the device at this socket was made by another version of ringbar (process {pid}), whose layout of the memory \
+         differs; try: serve it with that version, or, once its VM is shut down, `ringbar vm end --socket {socket}`"
+    )]
+    Layout {
+        /// The VM.
+        vm: String,
+        /// Its socket.
+        socket: String,
+        /// The holder's process.
+        pid: u32,
     },
     /// It lives in another user's process.
     #[error("VM {vm}: {path} belongs to user {uid}; try: run as that user, or another --socket")]
@@ -319,7 +335,8 @@ impl Holder {
     /// Takes everything that the holder tells at first.
     fn listen(&mut self, vm: &VmConfig) -> Result<Held, HolderError> {
         let (device, fds) = self.next_within(vm)?;
-        let FromHolder::Device { name, bytes, channels, pid, polled, stays, monitors } = device
+        let FromHolder::Device { name, bytes, channels, pid, polled, stays, monitors, layout } =
+            device
         else {
             return Err(vm.answer(self.pid, io::Error::other(format!("found {device:?} first"))));
         };
@@ -334,6 +351,10 @@ impl Holder {
             });
         }
         self.pid = pid;
+        if !vm.layout().is_ok_and(|ours| ours.words() == layout) {
+            let socket = vm.socket.display().to_string();
+            return Err(HolderError::Layout { vm: vm.name.clone(), socket, pid });
+        }
         let mut fds = fds.into_iter();
         let few = || vm.answer(pid, io::Error::other("too few descriptors"));
         let memory = fds.next().ok_or_else(few)?;
@@ -421,5 +442,26 @@ mod tests {
         let error = Holder::find(&vm).unwrap_err().to_string();
         assert!(error.contains("vm.holder") && error.contains("another program"), "{error}");
         drop(other);
+    }
+
+    #[test]
+    fn a_device_that_another_build_lays_out_otherwise_is_not_taken_over() {
+        let (bytes, channels) = (super::super::BYTES_DEFAULT, super::super::CHANNELS_DEFAULT);
+        let vm = VmConfig { name: "vm".into(), bytes, channels, ..VmConfig::default() };
+        let ours = vm.layout().unwrap().words().to_vec();
+        let mut moved = ours.clone();
+        moved[0].2 += 4096;
+        // Ours goes on to the descriptors, which were not sent.
+        for (layout, refused) in [(moved, true), (Vec::new(), true), (ours, false)] {
+            let (control, theirs) = job::control_pair().unwrap();
+            let (stays, monitors) = (Some(false), Monitors::default());
+            let (name, pid, polled) = (vm.name.clone(), 7, false);
+            let device =
+                FromHolder::Device { name, bytes, channels, pid, polled, stays, monitors, layout };
+            job::send(&theirs, &device, &[]).unwrap();
+            let mut holder = Holder { control: Arc::new(control), child: None, pid: 0 };
+            let error = holder.listen(&vm).unwrap_err();
+            assert_eq!(matches!(error, HolderError::Layout { pid: 7, .. }), refused, "{error}");
+        }
     }
 }

@@ -31,8 +31,9 @@ pub mod link;
 pub mod options;
 
 use device_socket::Access;
+use ringbar::directory::Constants;
 use ringbar::layout::{PAGE_BYTES, Sizes};
-use ringbar::region::Terms;
+use ringbar::region::{self, Terms};
 use ringbar_vocabulary::VOCABULARY_HASH;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -138,6 +139,17 @@ impl VmConfig {
             Sizes { arena_bytes, arena_address, ..base }
         };
         Ok((0..channels as u64).map(sizes).collect())
+    }
+
+    /// Where this build lays out what in the device's memory.
+    ///
+    /// # Errors
+    /// As [`sizes`](Self::sizes).
+    pub fn layout(&self) -> Result<Constants, VmConfigError> {
+        let places = region::places(&self.sizes()?, Self::terms());
+        // Nobody rings for who never connects.
+        let vectors = if self.polled { 0 } else { VECTORS as u16 };
+        Ok(Constants::new(self.bytes, &places, vectors))
     }
 
     /// What every channel of a VM is made with: no barrier reaches across two kernels, so both sides wake by fences.

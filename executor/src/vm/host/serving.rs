@@ -83,9 +83,7 @@ impl Serving {
         let log_lines = SharedCounts::create(config.channels).map_err(map)?;
         let directory = region::directory_lines(&mapping).map_err(wrong)?;
         let places = region::places(&sizes, VmConfig::terms());
-        // Nobody rings for who never connects.
-        let vectors = if config.polled { 0 } else { VECTORS as u16 };
-        let constants = Constants::new(mapping.len() as u64, &places, vectors);
+        let constants = config.layout()?;
         let is_whole = constants.repair(&directory) == 0;
         directory::beat(&directory);
         let given = channels.iter().map(|(kept, _)| kept.claimant.and_then(Nonce::new)).collect();
