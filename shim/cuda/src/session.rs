@@ -72,25 +72,35 @@ pub fn install(session: Session, driver_version: u32, device_count: u32) -> bool
 #[cold]
 pub(crate) fn lost(cause: &ChannelError) -> Status {
     let status = device_failure().unwrap_or(Status::SYSTEM_NOT_READY);
-    match GATE.compare_exchange(0, status.0, AcqRel, Acquire) {
-        Ok(_) => {
-            tracing::error!(%cause, answer = %status, "the executor is lost; every call fails from now on: start the program anew");
-            status
-        }
+    let said = || tracing::error!(%cause, answer = %status, "the executor is lost; every call fails from now on: start the program anew");
+    match shut_well(status, said) {
+        Ok(()) => status,
         // In `cuInit`: there is no session yet, and the next `cuInit` tries again.
-        Err(before) if live().is_err() && Status(before) == Status::NOT_INITIALIZED => {
+        Err(before) if live().is_err() && before == Status::NOT_INITIALIZED => {
             tracing::error!(%cause, answer = %status, "the executor is lost before it answered its first command");
             status
         }
-        Err(before) => Status(before),
+        Err(before) => before,
     }
 }
 
 /// The device failed, as a call is told now: every call answers so from here on, also until the worker is seen to be gone.
 pub(crate) fn device_failed(status: Status) {
-    if GATE.compare_exchange(0, status.0, AcqRel, Acquire).is_ok() {
-        tracing::error!(answer = %status, "the device failed; every call fails from now on: start the program anew");
-    }
+    let said = || tracing::error!(answer = %status, "the device failed; every call fails from now on: start the program anew");
+    // If it is shut already, that was said.
+    let _ = shut_well(status, said);
+}
+
+/// Shuts a gate that is open, once `say` has said why: a thread that finds it shut may end the program at once. An error is
+/// what the gate was shut with before.
+fn shut_well(status: Status, say: impl FnOnce()) -> Result<(), Status> {
+    static SAYING: Mutex<()> = Mutex::new(());
+    // Before the lock, which a forked child could find taken for ever: its gate is shut.
+    gate()?;
+    let _one = SAYING.lock().unwrap_or_else(PoisonError::into_inner);
+    gate()?;
+    say();
+    GATE.compare_exchange(0, status.0, AcqRel, Acquire).map(drop).map_err(Status)
 }
 
 /// The failure that made the device unusable, if one did.
