@@ -78,6 +78,7 @@ fn ending_a_device_that_a_vm_has_needs_force_and_returns_when_it_is_gone() {
     assert!(!served.status.success() && said(&served).contains("another daemon"), "{served:?}");
     let monitor = Monitor::connect(&server).unwrap();
     let program = monitor.claim(7);
+    let worker = server.client(0).unwrap().worker_pid.unwrap();
     server.kill();
     let mut refused = end(&server, &[]);
     assert!(eventually(|| {
@@ -87,8 +88,10 @@ fn ending_a_device_that_a_vm_has_needs_force_and_returns_when_it_is_gone() {
     assert!(!refused.status.success() && said(&refused).contains("--force"), "{refused:?}");
     assert!(is_running(holder));
     program.call(Ping { token: 1 }).unwrap();
+    assert!(is_running(worker));
     let ended = end(&server, &["--force"]);
     assert!(ended.status.success(), "{ended:?}");
+    assert!(eventually(|| !is_running(worker)), "nobody would know of it any more");
     assert!(!is_running(holder) && !server.socket().exists(), "{ended:?}");
     let none = end(&server, &[]);
     assert!(!none.status.success() && said(&none).contains("no device is held"), "{none:?}");

@@ -7,19 +7,19 @@ use super::link::{ToHolder, holder_path, says_nobody};
 use crate::job;
 use ringbar::handshake::{Connection, Deadline, TransportError};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::Value;
 use std::error::Error;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
 /// Longest wait for the holder's answer, and for its end.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Ends the holder of the device at `socket`, and waits until it has ended; answers its process. A device that a VM has is left
-/// to it unless `force` is given.
+/// Ends the holder of the device at `socket`, and waits until it has ended; answers its process. Workers that still run for the
+/// VM end with it: nobody could find them any more. A device that a VM has is left to it unless `force` is given.
 ///
 /// # Errors
 /// If there is no holder, a daemon serves it (which is to be ended first), a VM has the device, or it does not answer.
@@ -45,8 +45,23 @@ pub fn end(socket: &Path, force: bool) -> Result<i32, Box<dyn Error>> {
         Err(_) => Value::Null,
     };
     may_end(&told, force, pid)?;
+    let workers = workers(control, &told);
     job::send(control, &ToHolder::End, &[])?;
-    if has_ended(&process)? { Ok(pid) } else { Err(stuck(pid)) }
+    if !has_ended(&process)? {
+        return Err(stuck(pid));
+    }
+    // One that has ended by itself is no error.
+    workers.iter().for_each(|worker| {
+        let _ = pidfd_send_signal(worker, Signal::KILL);
+    });
+    Ok(pid)
+}
+
+/// What comes with the words about channels that follow the first one: the pidfd of each worker.
+fn workers(control: BorrowedFd<'_>, told: &Value) -> Vec<OwnedFd> {
+    let channels = told.pointer("/device/channels").and_then(Value::as_u64).unwrap_or(0);
+    let words = (0..channels).map_while(|_| job::receive_within::<Value>(control, LIMIT).ok());
+    words.flat_map(|(_, fds)| fds).collect()
 }
 
 /// Whether the holder that told this may be ended.
