@@ -1,10 +1,10 @@
-//! The service files of `executor/systemd`, and what systemd is told.
+//! The service files of `executor/systemd`, what systemd is told, and what VM.md has for libvirt.
 
 mod support;
 
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Command, Stdio};
-use support::page::PAGE;
+use support::page::{PAGE, block};
 use support::{PATIENCE, RINGBAR, eventually, send_signal};
 
 #[test]
@@ -37,4 +37,20 @@ fn the_page_quotes_the_unit_and_the_udev_rule_as_they_are() {
         let quoted: String = file.lines().map(indent).collect();
         assert!(PAGE.contains(&quoted), "VM.md does not quote this:\n{file}");
     }
+}
+
+#[test]
+fn the_snippet_for_libvirt_is_the_device_of_the_line_for_qemu() {
+    let (snippet, line) = (block("libvirt"), block("qemu"));
+    let between = |text: &str, before: &str, after: &[char]| {
+        let behind = text.split_once(before).map(|(_, behind)| behind);
+        let found = behind.and_then(|behind| behind.split(after).next()).map(str::to_owned);
+        found.unwrap_or_else(|| panic!("no {before} in {text}"))
+    };
+    let path = between(&snippet, "<server path='", &['\'']);
+    assert_eq!(path, between(&line, "path=", &[',', ' ', '\n']));
+    let vectors = between(&snippet, "<msi vectors='", &['\'']);
+    assert_eq!(vectors, between(&line, "vectors=", &[',', ' ', '\n']));
+    let model = between(&snippet, "<model type='", &['\'']);
+    assert!(line.contains(&format!("-device {model},")), "{model} in {line}");
 }
