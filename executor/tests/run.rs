@@ -201,6 +201,29 @@ fn the_executor_ends_with_the_program() {
 }
 
 #[test]
+fn a_socket_that_the_environment_names_keeps_no_program_from_the_way_out_of_a_virtual_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = run(&[], "echo ran on \"$RINGBAR_SOCKET\"");
+    command.env("RINGBAR_SOCKET", "/tmp/of-another-day.sock");
+    command.env("RINGBAR_VM", folder.path().join("none"));
+    let output = command.output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{said}");
+    assert!(said.contains("none") && said.contains("try: ") && output.stdout.is_empty(), "{said}");
+    // A region: the libraries find it, and nothing else.
+    let memory = folder.path().join("region");
+    let sizes = [ringbar::layout::Sizes { arena_bytes: 1 << 16, ..Default::default() }];
+    let file = std::fs::File::create_new(&memory).unwrap();
+    file.set_len(ringbar::region::region_bytes(&sizes)).unwrap();
+    let mapping = ringbar::os::Mapping::file(&memory, ringbar::os::PeerTrust::Own).unwrap();
+    let terms = ringbar::region::Terms { vocabulary_hash: 1, features: 0 };
+    ringbar::region::create(&std::sync::Arc::new(mapping), &sizes, terms).unwrap();
+    let output = success(command.env("RINGBAR_VM", &memory));
+    assert_eq!(text(&output.stdout), "ran on \n");
+    assert!(text(&output.stderr).contains("using the host's executor"), "{output:?}");
+}
+
+#[test]
 fn the_variables_of_env_make_a_shell_load_the_libraries() {
     let folder = tempfile::tempdir().unwrap();
     let libraries = folder.path().join("libraries");

@@ -2,10 +2,12 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 use support::page::{PAGE, block};
-use support::{PATIENCE, RINGBAR, eventually, send_signal};
+use support::{PATIENCE, RINGBAR, eventually, send_signal, success, text};
 
 #[test]
 fn systemd_is_told_that_serve_is_ready_once_monitors_can_connect() {
@@ -53,4 +55,64 @@ fn the_snippet_for_libvirt_is_the_device_of_the_line_for_qemu() {
     assert_eq!(vectors, between(&line, "vectors=", &[',', ' ', '\n']));
     let model = between(&snippet, "<model type='", &['\'']);
     assert!(line.contains(&format!("-device {model},")), "{model} in {line}");
+}
+
+#[test]
+fn the_unit_of_interrupts_does_what_the_page_says_and_leaves_it_to_ringbar_which_device_that_is() {
+    let unit = include_str!("../systemd/ringbar-vm-hold.service");
+    let started: Vec<_> = unit.lines().filter_map(|line| line.strip_prefix("ExecStart")).collect();
+    let [modprobe, settle, hold] = started[..] else { panic!("{started:?}") };
+    let documented = block("interrupts");
+    assert_eq!(documented, "modprobe vfio-pci\nringbar vm hold --bind &\n");
+    assert_eq!(modprobe, "Pre=/sbin/modprobe vfio-pci");
+    assert_eq!(settle, "Pre=/usr/bin/udevadm settle");
+    let arguments = hold.strip_prefix("=/usr/local/bin/ringbar ").unwrap();
+    assert_eq!(arguments, "vm hold --bind");
+    // A slip before it would be an error.
+    success(Command::new(RINGBAR).args(arguments.split(' ')).arg("--help"));
+}
+
+/// What the udev rule runs for a device with that folder, whose files go to this process's group.
+fn rule(folder: &std::path::Path) -> Command {
+    let rule = include_str!("../systemd/70-ringbar.rules");
+    let script = rule.split("RUN+=\"/bin/sh -c '").nth(1).unwrap().split('\'').next().unwrap();
+    let group = text(&success(Command::new("id").arg("-g")).stdout);
+    let script = script.replace("ringbar", group.trim());
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(script.replace("/sys%p", folder.to_str().unwrap()));
+    command
+}
+
+#[test]
+fn the_udev_rule_lets_the_group_use_what_files_there_are_once_they_are_there() {
+    let has_mode = |folder: &std::path::Path, name: &str| {
+        folder.join(name).metadata().is_ok_and(|file| file.permissions().mode() & 0o777 == 0o660)
+    };
+    let make = |folder: &std::path::Path, name: &str| {
+        std::fs::write(folder.join(name), "").unwrap();
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(folder.join(name), private).unwrap();
+    };
+    // All of them, one that cannot be enabled (a driver has it), and no write-combining file.
+    for (files, enabled) in [
+        (&["resource0", "resource2", "resource2_wc"][..], true),
+        (&["resource0", "resource2", "resource2_wc"], false),
+        (&["resource0", "resource2"], true),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        files.iter().for_each(|name| make(folder.path(), name));
+        if !enabled {
+            std::fs::create_dir(folder.path().join("enable")).unwrap();
+        }
+        rule(folder.path()).status().unwrap();
+        assert!(files.iter().all(|name| has_mode(folder.path(), name)), "{files:?} {enabled}");
+        let written = std::fs::read_to_string(folder.path().join("enable"));
+        assert_eq!(written.ok().as_deref(), enabled.then_some("1\n"));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut late = rule(folder.path()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    ["resource0", "resource2"].iter().for_each(|name| make(folder.path(), name));
+    late.wait().unwrap();
+    assert!(has_mode(folder.path(), "resource2"), "it waited");
 }

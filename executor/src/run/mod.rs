@@ -18,9 +18,10 @@ use crate::device::{BackendName, Choice, Device, MockSettings};
 use crate::embedded::Embedded;
 use crate::logging;
 use clap::Args;
-use environment::{RECORD_VARIABLE, STATS_VARIABLE, shell_word, variables};
+use environment::{RECORD_VARIABLE, SOCKET_VARIABLE, STATS_VARIABLE, shell_word, variables};
 use error::system;
 use libraries::Libraries;
+use ringbar::guest::GuestError;
 use stats::Stats;
 use std::ffi::OsString;
 use std::io::Write;
@@ -39,7 +40,7 @@ input, output and error are its own; signals sent to this process go on to it. S
 action in it, also where this process was started to ignore it.
 
 In a virtual machine with a ringbar device the libraries find the executor of the host by themselves:
-none is started, unless --backend asks for one. RINGBAR_VM names the device where there are several, and
+none is started, unless --backend asks for one. RINGBAR_SOCKET of the environment is not looked at. RINGBAR_VM names the device where there are several, and
 says how to use it (ringbar vm check --help).
 
 Exit code: the program's own; 128 and the signal's number if a signal ended it; 127 if there is no such
@@ -154,7 +155,7 @@ fn executor_of(args: &RunArgs) -> Result<(Option<PathBuf>, Option<Embedded>), Ru
                 eprintln!("ringbar run: using the host's executor through {name}");
                 return Ok((None, None));
             }
-            WayOut::Unknown(error) => eprintln!("ringbar run: using this machine's GPU; {error}"),
+            WayOut::Unknown(error) => say_own_gpu("run", &error),
             WayOut::None => {}
         }
     }
@@ -181,6 +182,8 @@ fn program_command(
     };
     let mut command = Command::new(program);
     command.args(arguments);
+    // One that is inherited would keep the libraries from the way out.
+    command.env_remove(SOCKET_VARIABLE);
     command.envs(variables(folder, socket, |name| std::env::var_os(name))?);
     if args.stats {
         command.env(STATS_VARIABLE, stats);
@@ -270,12 +273,26 @@ pub fn libraries() -> Result<String, RunError> {
     Libraries::find().map(|libraries| libraries.to_string())
 }
 
-fn goes_out() -> Result<bool, RunError> {
-    Ok(matches!(WayOut::find()?, WayOut::Host(_)))
+/// Whether the libraries find the executor by themselves: not where a socket is named.
+fn goes_out(args: &EnvArgs) -> Result<bool, RunError> {
+    let named = std::env::var_os(SOCKET_VARIABLE).is_some_and(|value| !value.is_empty());
+    if named || args.socket.socket.is_some() {
+        return Ok(false);
+    }
+    let way = WayOut::find()?;
+    if let WayOut::Unknown(error) = &way {
+        say_own_gpu("env", error);
+    }
+    Ok(matches!(way, WayOut::Host(_)))
+}
+
+/// What could not be looked at may have been the way out.
+fn say_own_gpu(name: &str, error: &GuestError) {
+    eprintln!("ringbar {name}: using this machine's GPU; {error}");
 }
 
 fn print_variables(args: &EnvArgs) -> Result<(), RunError> {
-    let socket = match args.socket.socket.is_none() && goes_out()? {
+    let socket = match goes_out(args)? {
         true => None,
         false => Some(absolute(&args.socket.path().map_err(RunError::Options)?)?),
     };

@@ -1,6 +1,6 @@
 //! Whether a program of a virtual machine goes out to the executor of its host.
 
-use super::environment::{DEVICE_VARIABLE, SOCKET_VARIABLE};
+use super::environment::DEVICE_VARIABLE;
 use crate::device::CudaSettings;
 use ringbar::guest::{Device, GuestConfig, GuestError};
 
@@ -16,15 +16,12 @@ pub enum WayOut {
 }
 
 impl WayOut {
-    /// As environment and PCI functions say. `RINGBAR_SOCKET` names an executor, so nothing is looked for.
+    /// As `RINGBAR_VM` and PCI functions say.
     ///
     /// # Errors
     /// [`GuestError`] if there is a way out that does not work.
     pub fn find() -> Result<Self, GuestError> {
         let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        if set(SOCKET_VARIABLE) {
-            return Ok(Self::None);
-        }
         let asked_for = set(DEVICE_VARIABLE);
         Self::decide(&GuestConfig::from_env()?, asked_for, || CudaSettings::find().is_ok())
     }

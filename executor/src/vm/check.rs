@@ -24,7 +24,7 @@ const BULK_BYTES: usize = 1 << 20;
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// Which region and how, as RINGBAR_VM says it: [ADDRESS or PATH or auto][,memory=PATH][,bulk=wc|uc]
-    /// [,interrupts=yes|alone|no][,patience=TIME]
+    /// [,interrupts=yes|alone|no][,patience=TIME][,silence=TIME]
     /// [default: $RINGBAR_VM, else the only one there is].
     #[arg(value_name = "DEVICE")]
     device: Option<String>,

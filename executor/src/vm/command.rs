@@ -33,9 +33,12 @@ pub struct EndArgs {
 /// Options of `ringbar vm hold`.
 #[derive(Debug, Args)]
 pub struct HoldArgs {
-    /// The function's address [default: $RINGBAR_VM, else the one that is bound to vfio-pci].
+    /// The function's address [default: $RINGBAR_VM, else the only one that holds a region].
     #[arg(value_name = "DEVICE")]
     device: Option<String>,
+    /// First enable the function and bind it to vfio-pci, whose module must be loaded; one that has a driver keeps it.
+    #[arg(long)]
+    bind: bool,
 }
 
 fn end_device(args: &EndArgs) -> Result<(), Box<dyn std::error::Error>> {
@@ -53,7 +56,7 @@ fn hold(args: &HoldArgs) -> Result<(), Box<dyn std::error::Error>> {
         None => GuestConfig::from_env()?,
     };
     let stop = cli::stop_descriptor()?;
-    guest::hold(&config, stop.as_fd(), |path| {
+    guest::hold(&config, args.bind, stop.as_fd(), |path| {
         println!("interrupts at {}", path.display());
         cli::tell_ready();
     })?;

@@ -85,7 +85,7 @@ pub fn attach(
         bulk: pieces.bulk,
         arena_at_address: pieces.arena_at_address,
     };
-    let park = GuestPark::new(device, pieces.channel.header.clone(), lease)?;
+    let park = GuestPark::new(device, pieces.channel.header.clone(), lease, config.silence)?;
     attached.interrupts = crate::client::ClientPark::wants_doorbell(&park);
     let client = Client::attach(ClientConfig {
         channel: pieces.channel,

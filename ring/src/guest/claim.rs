@@ -93,8 +93,10 @@ impl Claim<'_> {
             match self.answer(channel) {
                 Answer::Assigned => return Ok(self.lease(channel)),
                 Answer::Lost => self.pause_or(|| self.all_taken())?,
-                Answer::Refused(directory::Refused::TooMany) => {
-                    let why = directory::Refused::TooMany;
+                // A daemon that ends may have a successor.
+                Answer::Refused(
+                    why @ (directory::Refused::TooMany | directory::Refused::Ending),
+                ) => {
                     self.pause_or(|| GuestError::Refused { why })?;
                     self.nonce = nonce();
                 }

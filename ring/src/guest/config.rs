@@ -1,6 +1,8 @@
 //! What a program of a virtual machine may say about the region it wants.
 
 use super::GuestError;
+use crate::client::Limits;
+use crate::park::HEARTBEAT_LIMIT;
 use core::time::Duration;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +45,9 @@ pub struct GuestConfig {
     pub waiting: Waiting,
     /// How long to wait for a channel.
     pub patience: Duration,
+    /// How long the hearts of worker and daemon may rest together: then both count as dead, since nothing else tells of that.
+    /// Host processes that are stopped together for longer (a frozen cgroup, a machine that swaps) end the channel.
+    pub silence: Duration,
     /// Where sysfs is mounted.
     pub sysfs: PathBuf,
     /// Where device files are.
@@ -52,7 +57,7 @@ pub struct GuestConfig {
 }
 
 impl Default for GuestConfig {
-    /// The only function there is, interrupts if somebody hands them out, 10 s of patience.
+    /// The only function there is, interrupts if somebody hands them out, 10 s of patience, 2 s of silence.
     fn default() -> Self {
         Self {
             device: None,
@@ -60,6 +65,7 @@ impl Default for GuestConfig {
             bulk: Bulk::Auto,
             waiting: Waiting::Held,
             patience: Duration::from_secs(10),
+            silence: HEARTBEAT_LIMIT,
             sysfs: "/sys".into(),
             dev: "/dev".into(),
             run: "/run/ringbar".into(),
@@ -82,8 +88,8 @@ impl GuestConfig {
         }
     }
 
-    /// As a text of the form `[ADDRESS or PATH or auto][,memory=PATH][,bulk=wc|uc][,interrupts=yes|alone|no][,patience=TIME]`
-    /// says; a time is a number with `ms`, `s` or `min`.
+    /// As a text of the form `[ADDRESS or PATH or auto][,memory=PATH][,bulk=wc|uc][,interrupts=yes|alone|no][,patience=TIME]
+    /// [,silence=TIME]` says; a time is a number with `ms`, `s` or `min`.
     ///
     /// # Errors
     /// [`GuestError::Setting`] with the part that makes no sense.
@@ -101,6 +107,9 @@ impl GuestConfig {
                 Some(("interrupts", "alone")) => config.waiting = Waiting::Alone,
                 Some(("patience", time)) => {
                     config.patience = duration(time).ok_or_else(|| setting(part))?
+                }
+                Some(("silence", time)) => {
+                    config.silence = duration(time).ok_or_else(|| setting(part))?.max(Limits::LEAST)
                 }
                 None if index == 0 && part == "auto" => {}
                 None if index == 0 => config.device = Some(part.to_owned()),
@@ -143,6 +152,7 @@ mod tests {
         assert_eq!(config.waiting, Waiting::Polling);
         assert_eq!(GuestConfig::parse("auto,interrupts=alone").unwrap().waiting, Waiting::Alone);
         assert_eq!(GuestConfig::parse("patience=30s").unwrap().patience, Duration::from_secs(30));
+        assert_eq!(GuestConfig::parse("silence=1min").unwrap().silence, Duration::from_secs(60));
         assert_eq!(GuestConfig::parse("bulk=uc").unwrap().bulk, Bulk::Uncached);
         assert_eq!(GuestConfig::parse("auto,bulk=wc").unwrap().device, None);
         assert_eq!(GuestConfig::parse("").unwrap(), GuestConfig::default());

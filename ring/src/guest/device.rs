@@ -250,7 +250,8 @@ const HOST_PEER: u16 = 0;
 pub enum NoInterrupts {
     /// Nobody hands them out.
     #[error(
-        "the function is bound to vfio-pci, and `ringbar vm hold` does not run; try: start `ringbar vm hold` for interrupts"
+        "the function is bound to vfio-pci, and `ringbar vm hold` does not run; try: start `ringbar vm hold` for interrupts, \
+         once no program runs"
     )]
     NotHeld,
     /// This program was to be alone.
@@ -268,7 +269,7 @@ const ALONE: &str = "alone through VFIO: other programs of this VM are refused m
                      boot, gives interrupts to all";
 
 /// Whether other programs have channels of the function, as far as it can be mapped at all.
-fn others_run(function: &Function) -> bool {
+pub(super) fn others_run(function: &Function) -> bool {
     let Ok(source) = Source::open(&function.folder.join("resource2")) else { return false };
     let Ok(directory) = directory_of(&function.address, &source) else { return false };
     let lines = &directory.lines;

@@ -1,6 +1,7 @@
 //! Which PCI functions of this machine may hold a region, as sysfs says.
 
 use super::{GuestConfig, GuestError};
+use crate::os::map_error::MapError;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,8 @@ const VENDOR: &str = "0x1af4";
 const DEVICE: &str = "0x1110";
 /// The same, as people write it.
 pub const DEVICE_NAME: &str = "1af4:1110";
+/// The kernel's driver that hands a function's interrupts to a program.
+const VFIO: &str = "vfio-pci";
 /// Command register of the configuration space: offset, and the bit for memory access.
 const COMMAND: u64 = 4;
 const COMMAND_MEMORY: u16 = 2;
@@ -57,7 +60,7 @@ impl Function {
 
     /// Bound to vfio-pci.
     pub fn is_vfio(&self) -> bool {
-        self.driver.as_deref() == Some("vfio-pci")
+        self.driver.as_deref() == Some(VFIO)
     }
 
     /// Turns its memory on, unless it is on: sysfs counts enables, and an unneeded one would never be taken back.
@@ -72,6 +75,24 @@ impl Function {
             source,
         };
         std::fs::write(&path, "1").map_err(failed)
+    }
+
+    /// Binds it to vfio-pci and says what became of it. One that has a driver keeps that; without the module nothing happens.
+    pub(super) fn bind(&self, sysfs: &Path) -> Result<Option<Self>, GuestError> {
+        let write = |path: PathBuf, text: &str| {
+            let failed = |e| MapError::system(path.display().to_string(), "write", e);
+            std::fs::write(&path, text).map_err(failed)
+        };
+        if self.driver.is_none() {
+            write(self.folder.join("driver_override"), VFIO)?;
+            write(sysfs.join("bus/pci/drivers_probe"), &self.address)?;
+        }
+        Ok(self.again())
+    }
+
+    /// The function as it is now.
+    pub(super) fn again(&self) -> Option<Self> {
+        Self::read(&self.folder)
     }
 
     /// Takes back one [`Function::enable`] of a function that was not enabled.

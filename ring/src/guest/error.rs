@@ -84,7 +84,7 @@ pub enum GuestError {
         "{name}: its memory is not enabled, and enabling it failed: {source}; likely cause: {}; try: {}",
         if is_busy(source) { "a driver without a user is bound to it" } else { "only root may enable it" },
         if is_busy(source) {
-            "unbind the driver, echo 1 > enable, bind it again (see VM.md), then start `ringbar vm hold`".to_owned()
+            "unbind the driver, then `ringbar vm hold --bind`, which enables it first".to_owned()
         } else {
             format!("as root: echo 1 > {}, or the udev rule of VM.md", path.display())
         }
@@ -97,14 +97,29 @@ pub enum GuestError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// No function is bound to vfio-pci.
+    /// The function is not bound to vfio-pci.
     #[error(
-        "found {names} without vfio-pci; likely cause: it was not bound; try: echo vfio-pci > driver_override in its folder, \
-         then its address into /sys/bus/pci/drivers_probe (see VM.md)"
+        "{name} is not bound to vfio-pci, but to {}; likely cause: nobody bound it, the module is not loaded, or another driver has \
+         the function; try: modprobe vfio-pci, unbind what has it, then `ringbar vm hold --bind` as root",
+        driver.as_deref().unwrap_or("no driver")
     )]
     NotBound {
-        /// The functions there are.
-        names: String,
+        /// The function.
+        name: String,
+        /// What it is bound to.
+        driver: Option<String>,
+    },
+    /// Programs have channels of the function, which opening it through VFIO would take from them.
+    #[error(
+        "{name}: programs of this VM have channels of it, and opening VFIO would take their memory away for a moment; it \
+         did not come free within {waited:?}; likely cause: they were started before `ringbar vm hold`; try: end them, then start it (what \
+         ended programs still have is given back once the host's daemon runs)"
+    )]
+    ProgramsRun {
+        /// The function.
+        name: String,
+        /// How long was waited for their end.
+        waited: Duration,
     },
     /// Another program has the function through VFIO, alone.
     #[error(
@@ -243,7 +258,7 @@ pub enum GuestError {
     /// A setting that makes no sense.
     #[error(
         "the setting of the region: found {found:?}, expected [ADDRESS or PATH or auto][,memory=PATH][,bulk=wc|uc]\
-         [,interrupts=yes|alone|no][,patience=TIME]; likely cause: a slip in RINGBAR_VM, or in the argument of `ringbar vm`; \
+         [,interrupts=yes|alone|no][,patience=TIME][,silence=TIME]; likely cause: a slip in RINGBAR_VM, or in the argument of `ringbar vm`; \
          try: auto, or nothing at all"
     )]
     Setting {
@@ -320,7 +335,8 @@ mod tests {
             GuestError::NoPermission { path: path(), source: io() },
             GuestError::NotEnabled { name: name(), path: path(), source: io() },
             GuestError::NotEnabled { name: name(), path: path(), source: busy },
-            GuestError::NotBound { names: name() },
+            GuestError::NotBound { name: name(), driver: None },
+            GuestError::ProgramsRun { name: name(), waited: Duration::ZERO },
             GuestError::HeldByVfio { name: name(), source: io() },
             GuestError::LockedDown { name: name(), source: io() },
             GuestError::Map(MapError::system("f", "mmap", io())),

@@ -3,9 +3,9 @@
 //! A group has one owner, and when that ends, the kernel turns the function's memory off for a moment: what others write
 //! meanwhile is lost. So an owner is either alone, or one that does nothing else and stays.
 
-use super::discovery;
+use super::discovery::Function;
 use super::vfio::{Interrupts, Vfio};
-use super::{GuestConfig, GuestError};
+use super::{GuestConfig, GuestError, device, look};
 use crate::handshake::transport::{Deadline, connect_until, wait_until};
 use crate::os::doorbell::EventFd;
 use crate::os::liveness::poll_now;
@@ -33,6 +33,8 @@ const BACKLOG: i32 = 64;
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Pause before another accept, where one failed for want of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Time between two looks at who has channels.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// What a holder says with its descriptors: another byte if their meaning changes.
 const VERSION: u8 = 2;
 
@@ -173,21 +175,24 @@ fn send(socket: &OwnedFd, life: &Life, bells: &[EventFd]) -> rustix::io::Result<
     rustix::net::sendmsg(socket, &[IoSlice::new(&[VERSION])], &mut control, flags).map(drop)
 }
 
-/// Has the function that `config` names (or the only one that is bound to vfio-pci) and hands its interrupts to whoever
-/// connects, until the function is to be unplugged or `stop` is readable. `ready` is called with the socket's path.
+/// Has the function that `config` names (or the only one that holds a region) and hands its interrupts to whoever
+/// connects, until the function is to be unplugged or `stop` is readable. `ready` is called with the socket's path. With
+/// `bind` the function is enabled and bound to vfio-pci first, unless a driver has it.
+///
+/// Waits for the patience of `config` at most until no program has a channel of the function.
 ///
 /// # Errors
-/// If there is no such function, another process has its group, or the socket cannot be made.
+/// If there is no such function or several, it is not bound to vfio-pci, programs have channels of it
+/// ([`GuestError::ProgramsRun`]), another process has its group, or the socket cannot be made.
 pub fn hold(
     config: &GuestConfig,
+    bind: bool,
     stop: BorrowedFd<'_>,
     ready: impl FnOnce(&Path),
 ) -> Result<(), GuestError> {
-    let functions = discovery::candidates(config)?;
-    let bound = functions.iter().find(|function| function.is_vfio());
-    let function = bound.ok_or_else(|| GuestError::NotBound {
-        names: functions.iter().map(|f| f.address.as_str()).collect::<Vec<_>>().join(", "),
-    })?;
+    let function = look::the_one(config)?;
+    until_nobody_has(&function, config)?;
+    let function = &bound(function, bind, config)?;
     let vfio = Vfio::open(function, config)?;
     let path = socket_path(&function.address, config);
     let subject = path.display().to_string();
@@ -205,6 +210,35 @@ pub fn hold(
     // A successor makes its own.
     let _ = std::fs::remove_file(&path);
     served
+}
+
+/// Waits until no program has a channel of the function, unless it is held already: then nothing can be taken away.
+fn until_nobody_has(function: &Function, config: &GuestConfig) -> Result<(), GuestError> {
+    let begun = Instant::now();
+    while device::others_run(function) && matches!(from_holder(&function.address, config), Ok(None))
+    {
+        let waited = begun.elapsed();
+        if waited >= config.patience {
+            return Err(GuestError::ProgramsRun { name: function.address.clone(), waited });
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    Ok(())
+}
+
+/// The function, bound to vfio-pci.
+fn bound(function: Function, bind: bool, config: &GuestConfig) -> Result<Function, GuestError> {
+    let now = if bind && function.driver.is_none() {
+        // Looking at it may have enabled it. Once a driver has it, only that can.
+        function.again().as_ref().unwrap_or(&function).enable()?;
+        function.bind(&config.sysfs)?.unwrap_or(function)
+    } else {
+        function
+    };
+    if now.is_vfio() {
+        return Ok(now);
+    }
+    Err(GuestError::NotBound { name: now.address, driver: now.driver })
 }
 
 fn listen(path: &Path, config: &GuestConfig) -> io::Result<OwnedFd> {
@@ -269,6 +303,10 @@ fn serve(
 mod tests {
     use super::super::fake::Tree;
     use super::*;
+    use crate::directory::{Assignments, Nonce};
+    use crate::region::Directory;
+    use crate::testing::small_sizes;
+    use std::os::unix::fs::symlink;
 
     fn serve_all(
         listener: &OwnedFd,
@@ -278,6 +316,83 @@ mod tests {
     ) -> io::Result<()> {
         let accept = || rustix::net::accept_with(listener, SocketFlags::CLOEXEC);
         serve(listener.as_fd(), accept, all, life, stop)
+    }
+
+    fn held(config: &GuestConfig, bind: bool) -> GuestError {
+        let stop = EventFd::new().expect("an eventfd");
+        let never = |_: &Path| panic!("there is no VFIO here");
+        hold(config, bind, stop.as_fd(), never).expect_err("there is no VFIO here")
+    }
+
+    fn text_of(path: PathBuf) -> Option<String> {
+        std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+    }
+
+    #[test]
+    fn the_function_that_holds_a_region_is_bound_and_one_of_somebody_else_is_left_alone() {
+        let tree = Tree::new();
+        let foreign = tree.function("0000:00:03.0", 1 << 16);
+        let memory_is_on = [0xf4, 0x1a, 0x10, 0x11, 2, 0, 0, 0];
+        std::fs::write(foreign.join("config"), memory_is_on).expect("room");
+        symlink("../../drivers/vfio-pci", foreign.join("driver")).expect("bound");
+        let _host = tree.region("0000:00:04.0", &[small_sizes()]);
+        let pci = tree.sysfs().join("bus/pci");
+        let ours = pci.join("devices/0000:00:04.0");
+        std::fs::write(ours.join("config"), memory_is_on).expect("room");
+        let is_ours = |error: &GuestError| matches!(error, GuestError::NotBound { name, .. } if name == "0000:00:04.0");
+        let error = held(&tree.config(None), false);
+        assert!(is_ours(&error) && error.to_string().contains("--bind"), "{error}");
+        assert_eq!(text_of(ours.join("enable")).as_deref(), Some("0"), "it was only to look");
+        // No kernel takes the words here.
+        let error = held(&tree.config(None), true);
+        assert!(is_ours(&error), "{error}");
+        assert_eq!(text_of(ours.join("driver_override")).as_deref(), Some("vfio-pci"));
+        assert_eq!(text_of(pci.join("drivers_probe")).as_deref(), Some("0000:00:04.0"));
+        assert_eq!(text_of(ours.join("enable")).as_deref(), Some("1"));
+        assert_eq!(text_of(foreign.join("driver_override")), None);
+        assert_eq!(text_of(foreign.join("enable")).as_deref(), Some("0"));
+    }
+
+    #[test]
+    fn of_several_regions_none_is_held_and_a_named_function_is_unless_another_driver_has_it() {
+        let tree = Tree::new();
+        let _hosts = ["0000:00:03.0", "0000:00:04.0"].map(|address| {
+            let host = tree.region(address, &[small_sizes()]);
+            let folder = tree.sysfs().join("bus/pci/devices").join(address);
+            std::fs::write(folder.join("enable"), "1").expect("its switch");
+            host
+        });
+        let error = held(&tree.config(None), true);
+        assert!(matches!(&error, GuestError::Several { found } if found.len() == 2), "{error}");
+        let folder = tree.sysfs().join("bus/pci/devices/0000:00:04.0");
+        symlink("../../drivers/uio_ivshmem", folder.join("driver")).expect("bound");
+        let error = held(&tree.config(Some("0000:00:04.0")), true).to_string();
+        assert!(error.contains("0000:00:04.0 is not bound") && error.contains("uio_ivshmem"));
+        assert_eq!(text_of(folder.join("driver_override")), None);
+    }
+
+    #[test]
+    fn the_group_stays_closed_while_a_program_has_a_channel_and_is_opened_once_none_has() {
+        let tree = Tree::new();
+        let (mapping, _) = tree.region("0000:00:03.0", &[small_sizes()]);
+        let folder = tree.sysfs().join("bus/pci/devices/0000:00:03.0");
+        symlink("../../drivers/vfio-pci", folder.join("driver")).expect("bound");
+        std::fs::write(folder.join("enable"), "1").expect("its switch");
+        let lines = Directory::inspect(&mapping, mapping.len() as u64).expect("one").lines;
+        let mut assignments = Assignments::new(lines, 1);
+        assignments.assign(0, Nonce::MIN);
+        let hurried = GuestConfig { patience: Duration::from_millis(200), ..tree.config(None) };
+        let error = held(&hurried, false);
+        assert!(matches!(error, GuestError::ProgramsRun { .. }), "{error}");
+        let patient = GuestConfig { patience: Duration::from_secs(600), ..hurried };
+        std::thread::scope(|scope| {
+            let holder = scope.spawn(|| held(&patient, false));
+            std::thread::sleep(3 * LOOK_AGAIN);
+            assert!(!holder.is_finished(), "it waits for the program");
+            assignments.free(0);
+            let error = holder.join().expect("no panic");
+            assert!(matches!(error, GuestError::Vfio { .. }), "{error}");
+        });
     }
 
     #[test]

@@ -18,7 +18,7 @@
 //!   or waits for MSI-X where the function is bound to vfio-pci and [`hold`], the one owner of its VFIO group, hands interrupts
 //!   to all programs. A program that says so ([`Waiting::Alone`]) is that owner itself, and alone.
 //! - No file descriptor tells of a death here. The host marks a channel whose worker died; where host and worker are both
-//!   gone, their hearts rest, and after 2 s that is an error. A function that is unplugged is [`Unplugged`], never a signal.
+//!   gone, their hearts rest, and after 2 s ([`GuestConfig::silence`]) that is an error. A function that is unplugged is [`Unplugged`], never a signal.
 //! - Each program maps its own channel only. That is no isolation: whoever may open the BAR can map all of it.
 //!
 //! [`Unplugged`]: crate::error::ChannelError::Unplugged

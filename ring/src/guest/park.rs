@@ -12,7 +12,7 @@ use crate::layout::line;
 use crate::lines::{Lines, SharedLines};
 use crate::os::doorbell::EventFd;
 use crate::os::waiter::{Interest, PollWaiter, ReadySet, Waiter};
-use crate::park::{HEARTBEAT_LIMIT, PolledPark};
+use crate::park::PolledPark;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 use core::time::Duration;
 use std::path::PathBuf;
@@ -37,6 +37,8 @@ pub(super) struct GuestPark {
     /// Whoever has the function open for all programs.
     holder: Option<Arc<Interrupts>>,
     hearts: Mutex<Hearts>,
+    /// How long both hearts may rest.
+    silence: Duration,
     /// When sysfs was looked at last.
     looked: Mutex<Instant>,
     released: AtomicBool,
@@ -100,6 +102,7 @@ impl GuestPark {
         device: &Device,
         header: SharedLines,
         lease: Lease,
+        silence: Duration,
     ) -> Result<Self, ChannelError> {
         let lines = &device.directory.lines;
         let vector = directory::vector(lease.channel, directory::doorbells(lines));
@@ -119,6 +122,7 @@ impl GuestPark {
             folder: device.folder(),
             holder: device.holder.clone(),
             hearts: Mutex::new(hearts),
+            silence,
             looked: Mutex::new(Instant::now()),
             released: AtomicBool::new(false),
             lease: Mutex::new(Some(lease)),
@@ -138,7 +142,7 @@ impl GuestPark {
         } else {
             hearts.silent += gap.min(LOOK_GAP_MAX);
         }
-        hearts.silent >= HEARTBEAT_LIMIT
+        hearts.silent >= self.silence
     }
 
     /// The device is gone (sysfs has no such function), or the holder of its interrupts. Looked at now and then, and at once

@@ -34,6 +34,8 @@ enum Answer {
     Echo,
     WithoutWorker,
     Refuse,
+    /// The first claim is refused by a daemon that ends.
+    EndFirst,
 }
 
 /// A host in threads: answers claims with echoing workers.
@@ -67,15 +69,18 @@ impl Host {
         let mapping = Arc::clone(&self.mapping);
         thread::spawn(move || {
             let mut assignments = Assignments::new(lines.clone(), channels.len());
-            let mut generation = 0;
+            let (mut generation, mut ends) = (0, answer_by == Answer::EndFirst);
             while !stop.load(Ordering::Relaxed) {
                 directory::beat(&lines);
                 for (index, request) in assignments.requests().collect::<Vec<_>>() {
                     match request {
+                        Request::Asked(nonce) if std::mem::take(&mut ends) => {
+                            assignments.refuse(index, nonce, Refused::Ending)
+                        }
                         Request::Asked(nonce) if answer_by != Answer::Refuse => {
                             generation += 1;
                             channels[index].offer(generation);
-                            if answer_by == Answer::Echo {
+                            if answer_by != Answer::WithoutWorker {
                                 echo(channels[index].clone(), &mapping, generation);
                             }
                             assignments.assign(index, nonce);
@@ -209,6 +214,14 @@ fn a_host_that_does_not_run_or_refuses_is_an_error_and_no_hang() {
 }
 
 #[test]
+fn a_daemon_that_ends_is_waited_for_until_its_successor_answers() {
+    let tree = Tree::new();
+    let _host = Host::start(&tree, 1, Answer::EndFirst);
+    let config = patient(&tree, Duration::from_secs(60));
+    connect(&config, WANT, Options::default()).expect("the successor assigns the channel");
+}
+
+#[test]
 fn a_lost_worker_and_a_new_generation_are_errors_of_the_old_client() {
     let tree = Tree::new();
     let host = Host::start(&tree, 1, Answer::Echo);
@@ -238,6 +251,22 @@ fn hearts_that_rest_on_both_sides_are_a_death() {
     drop(host);
     let error = client.wait_fence(0, 1, Some(Duration::from_secs(100))).expect_err("dead");
     assert!(matches!(error, ChannelError::PeerDied { .. }), "{error}");
+}
+
+#[test]
+fn hearts_that_rest_for_less_than_the_configured_silence_are_no_death() {
+    let tree = Tree::new();
+    let host = Host::start(&tree, 1, Answer::WithoutWorker);
+    let config = GuestConfig {
+        silence: Duration::from_secs(600),
+        ..patient(&tree, Duration::from_secs(60))
+    };
+    let (client, _) = connect(&config, WANT, Options::default()).expect("a channel");
+    drop(host);
+    let stopped = client.wait_fence(0, 1, Some(2 * crate::park::HEARTBEAT_LIMIT));
+    let error = stopped.expect_err("nobody executes");
+    assert!(matches!(error, ChannelError::Deadline { .. }), "it may go on: {error}");
+    assert!(matches!(client.health(), crate::client::Health::Stalled { .. }), "and is reported");
 }
 
 #[test]

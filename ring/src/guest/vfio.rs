@@ -148,6 +148,14 @@ impl Vfio {
         let (registers, region) = (source(0)?, source(2)?);
         let count = vfio::interrupts(device.as_fd(), vfio::MSIX_INTERRUPTS)
             .map_err(refused("asking for interrupts"))?;
+        if count == 0 {
+            let none = failed(
+                format!("the MSI-X vectors of {}", function.address),
+                "it is an ivshmem-plain, or has vectors=0",
+                "-device ivshmem-doorbell,vectors=4",
+            );
+            return Err(none(io::Error::other("there are none")));
+        }
         let eventfd = || EventFd::new().map_err(refused("creating an eventfd"));
         let bells =
             (0..count.min(VECTORS_MAX)).map(|_| eventfd()).collect::<Result<Vec<_>, _>>()?;
