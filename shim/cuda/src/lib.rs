@@ -35,7 +35,7 @@
 //! | variable | what |
 //! |---|---|
 //! | `RINGBAR_SOCKET` | path of the executor's socket; without it the way out of a virtual machine is taken |
-//! | `RINGBAR_VM` | in a virtual machine: `[ADDRESS or PATH or auto][,memory=PATH][,bulk=wc\|uc][,interrupts=yes\|alone\|no][,patience=TIME]`; without it the only PCI function with a region |
+//! | `RINGBAR_VM` | in a virtual machine: `[ADDRESS or PATH or auto][,memory=PATH][,bulk=wc\|uc][,interrupts=yes\|alone\|no][,patience=TIME][,silence=TIME]`; without it the only PCI function with a region |
 //! | `RINGBAR_STRICT` | `1`: every call waits for its execution and answers with its own failure |
 //! | `RINGBAR_LOG` | what is logged to standard error, as `tracing` filters are written; default `warn` |
 //! | `RINGBAR_STATS` | a file to which a line of JSON is appended at exit: what was called, and what crossed |
