@@ -117,6 +117,7 @@ const CLIENT: u64 = 3;
 /// The same of a VM, and of its channels.
 pub(crate) const HOLDER: u64 = 0;
 pub(crate) const VM_STATUS: u64 = 1;
+pub(crate) const GIVEN_BACK: u64 = 2;
 pub(crate) const CLAIMS: u64 = 3;
 
 pub(crate) fn token(number: u64, part: u64) -> u64 {

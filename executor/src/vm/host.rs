@@ -57,6 +57,16 @@ pub enum VmError {
         /// What the system said.
         source: MapError,
     },
+    /// There is no thread to serve it.
+    #[error(
+        "VM {vm}: starting its thread: {source}; try: a higher limit of processes or descriptors"
+    )]
+    Thread {
+        /// The VM.
+        vm: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The sizes fit no region.
     #[error("VM {vm}: {source}")]
     Region {

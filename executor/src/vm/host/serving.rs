@@ -1,5 +1,6 @@
 //! A VM that is served: answers claims, runs a worker for each channel that is taken, takes channels back.
 
+mod aide;
 mod channel;
 
 use super::{Context, TICK, VmError};
@@ -9,11 +10,13 @@ use crate::logging::SharedCounts;
 use crate::status::{ClientStatus, VmCounts, VmStatus};
 use crate::vm::link::{FromHolder, Held, Holder, Monitors, ToHolder};
 use crate::vm::{VECTORS, VmConfig};
+use aide::{Aide, Calls};
 use channel::Slot;
 use ringbar::directory::{self, Assignments, CLAIMS_VECTOR, Constants, Nonce, Refused, Request};
 use ringbar::lines::SharedLines;
 use ringbar::os::{EventFd, Interest, Mapping};
-use ringbar::region::{self, Channel};
+use ringbar::region::{self, Channel, Place};
+use rustix::fs::FallocateFlags;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,6 +32,7 @@ pub(super) struct Serving {
     number: u64,
     holder: Holder,
     device: Device,
+    aide: Aide,
     assignments: Assignments,
     slots: Vec<Slot>,
     rate: RateLimit,
@@ -55,12 +59,42 @@ struct Device {
     to_guest: Vec<EventFd>,
 }
 
+/// What only a thread of the VM's own calls: its monitor can make each of it last.
+struct SharedCalls {
+    vm: String,
+    memory: OwnedFd,
+    to_guest: Vec<EventFd>,
+    /// First byte and bytes of each channel's arena.
+    arenas: Vec<(u64, u64)>,
+}
+
+impl Calls for SharedCalls {
+    fn ring(&mut self, vector: usize) {
+        if let Err(error) = self.to_guest[vector].signal() {
+            tracing::debug!(%error, vm = self.vm, "the guest's doorbell cannot be rung");
+        }
+    }
+
+    fn give_back(&mut self, channel: usize) {
+        let (offset, bytes) = self.arenas[channel];
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        if let Err(error) = rustix::fs::fallocate(&self.memory, flags, offset, bytes) {
+            tracing::warn!(%error, vm = self.vm, channel, "a channel's memory was not given back");
+        }
+    }
+}
+
 impl Device {
     /// The bells of a channel: its worker's and its guest's.
     fn bells(&self, channel: usize) -> (&EventFd, &EventFd) {
         let vector = usize::from(directory::vector(channel, VECTORS as u16));
         (&self.to_host[vector], &self.to_guest[vector])
     }
+}
+
+/// First byte and bytes of a channel's arena.
+fn arena_of(place: &Place) -> (u64, u64) {
+    (place.offset + place.identity.arena_offset, place.identity.arena_bytes)
 }
 
 impl Serving {
@@ -88,6 +122,14 @@ impl Serving {
         directory::beat(&directory);
         let given = channels.iter().map(|(kept, _)| kept.claimant.and_then(Nonce::new)).collect();
         let over: Vec<bool> = channels.iter().map(|(kept, _)| kept.vm_is_gone).collect();
+        let thread = |source| VmError::Thread { vm: config.name.clone(), source };
+        let calls = SharedCalls {
+            vm: config.name.clone(),
+            memory: memory.try_clone().map_err(thread)?,
+            to_guest: to_guest.clone(),
+            arenas: places.iter().map(arena_of).collect(),
+        };
+        let aide = Aide::start(calls).map_err(thread)?;
         let mut slots = Vec::with_capacity(sizes.len());
         for (index, (place, (kept, pidfd))) in places.into_iter().zip(channels).enumerate() {
             let channel = Channel::open(&mapping, place).map_err(wrong)?;
@@ -101,6 +143,7 @@ impl Serving {
             number,
             holder,
             device,
+            aide,
             assignments,
             slots,
             rate,
@@ -137,6 +180,8 @@ impl Serving {
     fn watch_all(&mut self, context: &mut Context<'_>) {
         let holder = self.holder.control().clone();
         context.watch(holder, self.number, daemon::HOLDER, Interest::Readable);
+        let given_back = self.aide.given_back().fd().clone();
+        context.watch(given_back, self.number, daemon::GIVEN_BACK, Interest::Doorbell);
         self.watch_claims(context);
     }
 
@@ -184,6 +229,8 @@ impl Serving {
                 }
                 self.answer_claims(context);
             }
+            // Claims may have waited for it.
+            daemon::GIVEN_BACK if number == self.number => self.answer_claims(context),
             daemon::WORKER if channel < self.slots.len() => self.worker_ended(channel, context),
             daemon::CONTROL if channel < self.slots.len() => {
                 let slot = &mut self.slots[channel];
@@ -304,8 +351,8 @@ impl Serving {
             Some(Refused::Ending)
         } else if self.rate.take(context.now).is_err() {
             Some(Refused::TooMany)
-        } else if self.slots[channel].worker.is_some() {
-            // Its last worker is not reaped yet: the claim waits.
+        } else if self.slots[channel].worker.is_some() || self.aide.has(channel) {
+            // Its last worker is not reaped yet, or its arena not given back: the claim waits.
             return;
         } else {
             self.begin(channel, nonce, context).err().map(|error| {
@@ -332,9 +379,7 @@ impl Serving {
     }
 
     fn ring_guest(&self, channel: usize) {
-        if let Err(error) = self.device.bells(channel).1.signal() {
-            tracing::debug!(%error, "the guest's doorbell cannot be rung");
-        }
+        self.aide.ring(usize::from(directory::vector(channel, VECTORS as u16)));
     }
 
     /// Has the holder keep what the next daemon must know of a channel.
@@ -355,6 +400,14 @@ impl Serving {
 
     /// Every 50 ms: the daemon's heartbeat, claims without a doorbell, hearts at rest.
     pub fn tick(&mut self, context: &mut Context<'_>) {
+        if let Some(lasts) = self.aide.lasts() {
+            tracing::warn!(
+                ?lasts,
+                vm = self.config.name,
+                "ringing the guest, or giving back its memory, lasts: its programs wait longer, others do not; \
+                 likely cause: its monitor writes to its eventfds, or zeroes its memory, without end"
+            );
+        }
         self.repair();
         directory::beat(&self.device.directory);
         if std::mem::take(&mut self.bells) >= BELLS_A_TICK && self.lost.is_none() {

@@ -13,7 +13,6 @@ use ringbar::directory::Nonce;
 use ringbar::os::Interest;
 use ringbar::park::ClientHeart;
 use ringbar::region::{Channel, State};
-use rustix::fs::FallocateFlags;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -248,17 +247,10 @@ impl Serving {
         tracing::info!(vm, channel, generation, reason, "a guest's worker ended: {text}");
     }
 
-    /// The channel is nobody's: its arena goes back to the system, and the next claim may have it.
+    /// The channel is nobody's: its arena goes back to the system, and after that the next claim may have it.
     pub(super) fn free(&mut self, channel: usize) {
         failpoints::hit(Point::VmFreeing);
-        let place = self.slots[channel].channel.place;
-        let offset = place.offset + place.identity.arena_offset;
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        let punched =
-            rustix::fs::fallocate(&self.device.memory, flags, offset, place.identity.arena_bytes);
-        if let Err(error) = punched {
-            tracing::warn!(%error, vm = self.config.name, "a channel's memory was not given back");
-        }
+        self.aide.give_back(channel);
         self.assignments.free(channel);
         failpoints::hit(Point::VmFreed);
         self.slots[channel].doomed = false;
