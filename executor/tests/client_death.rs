@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use support::{RINGBAR, Server, children, descriptors, eventually};
 
 fn dies_at(point: Point) {
-    let server = Server::start("--handshake-timeout 300ms");
+    let server = Server::start("--handshake-timeout 2s");
     let other = server.client_named("other");
     other.call(Ping { token: 1 }).unwrap();
     let before = descriptors(server.pid());

@@ -90,7 +90,7 @@ fn the_sockets_are_private_and_a_second_daemon_is_refused() {
 
 #[test]
 fn h13_handshakes_that_are_never_finished_end_by_their_limit_and_disturb_nobody() {
-    let server = Server::start("--handshake-timeout 200ms --handshakes-max 8");
+    let server = Server::start("--handshake-timeout 2s --handshakes-max 8");
     let before = descriptors(server.pid());
     let silent: Vec<_> = (0..8).map(|_| connect(&server)).collect();
     let one_more = connect(&server);
@@ -147,7 +147,10 @@ fn h13_more_sessions_than_allowed_are_refused_and_one_that_ends_makes_room() {
 fn h13_more_connections_a_second_than_allowed_are_refused_with_the_time_to_wait() {
     let server = Server::start("--connections-per-second 3");
     let attached: Vec<_> = (0..3).map(|_| server.client_named("fast")).collect();
-    let refusal = refused(&server, &named("too fast"));
+    // So many at once that some find no room, however long the three took.
+    let burst: Vec<_> = (0..20).map(|_| connect(&server)).collect();
+    let told = burst.last().unwrap().receive(Deadline::after(PATIENCE)).unwrap().message;
+    let Message::Refused(refusal) = told else { panic!("not refused") };
     assert_eq!(refusal.code, RefusalCode::Busy);
     assert!((1..=334).contains(&refusal.retry_after_ms), "{refusal:?}");
     std::thread::sleep(Duration::from_millis(refusal.retry_after_ms.into()));
@@ -222,7 +225,7 @@ fn a_client_that_gives_up_on_a_living_worker_gets_the_next_one_after_the_old_is_
 
 #[test]
 fn a_session_whose_client_does_not_come_back_is_given_up_after_its_grace() {
-    let server = Server::start("--resume-grace 200ms");
+    let server = Server::start("--resume-grace 2s");
     let before = descriptors(server.pid());
     let at = server.client_named("gone");
     send_signal(at.worker_pid, "KILL");
@@ -423,15 +426,15 @@ fn d2_a_worker_that_is_stopped_is_stalled_which_is_reported_and_ends_by_itself()
 fn d2_silence_beyond_the_configured_limit_is_an_error_of_every_waiter() {
     let server = Server::start("");
     let mut wish = named("hurried");
-    wish.options.limits.stalled_after = Duration::from_millis(200);
-    wish.options.limits.error_after = Duration::from_millis(600);
+    wish.options.limits.stalled_after = Duration::from_secs(1);
+    wish.options.limits.error_after = Duration::from_secs(5);
     let at = server.attach(&wish).unwrap();
     at.call(Ping { token: 1 }).unwrap();
-    send_signal(at.worker_pid, "STOP");
     let start = Instant::now();
+    send_signal(at.worker_pid, "STOP");
     let error = at.client.wait_fence(0, 1, None).unwrap_err();
     assert!(matches!(error, ChannelError::Stalled { .. }), "{error}");
-    assert!(start.elapsed() >= Duration::from_millis(500), "not before its time");
+    assert!(start.elapsed() >= Duration::from_secs(4), "not before its time");
     send_signal(at.worker_pid, "CONT");
 }
 

@@ -284,13 +284,13 @@ fn h9_a_doorbell_storm_without_commands_costs_bounded_processor_time_and_is_coun
         }
     });
     thread::sleep(Duration::from_secs(1));
+    assert!(eventually(|| counters().empty_wakes > 100), "they are counted");
     over.store(true, Ordering::Relaxed);
     storm.join().unwrap();
     let seconds = start.elapsed().as_secs_f64();
     let spent = (cpu_ns(scene.attacker.worker_pid) - spent) as f64 / 1e9;
     assert!(spent < seconds / 2.0, "{spent} s of processor time in {seconds} s");
     assert_eq!(scene.attacker.call(Ping { token: 1 }).unwrap().token, 1);
-    assert!(eventually(|| counters().empty_wakes > 100), "they are counted");
     // Without a brake there are tens of thousands.
     let parks = (counters().worker_parks - parks) as f64;
     assert!(parks < 1500.0 * (seconds + 1.0), "{parks} wake-ups in {seconds} s");
@@ -410,13 +410,12 @@ fn launch(at: &Attachment) -> Result<u64, AttachError> {
 
 #[test]
 fn h15_a_kernel_that_never_ends_ends_its_worker_after_the_timeout_and_no_other() {
-    let scene =
-        Scene::with("--mock hang_at_launch=1 --command-timeout 500ms --device-timeout 500ms");
+    let scene = Scene::with("--mock hang_at_launch=1 --command-timeout 2s --device-timeout 2s");
     launch(&scene.attacker).unwrap();
     scene.attacker.post(Fence { stream: STREAM, index: 1, value: 1 }).unwrap();
     let error = scene.attacker.client.wait_fence(1, 1, None).unwrap_err();
     assert!(matches!(error, ChannelError::PeerDied { .. }), "{error}");
-    assert!(scene.server.log().contains("takes longer than 500ms"), "{}", scene.server.log());
+    assert!(scene.server.log().contains("takes longer than 2s"), "{}", scene.server.log());
     scene.expect_others_undisturbed();
     let old = scene.attacker.worker_pid;
     assert!(eventually(|| !is_running(old)));

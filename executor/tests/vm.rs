@@ -134,8 +134,8 @@ fn a_recorded_inference_run_has_the_same_digest_in_a_guest_as_on_the_host() {
 fn two_programs_of_a_guest_work_at_once_with_workers_of_their_own() {
     let folder = folder_or_return!();
     let server = VmServer::start("");
-    let script = "ringbar-guest-tests work --count 0 --time 3s & first=$!\n\
-                  ringbar-guest-tests work --count 0 --time 3s\nwait $first";
+    let script = "ringbar-guest-tests work --count 0 --time 15s & first=$!\n\
+                  ringbar-guest-tests work --count 0 --time 15s\nwait $first";
     let mut guest = Guest::boot(&Boot::new(folder, &server.socket(), script));
     guest.wait_for("working", 2);
     assert_eq!(pids(&server).len(), 2, "{}", server.log());

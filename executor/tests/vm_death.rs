@@ -167,7 +167,10 @@ fn holder_dies_at(point: Point, lead: HolderLead) {
     assert!(is_running(daemon), "the daemon goes on");
     let has_new_holder = || {
         let holder = server.vm().holder_pid;
-        Some(holder) != first_holder && is_running(holder)
+        // It says so before it dies.
+        let dies = format!("reached by process {holder}");
+        let dies = server.log().lines().any(|line| line.ends_with(&dies));
+        Some(holder) != first_holder && !dies && is_running(holder)
     };
     assert!(eventually(has_new_holder), "{}", server.log());
     let monitor = Monitor::connect_patiently(&server);

@@ -135,7 +135,7 @@ fn a_killed_worker_loses_its_channel_alone_and_the_next_claim_has_a_new_generati
 
 #[test]
 fn a_program_whose_heart_stops_gives_its_channel_back_within_the_limit() {
-    let server = VmServer::start("--guest-heart-limit 500ms");
+    let server = VmServer::start("--guest-heart-limit 3s");
     let monitor = Monitor::connect(&server).unwrap();
     let (program, lives) = (monitor.claim(7), monitor.claim(8));
     let index = program.index;
@@ -148,7 +148,7 @@ fn a_program_whose_heart_stops_gives_its_channel_back_within_the_limit() {
 
 #[test]
 fn a_claimant_that_never_attaches_loses_its_channel() {
-    let server = VmServer::start("--guest-heart-limit 500ms");
+    let server = VmServer::start("--guest-heart-limit 3s");
     let monitor = Monitor::connect(&server).unwrap();
     let nonce = directory::Nonce::new(7).unwrap();
     directory::claim(&monitor.directory, 0, nonce);
@@ -256,7 +256,7 @@ fn a_region_wrecked_while_no_daemon_was_there_is_repaired_by_the_next_one() {
 
 #[test]
 fn a_directory_that_a_program_wrecked_is_whole_for_the_next_one_of_the_same_boot() {
-    let server = VmServer::start("--guest-heart-limit 500ms");
+    let server = VmServer::start("--guest-heart-limit 3s");
     let monitor = Monitor::connect(&server).unwrap();
     let works = monitor.claim(7);
     let lines = monitor.directory.count();
@@ -305,7 +305,7 @@ fn a_vm_that_ends_unheard_by_a_stopped_daemon_loses_its_channels_when_that_goes_
     next.claim(8).call(Ping { token: 1 }).unwrap();
     // As many as the new monitor took to find the old one gone came to them.
     assert!(server.vm().monitors_refused >= 1000, "{:?}", server.vm());
-    assert_eq!(server.vm().taken, 1, "{}", server.log());
+    assert!(eventually(|| server.vm().taken == 1), "{}", server.log());
 }
 
 #[test]
@@ -318,7 +318,7 @@ fn a_vm_that_ends_while_no_daemon_is_there_loses_its_channels_with_the_next_one(
     let next = Monitor::connect_patiently(&server);
     server.restart();
     next.claim(8).call(Ping { token: 1 }).unwrap();
-    assert_eq!(server.vm().taken, 1, "{}", server.log());
+    assert!(eventually(|| server.vm().taken == 1), "{}", server.log());
 }
 
 #[test]
@@ -434,6 +434,7 @@ fn a_vm_whose_socket_cannot_be_made_keeps_no_other_from_being_served_and_is_serv
 #[test]
 fn a_holder_that_does_not_answer_costs_other_vms_nothing_and_is_found_when_it_does() {
     let mut server = VmServer::start("--vm other --socket @/other");
+    assert!(eventually(|| unserved(&server, "other").is_none()), "{}", server.log());
     let stopped = server.status().daemon.vms[1].holder_pid;
     let monitor = Monitor::connect(&server).unwrap();
     let other = Monitor::connect_at(&server.socket_of("other")).unwrap();
@@ -528,6 +529,7 @@ fn the_end_of_a_guests_worker_is_one_line_that_names_vm_and_channel_and_one_coun
 fn refused_images_of_all_channels_of_a_vm_together_write_a_few_lines_a_second() {
     let server =
         VmServer::start("--log-lines-per-second 5 --vm other --socket @/other --size 16MiB");
+    assert!(eventually(|| unserved(&server, "other").is_none()), "{}", server.log());
     let monitor = Monitor::connect(&server).unwrap();
     let other = Monitor::connect_at(&server.socket_of("other")).unwrap();
     let start = Instant::now();

@@ -18,7 +18,7 @@ use support::{PATIENCE, Server, eventually, named, send_signal};
 /// From the worker's death to the last waiter's error.
 const DEATH_BOUND: Duration = Duration::from_millis(100);
 /// How often a step is tried again when a waiter was late: the machine may be busy with something else.
-const TRIES: usize = 3;
+const TRIES: usize = 10;
 
 const EVENT: EventId = EventId(1);
 const STREAM: StreamId = StreamId::DEFAULT;

@@ -277,7 +277,7 @@ fn a_launch_failure_sticks() {
 
 #[test]
 fn a_slow_launch_delays_its_stream_and_not_the_worker() {
-    let faults = Faults { slow_at_launch: Some((1, 300_000_000)), ..Faults::default() };
+    let faults = Faults { slow_at_launch: Some((1, 3_000_000_000)), ..Faults::default() };
     let mut client = with_faults(faults);
     let (function, _, _) = client.lookup("mix_0");
     let start = Instant::now();
@@ -286,7 +286,7 @@ fn a_slow_launch_delays_its_stream_and_not_the_worker() {
     assert_eq!(client.call(Ping { token: 5 }), Ok(PingReply { token: 5 }));
     assert!(!client.gpu.is_idle());
     assert!(client.worker.fences.wait(1, 1, Duration::from_secs(60)));
-    assert!(start.elapsed() >= Duration::from_millis(300));
+    assert!(start.elapsed() >= Duration::from_secs(3));
 }
 
 #[test]

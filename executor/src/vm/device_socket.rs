@@ -1,11 +1,11 @@
 //! The socket that a VM's monitor connects to, and who may do that.
 
-use rustix::fs::Mode;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Gid, Uid};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -45,8 +45,17 @@ impl Access {
         if self.is_given_at(path) {
             return Ok(());
         }
+        let failed = |what: &str, error: Errno| format!("{}: {what}: {error}", path.display());
+        // The folder may be another user's, who could put a link to any file in its place.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file =
+            rustix::fs::open(path, flags, Mode::empty()).map_err(|e| failed("opening", e))?;
+        let found = rustix::fs::fstat(&file).map_err(|e| failed("looking at it", e))?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
+            return Err(format!("{}: found a file that is no socket", path.display()));
+        }
         let (owner, group) = (self.owner.map(Uid::from_raw), self.group.map(Gid::from_raw));
-        rustix::fs::chown(path, owner, group).map_err(|error| {
+        rustix::fs::chownat(&file, "", owner, group, AtFlags::EMPTY_PATH).map_err(|error| {
             let advice = match error {
                 Errno::PERM => {
                     "; likely cause: only root gives files to another user, and others only to groups that they are in; \
@@ -59,7 +68,7 @@ impl Access {
             format!("{}: giving it to user {owner} and group {group}: {error}{advice}", path.display())
         })?;
         let mode = std::fs::Permissions::from_mode(self.mode());
-        std::fs::set_permissions(path, mode)
+        std::fs::set_permissions(format!("/proc/self/fd/{}", file.as_raw_fd()), mode)
             .map_err(|error| format!("{}: permissions {:o}: {error}", path.display(), self.mode()))
     }
 }
@@ -144,5 +153,21 @@ mod tests {
             let data = std::fs::metadata(&path).unwrap();
             assert_eq!((data.mode() & 0o777, data.gid()), (mode, own));
         }
+    }
+
+    #[test]
+    fn a_file_behind_a_link_in_the_sockets_place_is_given_to_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, path) = (folder.path().join("file"), folder.path().join("socket"));
+        let listener = std::os::unix::net::UnixListener::bind(&file).unwrap();
+        std::os::unix::fs::symlink(&file, &path).unwrap();
+        let before = std::fs::metadata(&file).unwrap().mode();
+        let access = Access { mode: Some(0o606), ..Access::default() };
+        let error = access.give(&path).unwrap_err();
+        assert!(error.contains("no socket"), "{error}");
+        assert_eq!(std::fs::metadata(&file).unwrap().mode(), before);
+        access.give(&file).unwrap();
+        assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0o606);
+        drop(listener);
     }
 }

@@ -46,7 +46,13 @@ pub fn end(socket: &Path, force: bool) -> Result<i32, Box<dyn Error>> {
     };
     may_end(&told, force, pid)?;
     let workers = workers(control, &told);
-    job::send(control, &ToHolder::End, &[])?;
+    // Holders of before know only one word for it.
+    let knows_both = told.pointer("/device/layout").is_some();
+    let word = if force || !knows_both { ToHolder::End } else { ToHolder::EndIfUnused };
+    job::send(control, &word, &[])?;
+    while let Ok((told, _)) = job::receive_within::<Value>(control, LIMIT) {
+        may_end(&told, force, pid)?;
+    }
     if !has_ended(&process)? {
         return Err(stuck(pid));
     }
@@ -71,7 +77,7 @@ fn may_end(told: &Value, force: bool, pid: i32) -> Result<(), Box<dyn Error>> {
     }
     let connected = told.pointer("/device/monitors/connected").and_then(Value::as_bool);
     match connected {
-        _ if force => Ok(()),
+        _ if force || told.pointer("/monitors").is_some() => Ok(()),
         Some(false) => Ok(()),
         Some(true) => Err("a VM has this device, and would lose it for good: it could not connect again; \
              try: shut that VM down first, or --force"

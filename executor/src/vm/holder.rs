@@ -118,6 +118,10 @@ struct Holder {
     lonely_since: Instant,
     /// It stays although nobody is there.
     stays: bool,
+    /// The present daemon, or the last one, took the device over.
+    taken_over: bool,
+    /// Why a daemon was refused last, and nobody has been admitted since.
+    said_refused: Option<String>,
     /// Somebody waits to be accepted, for which the system lacked something; when to try again.
     accept_at: Option<Instant>,
     /// That was said, and nobody has been accepted since.
@@ -182,6 +186,8 @@ impl Holder {
             refused: 0,
             lonely_since: Instant::now(),
             stays: false,
+            taken_over: false,
+            said_refused: None,
             accept_at: None,
             said_accept: false,
             signals,
@@ -195,7 +201,7 @@ impl Holder {
         while !self.ended {
             let now = Instant::now();
             let ends_in = self.ends_in(now);
-            if ends_in.is_some_and(|left| left.is_zero()) {
+            if ends_in.is_some_and(|left| left.is_zero()) && self.is_unused() {
                 tracing::info!(vm = self.config.name, "neither a daemon nor a VM: the holder ends");
                 break;
             }
@@ -213,7 +219,11 @@ impl Holder {
             // Who left goes first, so that who comes finds the place free.
             let mut tokens: Vec<_> = ready.iter().map(|ready| ready.token).collect();
             tokens.sort_unstable_by(|a, b| b.cmp(a));
-            tokens.into_iter().for_each(|token| self.look_at(token));
+            for token in tokens {
+                if !self.ended {
+                    self.look_at(token);
+                }
+            }
         }
         ExitCode::SUCCESS
     }
@@ -224,6 +234,12 @@ impl Holder {
         let lonely = !wanted && !self.config.polled && !self.stays;
         let waited = now.saturating_duration_since(self.lonely_since);
         lonely.then(|| LONELY_LIMIT.saturating_sub(waited))
+    }
+
+    /// Whether no VM has the device: one that connects just now could not do so again, so it is accepted before the answer.
+    fn is_unused(&mut self) -> bool {
+        self.accept_monitor();
+        self.monitor.is_none()
     }
 
     fn look_at(&mut self, token: u64) {
@@ -241,7 +257,7 @@ impl Holder {
         let mut bytes = [0; 64];
         // What is not read now is read at the next look.
         let _ = rustix::net::recv(&self.signals, &mut bytes, RecvFlags::DONTWAIT);
-        if self.ends_in(Instant::now()).is_some() {
+        if self.ends_in(Instant::now()).is_some() && self.is_unused() {
             self.ended = true;
             return;
         }
@@ -282,7 +298,15 @@ impl Holder {
         match self.admit(&connection) {
             Ok(()) => self.serve_daemon(connection.socket().clone()),
             Err(reason) => {
-                tracing::warn!(vm = self.config.name, reason, "a daemon was refused");
+                // Those that take over where one ends ask again and again.
+                if self.said_refused.as_ref() != Some(&reason) {
+                    tracing::warn!(
+                        vm = self.config.name,
+                        reason,
+                        "a daemon was refused; further ones are not told of"
+                    );
+                    self.said_refused = Some(reason.clone());
+                }
                 let refused = FromHolder::Refused { reason };
                 // Best effort: it may be gone.
                 let _ = job::send(connection.socket().as_fd(), &refused, &[]);
@@ -293,7 +317,8 @@ impl Holder {
     fn admit(&self, connection: &Connection) -> Result<(), String> {
         let peer = connection.peer_credentials().map_err(|e| e.to_string())?;
         if !peer.is_same_user() {
-            return Err(format!("found user {}, expected the holder's own", peer.uid));
+            let own = rustix::process::geteuid().as_raw();
+            return Err(format!("found user {}, expected {own}; try: run as that user", peer.uid));
         }
         if self.daemon.is_some() {
             return Err("another daemon serves this VM; try: end that one first".into());
@@ -309,7 +334,10 @@ impl Holder {
         }
         failpoints::hit(Point::HolderTold);
         match self.waiter.add(control.clone(), DAEMON, Interest::Readable) {
-            Ok(()) => (self.daemon, self.told) = (Some(control), Told::default()),
+            Ok(()) => {
+                (self.daemon, self.told) = (Some(control), Told::default());
+                self.taken_over = false;
+            }
             Err(error) => tracing::error!(%error, "a daemon cannot be waited for"),
         }
     }
@@ -341,8 +369,8 @@ impl Holder {
 
     fn listen_to_daemon(&mut self) {
         for _ in 0..WORDS_A_LOOK {
-            let Some(daemon) = &self.daemon else { return };
-            match job::receive(&**daemon) {
+            let Some(daemon) = self.daemon.clone() else { return };
+            match job::receive(&*daemon) {
                 Ok(None) => return,
                 Ok(Some((ToHolder::Keep { channel, kept }, fds))) => {
                     failpoints::hit(Point::HolderKeeping);
@@ -356,22 +384,37 @@ impl Holder {
                         self.tell_monitors();
                     }
                 }
-                Ok(Some((ToHolder::Stay { always }, _))) => self.stays = always,
-                Ok(Some((ToHolder::End, _))) => {
+                Ok(Some((ToHolder::Stay { always }, _))) => {
+                    self.stays = always;
+                    self.taken_over = true;
+                    self.said_refused = None;
+                }
+                Ok(Some((ToHolder::EndIfUnused, _))) if !self.is_unused() => {
+                    let reason = "a VM has just connected, and would lose its device for good; try: shut that VM down first, or --force";
+                    // Whoever asked may not wait for an answer.
+                    let _ =
+                        job::send(&*daemon, &FromHolder::Refused { reason: reason.into() }, &[]);
+                }
+                Ok(Some((ToHolder::End | ToHolder::EndIfUnused, _))) => {
                     failpoints::hit(Point::HolderEnding);
                     self.ended = true;
                     return;
                 }
-                Err(error) => {
-                    tracing::info!(%error, vm = self.config.name, "the daemon is gone: holding on");
-                    self.waiter.remove(DAEMON);
-                    self.daemon = None;
-                    // The next one is told everything.
-                    self.serve_monitors_again();
-                    self.lonely_since = Instant::now();
-                }
+                Err(error) => self.daemon_left(&error),
             }
         }
+    }
+
+    /// Where it took nothing over, because it wants another device, and comes again each second, nobody was there.
+    fn daemon_left(&mut self, error: &io::Error) {
+        if self.taken_over {
+            tracing::info!(%error, vm = self.config.name, "the daemon is gone: holding on");
+            self.lonely_since = Instant::now();
+        }
+        self.waiter.remove(DAEMON);
+        self.daemon = None;
+        // The next one is told everything.
+        self.serve_monitors_again();
     }
 
     /// Tells the daemon what is so now, or once it has heard more of what it was told before.
@@ -404,6 +447,9 @@ impl Holder {
     }
 
     fn accept_monitor(&mut self) {
+        if self.told.holds_back {
+            return;
+        }
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let monitor = match rustix::net::accept_with(&self.device.socket, flags) {
             Ok(monitor) => monitor,

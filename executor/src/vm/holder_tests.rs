@@ -147,3 +147,35 @@ fn a_daemon_that_dies_holds_no_vm_back_and_the_next_one_is_told_which_channels_a
     let channel: FromHolder = job::receive(&daemon).unwrap().unwrap().0;
     assert_eq!(channel, FromHolder::Channel(Kept { vm_is_gone: true, ..kept }));
 }
+
+#[test]
+fn a_holder_is_not_ended_as_unused_by_whoever_did_not_see_a_vm_connect() {
+    let (mut holder, daemon, _folder) = holder();
+    // It waits to be accepted: the daemon knows nothing of it.
+    let _monitor = UnixStream::connect(&holder.config.socket).unwrap();
+    job::send(&daemon, &ToHolder::EndIfUnused, &[]).unwrap();
+    holder.listen_to_daemon();
+    assert!(!holder.ended && holder.monitor.is_some());
+    let mut words = std::iter::from_fn(|| job::receive::<FromHolder>(&daemon).unwrap());
+    assert!(words.any(|(word, _)| matches!(word, FromHolder::Refused { .. })));
+    job::send(&daemon, &ToHolder::End, &[]).unwrap();
+    holder.listen_to_daemon();
+    assert!(holder.ended, "it was told so in any case");
+}
+
+#[test]
+fn a_daemon_that_takes_nothing_over_keeps_no_holder_alive() {
+    let (mut holder, daemon, _folder) = holder();
+    let long_ago = Instant::now() - Duration::from_secs(30);
+    holder.lonely_since = long_ago;
+    drop(daemon);
+    holder.listen_to_daemon();
+    assert_eq!(holder.lonely_since, long_ago, "it only looked");
+    let (daemon, theirs) = job::control_pair().unwrap();
+    holder.serve_daemon(Arc::new(theirs));
+    job::send(&daemon, &ToHolder::Stay { always: false }, &[]).unwrap();
+    holder.listen_to_daemon();
+    drop(daemon);
+    holder.listen_to_daemon();
+    assert!(holder.lonely_since > long_ago);
+}

@@ -316,6 +316,6 @@ impl Vm {
 fn abandon((holder, held): &(Holder, Held), keep: bool) {
     if !keep && !held.monitors.connected {
         // If it is gone already, all the better.
-        let _ = holder.tell(&ToHolder::End, None);
+        let _ = holder.tell(&ToHolder::EndIfUnused, None);
     }
 }

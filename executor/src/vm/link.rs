@@ -106,12 +106,14 @@ pub enum ToHolder {
         /// The word's.
         number: u64,
     },
-    /// Whether to stay without a daemon and a VM, for longer than a minute.
+    /// First of a daemon that takes the device over: whether to stay without a daemon and a VM, for longer than a minute.
     Stay {
         /// Until it is ended.
         always: bool,
     },
-    /// The device is no longer wanted: end.
+    /// The device is no longer wanted: end, unless a VM has it, or connects just now; then this is refused.
+    EndIfUnused,
+    /// End, whoever has the device.
     End,
 }
 

@@ -62,10 +62,16 @@ impl Server {
         assert!(eventually(up), "the daemon does not start: {}", self.log());
     }
 
-    /// Starts another one in the place of one that has ended.
+    /// Starts another one in the place of one that has ended, and again where it ends because that is not quite gone yet.
     pub fn start_again(&mut self, options: &str) {
         self.child = Self::spawn(&self.folder, options);
-        self.wait_until_up();
+        let up = eventually(|| {
+            if self.child.try_wait().unwrap().is_some() {
+                self.child = Self::spawn(&self.folder, options);
+            }
+            status::query(&self.socket()).is_ok()
+        });
+        assert!(up, "the daemon does not start: {}", self.log());
     }
 
     /// The daemon and its workers, as far as they live, and those of daemons before it.

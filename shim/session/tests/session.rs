@@ -228,7 +228,7 @@ fn fences_of_streams_are_apart_and_words_come_back_when_streams_go() {
 
 #[test]
 fn a_wait_with_a_limit_ends_and_the_session_goes_on() {
-    let config = MockConfig { latency_ns: 300_000_000, ..MockConfig::default() };
+    let config = MockConfig { latency_ns: 3_000_000_000, ..MockConfig::default() };
     let rig = Rig::with(config, false, None);
     let call = LibraryCall {
         library: 1,
@@ -239,7 +239,7 @@ fn a_wait_with_a_limit_ends_and_the_session_goes_on() {
     rig.session.post(&call).expect("posted");
     let ticket = rig.session.fence(StreamId::DEFAULT).expect("posted");
     let error = rig.session.wait_within(ticket, Some(Duration::from_millis(5)));
-    let error = error.expect_err("the device works for 300 ms");
+    let error = error.expect_err("the device works for 3 s");
     assert!(matches!(error, SessionError::Channel(ChannelError::Deadline { .. })), "{error}");
     assert!(!rig.session.is_reached(ticket));
     rig.session.wait(ticket).expect("later it is reached");
@@ -422,7 +422,7 @@ const NARROW: &[u8] = b".version 8.0
 
 #[test]
 fn a_wait_lasts_until_its_work_is_done_although_a_launch_before_it_asked_for_too_much() {
-    let config = MockConfig { latency_ns: 300_000_000, ..MockConfig::default() };
+    let config = MockConfig { latency_ns: 3_000_000_000, ..MockConfig::default() };
     let mut rig = Rig::with(config, false, None);
     let (module, function, stream) = (ModuleId(1), FunctionId(1), StreamId::DEFAULT);
     let load = ModuleLoad { context: ContextId::FIRST, module, image: Tail::Inline(NARROW) };

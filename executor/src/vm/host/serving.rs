@@ -163,7 +163,7 @@ impl Serving {
             "serving a VM"
         );
         let always = context.config.keep_devices;
-        if stays.is_some_and(|stays| stays != always)
+        if stays.is_some()
             && let Err(error) = vm.holder.tell(&ToHolder::Stay { always }, None)
         {
             tracing::warn!(%error, vm = vm.config.name, "the holder was not told");
@@ -253,6 +253,9 @@ impl Serving {
                     if let Err(error) = self.holder.tell(&ToHolder::Heard { number }, None) {
                         tracing::debug!(%error, vm = self.config.name, "the holder was not told");
                     }
+                }
+                Ok(Some(FromHolder::Refused { reason })) => {
+                    tracing::info!(vm = self.config.name, reason, "the device stays");
                 }
                 Ok(Some(other)) => {
                     tracing::warn!(vm = self.config.name, "the holder says {other:?}")
@@ -470,7 +473,7 @@ impl Serving {
     fn end_holder(&self, keep: bool) {
         if !keep && !self.is_there() && self.is_over() && self.lost.is_none() {
             // If it is gone already, all the better.
-            let _ = self.holder.tell(&ToHolder::End, None);
+            let _ = self.holder.tell(&ToHolder::EndIfUnused, None);
         }
     }
 
