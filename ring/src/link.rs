@@ -230,7 +230,7 @@ fn map(memfd: &OwnedFd) -> Result<Arc<Mapping>, ChannelError> {
 }
 
 /// A copy of this process by `fork` shall not reach the channel; where the kernel refuses, it is only asked not to.
-fn keep_from_children(mapping: &Mapping) {
+pub(crate) fn keep_from_children(mapping: &Mapping) {
     if let Err(error) = mapping.keep_from_children() {
         tracing::debug!(%error, "forked children keep the channel mapped");
     }

@@ -346,6 +346,12 @@ impl Client {
         }
     }
 
+    /// An error unless the channel is up: what was read of its memory before was read from a device that was there.
+    #[inline]
+    pub fn check_up(&self) -> Result<(), ChannelError> {
+        self.inner.check_fast()
+    }
+
     /// Waits until an event is there to be polled.
     pub fn wait_event(&self, deadline: Option<Duration>) -> Result<(), ChannelError> {
         let inner = &*self.inner;

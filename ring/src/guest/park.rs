@@ -155,7 +155,8 @@ impl GuestPark {
             return None;
         }
         *looked = Instant::now();
-        if self.folder.as_ref().is_some_and(|folder| !folder.join("vendor").exists()) {
+        // The memory goes with this file; the rest of the folder goes later.
+        if self.folder.as_ref().is_some_and(|folder| !folder.join("resource2").exists()) {
             return Some(ChannelError::Unplugged);
         }
         let end = self.holder.as_ref()?.holder_end()?;

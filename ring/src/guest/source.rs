@@ -2,6 +2,7 @@
 //! piece has one memory type.
 
 use super::GuestError;
+use crate::link::keep_from_children;
 use crate::os::mapping::{Mapping, MappingKind, PeerTrust};
 use crate::sync::Arc;
 use std::os::fd::{AsFd, OwnedFd};
@@ -54,7 +55,7 @@ impl Source {
                 Mapping::device(self.fd.as_fd(), start + offset, len, None, VFIO_KIND)
             }
         };
-        Ok(mapped?.guarded())
+        Ok(own(mapped?))
     }
 
     /// Maps `len` bytes at `offset` at exactly `address`.
@@ -66,8 +67,14 @@ impl Source {
                 Mapping::device(fd, start + offset, len, Some(address), VFIO_KIND)
             }
         };
-        Ok(mapped?.guarded())
+        Ok(own(mapped?))
     }
+}
+
+/// The device may go at any time, and a copy of this process by fork shall not reach the channel.
+fn own(mapping: Mapping) -> Mapping {
+    keep_from_children(&mapping);
+    mapping.guarded()
 }
 
 /// vfio-pci maps BARs uncached.

@@ -275,10 +275,15 @@ fn a_function_that_is_unplugged_is_an_error_of_its_own() {
     let host = Host::start(&tree, 1, Answer::Echo);
     let config = patient(&tree, Duration::from_secs(60));
     let (client, _) = connect(&config, WANT, Options::default()).expect("a channel");
-    std::fs::remove_dir_all(tree.sysfs().join("bus/pci/devices").join(ADDRESS)).expect("gone");
+    client.check_up().expect("it is there");
+    // The kernel takes this away first, and with it the memory.
+    let memory = tree.sysfs().join("bus/pci/devices").join(ADDRESS).join("resource2");
+    std::fs::remove_file(memory).expect("gone");
     // What the host's memory reads as once nobody answers for it.
     let status = (crate::layout::line::HOST_STATUS, 0, u64::MAX);
     host.channel(0).header.store(status.0, status.1, status.2, Ordering::Relaxed);
+    let error = client.check_up().expect_err("what was read before was nothing");
+    assert!(matches!(error, ChannelError::Unplugged), "{error}");
     let error = client.post(b"lost").expect_err("gone");
     assert!(matches!(error, ChannelError::Unplugged), "{error}");
 }

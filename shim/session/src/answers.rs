@@ -48,7 +48,8 @@ impl AnswerBlock<'_> {
         let len = into.len() as u64;
         let part = self.place.part(0, len);
         let part = part.ok_or(SessionError::OutsideBlock { at: 0, len, limit: self.place.len })?;
-        Ok(self.client.arena().read(part.addr, into)?)
+        self.client.arena().read(part.addr, into)?;
+        Ok(self.client.check_up()?)
     }
 }
 

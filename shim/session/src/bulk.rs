@@ -214,7 +214,8 @@ impl Session {
             }
             Ok(())
         };
-        let result = run();
+        // Where the device went meanwhile, zeros were read.
+        let result = run().and_then(|()| Ok(self.shared.client.check_up()?));
         match (window, &result) {
             (Window::Own(block), Ok(())) => self.window_back(block, None),
             // Pieces may still be under way into it.
@@ -291,7 +292,8 @@ impl Session {
         into: &mut [u8],
     ) -> Result<(), SessionError> {
         let place = part(block, at, into.len() as u64)?;
-        Ok(self.shared.client.arena().read(place.addr, into)?)
+        self.shared.client.arena().read(place.addr, into)?;
+        Ok(self.shared.client.check_up()?)
     }
 
     /// Copies `len` bytes from a pinned block to the device, in stream order, without waiting.
