@@ -299,14 +299,15 @@ fn a_vm_paused_for_longer_than_the_limit_of_its_hearts_loses_its_channel_and_get
 #[test]
 fn a_killed_worker_is_a_typed_error_in_the_guest_which_attaches_on_a_new_generation() {
     let folder = folder_or_return!();
-    let server = VmServer::start("");
+    let server = VmServer::start("--channels 1");
     let script = "ringbar-guest-tests work --count 1";
     let mut guest = Guest::boot(&Boot::new(folder, &server.socket(), script));
     guest.wait_for("working", 1);
     send_signal(pids(&server)[0], "KILL");
     let console = guest.succeed();
     assert!(console.contains(PEER_DIED), "{console}");
-    assert_attached_anew(&console);
+    let anew = "attached anew: channel 0, generation 2 after channel 0, generation 1";
+    assert!(console.contains(anew), "{console}");
     assert!(eventually(|| server.vm().taken == 0), "{}", server.log());
 }
 

@@ -255,7 +255,7 @@ impl Vm {
         if !self.is_served() || self.status_at.is_none_or(|at| at > context.now) {
             return;
         }
-        match Listener::bind(status_path(&self.config.socket)) {
+        match Listener::bind_within(status_path(&self.config.socket), Duration::ZERO) {
             Ok(listener) => {
                 let socket = listener.socket().clone();
                 context.watch(socket, self.number, daemon::VM_STATUS, Interest::Readable);

@@ -48,9 +48,15 @@ impl Drop for SocketFile {
 impl Listener {
     /// Makes the socket file (mode 0600) and listens.
     pub fn bind(path: impl AsRef<Path>) -> Result<Self, TransportError> {
+        Self::bind_within(path, LOCK_LIMIT)
+    }
+
+    /// The same, waiting for at most `limit` while another process makes a socket in the same folder. Whoever may read the folder
+    /// can hold its lock for ever, so a thread that serves others gives no time.
+    pub fn bind_within(path: impl AsRef<Path>, limit: Duration) -> Result<Self, TransportError> {
         let path = path.as_ref();
         let address = address_of(path)?;
-        let _lock = lock_folder(path)?;
+        let _lock = lock_folder(path, limit)?;
         clear_the_way(path)?;
         let socket = new_socket()?;
         // On Linux the file takes over the mode of the socket, so it is private from its first moment.
@@ -114,7 +120,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 }
 
 /// Holds the folder of `path` against other executors until the result is dropped.
-fn lock_folder(path: &Path) -> Result<OwnedFd, TransportError> {
+fn lock_folder(path: &Path, limit: Duration) -> Result<OwnedFd, TransportError> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -122,7 +128,7 @@ fn lock_folder(path: &Path) -> Result<OwnedFd, TransportError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = rustix::fs::open(folder, flags, Mode::empty())
         .map_err(|errno| TransportError::folder(folder, errno))?;
-    let deadline = Deadline::after(LOCK_LIMIT);
+    let deadline = Deadline::after(limit);
     loop {
         match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(fd),
@@ -171,6 +177,16 @@ mod tests {
 
     fn soon() -> Deadline {
         Deadline::after(Duration::from_secs(20))
+    }
+
+    #[test]
+    fn a_folder_that_somebody_keeps_locked_costs_no_time_where_none_is_given() {
+        let (_folder, path) = place();
+        let held = lock_folder(&path, LOCK_LIMIT).unwrap();
+        let error = Listener::bind_within(&path, Duration::ZERO).unwrap_err().to_string();
+        assert!(error.contains("locking the socket's folder"), "{error}");
+        drop(held);
+        Listener::bind_within(&path, Duration::ZERO).unwrap();
     }
 
     /// Leaves a socket file behind as a killed executor does.
