@@ -1,10 +1,23 @@
 //! Threads of this library leave signals to the program's own: its handlers run where it expects them.
 
-use nix::sys::signal::{SigSet, SigmaskHow};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
-/// Runs what starts a thread, which begins with all signals blocked.
+/// Faults of a thread's own, which no other thread can take for it. Where one is blocked the kernel ends the process and
+/// asks no handler, so a device that is unplugged would take the program with it.
+const FAULTS: [Signal; 6] = [
+    Signal::SIGBUS,
+    Signal::SIGSEGV,
+    Signal::SIGFPE,
+    Signal::SIGILL,
+    Signal::SIGTRAP,
+    Signal::SIGSYS,
+];
+
+/// Runs what starts a thread, which begins with all signals blocked but those of its own faults.
 pub fn without_signals<T>(start: impl FnOnce() -> T) -> T {
-    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK);
+    let mut others = SigSet::all();
+    FAULTS.into_iter().for_each(|fault| others.remove(fault));
+    let before = others.thread_swap_mask(SigmaskHow::SIG_BLOCK);
     let started = start();
     if let Ok(before) = before {
         // It was this thread's mask a moment ago.
@@ -16,7 +29,6 @@ pub fn without_signals<T>(start: impl FnOnce() -> T) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::signal::Signal;
 
     fn blocks_alarms() -> bool {
         SigSet::thread_get_mask().unwrap().contains(Signal::SIGALRM)
@@ -27,5 +39,14 @@ mod tests {
         let thread = without_signals(|| std::thread::spawn(blocks_alarms));
         assert!(thread.join().unwrap());
         assert!(!blocks_alarms());
+    }
+
+    #[test]
+    fn a_thread_that_is_started_so_gets_its_own_faults() {
+        let mask = || SigSet::thread_get_mask().unwrap();
+        let mask = without_signals(|| std::thread::spawn(mask)).join().unwrap();
+        for fault in FAULTS {
+            assert!(!mask.contains(fault), "{fault} is blocked");
+        }
     }
 }
