@@ -154,7 +154,7 @@ fn open(mapping: &Arc<Mapping>, place: Place) -> bool {
         wake: WakeMode::Fence,
         spin: SpinBudget::new(Duration::ZERO),
         limits: Limits::default(),
-        heartbeat: false,
+        heartbeat: None,
     });
     assert_eq!(client.is_ok(), expected, "{state:?}");
     if let Ok(client) = client {

@@ -20,12 +20,17 @@ pub(crate) struct Heart {
 impl Heart {
     /// Counts word 1 of the status line up, from now on every 100 ms.
     pub(crate) fn start(header: SharedLines, status_line: usize) -> std::io::Result<Self> {
-        Self::start_while(header, status_line, |_| true)
+        Self::start_while(header, status_line, || (), |_| true)
     }
 
     /// The client's: ends with `generation`, since the next one has another client.
-    pub(crate) fn of_client(header: SharedLines, generation: u32) -> std::io::Result<Self> {
-        Self::start_while(header, line::CLIENT_STATUS, move |header| {
+    /// Its thread lives in the program, and calls `begin` first.
+    pub(crate) fn of_client(
+        header: SharedLines,
+        generation: u32,
+        begin: fn(),
+    ) -> std::io::Result<Self> {
+        Self::start_while(header, line::CLIENT_STATUS, begin, move |header| {
             (progress::state(header, line::HOST_STATUS) >> 32) as u32 == generation
         })
     }
@@ -33,10 +38,12 @@ impl Heart {
     fn start_while(
         header: SharedLines,
         status_line: usize,
+        begin: fn(),
         goes_on: impl Fn(&SharedLines) -> bool + Send + 'static,
     ) -> std::io::Result<Self> {
         let (stop, stopped) = channel();
         let thread = std::thread::Builder::new().name("ringbar-heart".into()).spawn(move || {
+            begin();
             let mut beat = 0;
             while goes_on(&header) {
                 beat += 1;

@@ -53,6 +53,8 @@ pub struct Options {
     pub plan: ArenaPlan,
     /// Longest block of the worker before it looks again by itself.
     pub relook: Duration,
+    /// What threads of a guest's client do first: those of a library block signals, which are the program's (client only).
+    pub thread_begins: fn(),
 }
 
 impl Default for Options {
@@ -62,6 +64,7 @@ impl Default for Options {
             limits: Limits::default(),
             plan: ArenaPlan::default(),
             relook: RELOOK,
+            thread_begins: || (),
         }
     }
 }
@@ -217,7 +220,7 @@ impl MemfdChannel {
             wake: wake_mode(self.place().identity.features),
             spin: options.spin(),
             limits: options.limits,
-            heartbeat: false,
+            heartbeat: None,
         })
     }
 }

@@ -68,7 +68,7 @@ fn client(channel: Channel, arena: Arc<Arena>) -> Client {
         wake: WakeMode::Polled,
         spin: SpinBudget::default(),
         limits: Limits { stalled_after: LIMIT / 2, error_after: LIMIT },
-        heartbeat: true,
+        heartbeat: Some(|| ()),
     })
     .expect("an offered channel")
 }

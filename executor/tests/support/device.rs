@@ -302,7 +302,7 @@ impl Monitor {
             wake: WakeMode::Fence,
             spin: SpinBudget::default(),
             limits: options.limits,
-            heartbeat: true,
+            heartbeat: Some(|| ()),
         });
         Program { client: client.unwrap(), channel, index, generation, nonce }
     }

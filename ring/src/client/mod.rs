@@ -85,7 +85,8 @@ pub struct ClientConfig {
     /// When silence is reported, and when it becomes an error.
     pub limits: Limits,
     /// Whether to beat a heart of one's own: needed where the host learns of death by heartbeats only.
-    pub heartbeat: bool,
+    /// Then its thread begins with this.
+    pub heartbeat: Option<fn()>,
 }
 
 /// The producing end of a channel. Clones share it; any thread may use any clone.
@@ -162,7 +163,8 @@ impl Client {
         let sleeps = if park.wants_doorbell() { wake } else { WakeMode::Polled };
         let sleeper = Sleeper::new(header.clone(), line::CLIENT_SLEEP, sleeps);
         let slots = Slots::all(channel.replies.count() as u16, generation);
-        let heart = config.heartbeat.then(|| Heart::of_client(header.clone(), generation));
+        let beat = |begin| Heart::of_client(header.clone(), generation, begin);
+        let heart = config.heartbeat.map(beat);
         let heart = heart.transpose().map_err(|e| ChannelError::io("starting the heartbeat", e))?;
         channel.set_state(line::CLIENT_STATUS, State::Running, generation);
         let inner = Inner {

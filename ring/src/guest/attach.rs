@@ -99,7 +99,7 @@ pub fn attach(
         spin: SpinBudget::new(options.spin_max.unwrap_or(SPIN_MAX))
             .with_dear_pauses(Machine::here().emulated),
         limits: options.limits,
-        heartbeat: true,
+        heartbeat: Some(options.thread_begins),
     })?;
     Ok((client, attached))
 }

@@ -99,7 +99,7 @@ fn assemble(features: u64, doorbell: Option<Arc<dyn Doorbell>>) -> Rig {
             wake: WakeMode::Fence,
             spin: SpinBudget::default(),
             limits: Limits::default(),
-            heartbeat: false,
+            heartbeat: None,
         }),
     };
     let client = client.expect("a client");

@@ -125,7 +125,7 @@ pub fn rig() -> Rig {
         wake: WakeMode::Fence,
         spin: SpinBudget::new(Duration::ZERO),
         limits: Limits::default(),
-        heartbeat: false,
+        heartbeat: None,
     });
     let lines = |offset: u64, count: u32| {
         SharedLines::new(&mapping, (place.offset + offset) as usize, count as usize)

@@ -7,7 +7,7 @@ use crate::counts::{Counters, Counts};
 use crate::fences::FenceWords;
 use crate::host_functions::HostFunctions;
 use crate::ids::Ids;
-use crate::signals::without_signals;
+use crate::signals::block_signals;
 use crate::sink::{HEAD_WORDS_MAX, RingSink, SplitCommand, SplitSink};
 use crate::windows::Windows;
 use ringbar::client::{Client, PinnedBlock, Staged};
@@ -145,7 +145,8 @@ impl Session {
         let guest = guest.clone();
         let want = Expect { vocabulary_hash: VOCABULARY_HASH, ..Expect::default() };
         // The thread of its heart lives in the program, whose signals are not for it.
-        let (client, attached) = without_signals(|| guest::connect(&guest, want, config.options))?;
+        let options = Options { thread_begins: block_signals, ..config.options };
+        let (client, attached) = guest::connect(&guest, want, options)?;
         let strict = config.strict;
         let origin = Origin::Guest { guest, config, attached: Box::new(attached) };
         Ok(Self::new(client, strict, Some(origin)))

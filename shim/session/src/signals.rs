@@ -13,11 +13,22 @@ const FAULTS: [Signal; 6] = [
     Signal::SIGSYS,
 ];
 
-/// Runs what starts a thread, which begins with all signals blocked but those of its own faults.
-pub fn without_signals<T>(start: impl FnOnce() -> T) -> T {
+/// All signals but those of a thread's own faults.
+fn not_ours() -> SigSet {
     let mut others = SigSet::all();
     FAULTS.into_iter().for_each(|fault| others.remove(fault));
-    let before = others.thread_swap_mask(SigmaskHow::SIG_BLOCK);
+    others
+}
+
+/// Blocks them in this thread, which is one of this library's.
+pub(crate) fn block_signals() {
+    // It fails for no mask.
+    let _ = not_ours().thread_block();
+}
+
+/// Runs what starts a thread, which begins with all signals blocked but those of its own faults.
+pub fn without_signals<T>(start: impl FnOnce() -> T) -> T {
+    let before = not_ours().thread_swap_mask(SigmaskHow::SIG_BLOCK);
     let started = start();
     if let Ok(before) = before {
         // It was this thread's mask a moment ago.
@@ -39,6 +50,16 @@ mod tests {
         let thread = without_signals(|| std::thread::spawn(blocks_alarms));
         assert!(thread.join().unwrap());
         assert!(!blocks_alarms());
+    }
+
+    #[test]
+    fn a_thread_that_blocks_signals_by_itself_gets_its_own_faults_only() {
+        let mask = || {
+            block_signals();
+            SigSet::thread_get_mask().unwrap()
+        };
+        let mask = std::thread::spawn(mask).join().unwrap();
+        assert!(mask.contains(Signal::SIGALRM) && !mask.contains(Signal::SIGBUS));
     }
 
     #[test]
