@@ -78,6 +78,12 @@ pub struct DeviceSocket {
     /// The socket.
     pub socket: Arc<OwnedFd>,
     path: PathBuf,
+    /// Device and inode of its file, which may be another's by the time that this one is dropped.
+    identity: Option<(u64, u64)>,
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|data| (data.dev(), data.ino()))
 }
 
 impl DeviceSocket {
@@ -90,7 +96,7 @@ impl DeviceSocket {
         let failed = |e: io::Error| format!("{}: listening: {e}", path.display());
         let socket = bound(path).map_err(failed)?;
         // From here on the file goes when this fails.
-        let made = Self { socket: Arc::new(socket), path: path.into() };
+        let made = Self { socket: Arc::new(socket), path: path.into(), identity: identity(path) };
         access.give(path)?;
         rustix::net::listen(&made.socket, 4).map_err(|e| failed(e.into()))?;
         Ok(made)
@@ -130,7 +136,9 @@ fn clear_the_way(path: &Path) -> Result<(), String> {
 
 impl Drop for DeviceSocket {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        if identity(&self.path) == self.identity {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -236,10 +236,11 @@ impl Holder {
         lonely.then(|| LONELY_LIMIT.saturating_sub(waited))
     }
 
-    /// Whether no VM has the device: one that connects just now could not do so again, so it is accepted before the answer.
+    /// Whether no VM has the device: one that connects just now could not do so again, so it is accepted before the answer. Where
+    /// nobody can be accepted for now, one may be waiting.
     fn is_unused(&mut self) -> bool {
         self.accept_monitor();
-        self.monitor.is_none()
+        self.monitor.is_none() && !self.told.holds_back && self.accept_at.is_none()
     }
 
     fn look_at(&mut self, token: u64) {

@@ -181,7 +181,7 @@ impl Vm {
             abandon(&found, context.config.keep_devices || self.config.polled);
             return Ok(());
         }
-        let counts = std::mem::take(&mut self.counts);
+        let counts = self.counts.clone();
         let serving = Serving::new(self.config.clone(), self.number, found, counts, context)?;
         (self.state, self.said) = (State::Served(Box::new(serving)), None);
         Ok(())

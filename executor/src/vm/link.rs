@@ -265,9 +265,14 @@ impl Holder {
             match holder.listen(vm) {
                 Ok(held) if was_there => {
                     // It made the socket with what its first daemon was told; what was not said may have been done by hand.
-                    if vm.access != Access::default() {
-                        let refused = |reason| HolderError::Refused { vm: vm.name.clone(), reason };
-                        vm.access.give(&vm.socket).map_err(refused)?;
+                    if vm.access != Access::default()
+                        && let Err(error) = vm.access.give(&vm.socket)
+                    {
+                        // A VM that has the device no longer needs its socket.
+                        tracing::error!(
+                            vm = vm.name,
+                            "the device is served, but its socket is not as wanted: {error}"
+                        );
                     }
                     return Ok((holder, Held { found: true, ..held }));
                 }

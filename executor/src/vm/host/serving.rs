@@ -25,6 +25,8 @@ use std::time::Instant;
 const CLAIMS_PER_S: u32 = 20;
 /// Doorbells about claims that are answered between two ticks; more wait for the tick, so that a storm costs next to nothing.
 const BELLS_A_TICK: u32 = 16;
+/// Words of the holder that are taken at one look.
+const WORDS_A_LOOK: usize = 64;
 
 /// A VM, as long as its holder lives.
 pub(super) struct Serving {
@@ -221,7 +223,9 @@ impl Serving {
     pub fn look_at(&mut self, number: u64, part: u64, context: &mut Context<'_>) {
         let channel = number.wrapping_sub(self.number + 1) as usize;
         match part {
-            daemon::HOLDER if number == self.number => self.listen_to_holder(context),
+            daemon::HOLDER if number == self.number => {
+                self.listen_to_holder(context);
+            }
             daemon::CLAIMS if number == self.number => {
                 self.bells += 1;
                 if self.bells == BELLS_A_TICK {
@@ -244,10 +248,11 @@ impl Serving {
         }
     }
 
-    fn listen_to_holder(&mut self, context: &mut Context<'_>) {
-        loop {
+    /// False where it has more to say: a monitor that comes and goes without end gets no more of a look than others.
+    fn listen_to_holder(&mut self, context: &mut Context<'_>) -> bool {
+        for _ in 0..WORDS_A_LOOK {
             match self.holder.next() {
-                Ok(None) => return,
+                Ok(None) => return true,
                 Ok(Some(FromHolder::Monitors { number, monitors })) => {
                     self.hear_of(monitors);
                     if let Err(error) = self.holder.tell(&ToHolder::Heard { number }, None) {
@@ -260,9 +265,13 @@ impl Serving {
                 Ok(Some(other)) => {
                     tracing::warn!(vm = self.config.name, "the holder says {other:?}")
                 }
-                Err(error) => return self.holder_gone(&error, context),
+                Err(error) => {
+                    self.holder_gone(&error, context);
+                    return true;
+                }
             }
         }
+        false
     }
 
     /// A VM may have gone and the next one come since the last word.
@@ -332,11 +341,8 @@ impl Serving {
     }
 
     fn answer_claims(&mut self, context: &mut Context<'_>) {
-        if self.lost.is_none() {
-            // The holder tells of a VM that went before it greets the next one, whose claims are answered after that word.
-            self.listen_to_holder(context);
-        }
-        if self.lost.is_some() {
+        // The holder tells of a VM that went before it greets the next one, whose claims are answered after that word.
+        if self.lost.is_some() || !self.listen_to_holder(context) || self.lost.is_some() {
             return;
         }
         let requests: Vec<_> = self.assignments.requests().collect();
@@ -492,6 +498,10 @@ impl Serving {
         status.monitors_gone = self.monitors.gone;
         status.counts = self.counts.clone();
         status.directory_repaired = self.repaired;
+        if let Some(why) = &self.lost {
+            status.holder_pid = 0;
+            status.unserved = Some(format!("{why}; its workers have not ended yet"));
+        }
     }
 
     /// Its channels that somebody has, as clients.
