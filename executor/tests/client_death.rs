@@ -12,6 +12,8 @@ fn dies_at(point: Point) {
     let server = Server::start("--handshake-timeout 2s");
     let other = server.client_named("other");
     other.call(Ping { token: 1 }).unwrap();
+    // Behind its answer the daemon holds nothing more of what it gave that client.
+    server.client("other").unwrap();
     let before = descriptors(server.pid());
     let mut probe = Command::new(RINGBAR);
     probe.arg("probe").arg("--socket").arg(server.socket()).args(["--failpoint", point.name()]);

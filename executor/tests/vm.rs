@@ -489,6 +489,8 @@ fn a_hostile_guest_program_disturbs_no_other_vm() {
     let folder = folder_or_return!();
     let server = VmServer::start("--vm other --socket @/other --size 16MiB");
     let (socket, other) = (server.socket(), server.socket_of("other"));
+    let served = || server.status().daemon.vms.iter().all(|vm| vm.unserved.is_none());
+    assert!(eventually(served), "{}", server.log());
     let script = "ringbar-guest-tests work --count 1";
     let mut quiet = Guest::boot(&Boot::new(folder.clone(), &other, script));
     quiet.wait_for("working", 1);

@@ -458,9 +458,16 @@ fn a_daemon_that_can_serve_nothing_does_not_start_and_says_what_to_try() {
     let serve = |size: &str| {
         let mut command = Command::new(RINGBAR);
         command.args(["serve", "--backend", "mock", "--vm", "vm", "--socket"]).arg(&socket);
-        let ended = command.args(["--size", size]).output().unwrap();
-        assert!(!ended.status.success());
-        String::from_utf8_lossy(&ended.stderr).into_owned()
+        command.args(["--size", size]);
+        let mut said = String::new();
+        // Until its predecessor is quite gone.
+        assert!(eventually(|| {
+            let ended = command.output().unwrap();
+            assert!(!ended.status.success());
+            said = String::from_utf8_lossy(&ended.stderr).into_owned();
+            !support::tells_of_predecessor(&said)
+        }));
+        said
     };
     server.kill();
     let said = serve("17MiB");

@@ -96,9 +96,12 @@ impl VmServer {
 
     /// Starts it again with the same options, and again where it ends because its predecessor is not quite gone yet.
     pub fn restart(&mut self) {
+        let before = self.log().len();
         self.child = Self::spawn(&self.folder, &self.options);
         let up = eventually(|| {
             if self.child.try_wait().unwrap().is_some() {
+                let said = self.log().split_off(before);
+                assert!(super::tells_of_predecessor(&said), "the daemon ends: {said}");
                 self.child = Self::spawn(&self.folder, &self.options);
             }
             status::query(&self.socket()).is_ok()

@@ -64,9 +64,12 @@ impl Server {
 
     /// Starts another one in the place of one that has ended, and again where it ends because that is not quite gone yet.
     pub fn start_again(&mut self, options: &str) {
+        let before = self.log().len();
         self.child = Self::spawn(&self.folder, options);
         let up = eventually(|| {
             if self.child.try_wait().unwrap().is_some() {
+                let said = self.log().split_off(before);
+                assert!(tells_of_predecessor(&said), "the daemon ends: {said}");
                 self.child = Self::spawn(&self.folder, options);
             }
             status::query(&self.socket()).is_ok()
@@ -233,6 +236,11 @@ pub fn children(pid: u32) -> Vec<u32> {
         }
     }
     found
+}
+
+/// Whether a daemon ended because the one before it was not quite gone.
+pub fn tells_of_predecessor(said: &str) -> bool {
+    said.contains("living listener") || said.contains("another daemon serves")
 }
 
 /// Whether there is a process of that number that has not ended.
