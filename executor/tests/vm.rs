@@ -2,23 +2,25 @@
 //!
 //! Whether a test passes never depends on a time being short: emulated guests are slow, and so may be the machine.
 
+#[path = "vm/held.rs"]
+mod held;
 #[path = "vm/hostile.rs"]
 mod hostile;
 mod support;
 
-use hostile::{Pace, assert_survived, look_at_attacks, own_kib};
+use held::Held;
+use hostile::{Pace, assert_survived, look_at_attacks};
 use ringbar_benches::calls::Figures;
 use ringbar_benches::exchange::GuestLimit;
 use ringbar_vocabulary::Ping;
 use std::io::{Read, Write};
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::process::Command;
-use support::device::{Monitor, VmServer, region_file};
+use support::device::{Monitor, VmServer};
 use support::guest::{Boot, CHECK, Guest, Raw, assert_checked, prepared, qemu_without_guest};
 use support::lacking::{PROGRAMS, lacks};
 use support::page::block;
-use support::{RINGBAR, descriptors, eventually, is_running, send_signal};
+use support::{RINGBAR, eventually, is_running, send_signal};
 
 /// Returns from the test, saying its name, where nothing can be booted.
 macro_rules! folder_or_return {
@@ -72,32 +74,6 @@ fn assert_attached_anew(console: &str) {
 
 /// KiB that the guest's working program pins: more than the control words of a channel.
 const PINNED_KIB: u64 = 2 << 10;
-
-/// What is held for a VM on the host.
-#[derive(Debug, PartialEq, Eq)]
-struct Held {
-    /// The daemon, its holder, its workers.
-    processes: usize,
-    /// Open descriptors of daemon and holder.
-    descriptors: [usize; 2],
-    /// Memory of daemon and holder that is their own.
-    memory_kib: u64,
-    /// The device's memory, as far as there are pages of it.
-    region_kib: u64,
-}
-
-impl Held {
-    fn by(server: &VmServer) -> Self {
-        let pids = [server.child.id(), server.vm().holder_pid];
-        let region = region_file(pids[1]);
-        Self {
-            processes: server.processes().len(),
-            descriptors: pids.map(descriptors),
-            memory_kib: pids.map(own_kib).iter().sum(),
-            region_kib: std::fs::metadata(region).unwrap().blocks() / 2,
-        }
-    }
-}
 
 #[test]
 fn every_step_of_the_check_is_fine_and_all_channels_taken_is_said() {
