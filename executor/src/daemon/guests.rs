@@ -292,7 +292,7 @@ impl Daemon {
     }
 }
 
-pub(super) fn check_user(connection: &Connection) -> Result<(), Refusal> {
+fn check_user(connection: &Connection) -> Result<(), Refusal> {
     let peer = connection.peer_credentials().map_err(|e| internal(&e))?;
     check_credentials(peer)
 }

@@ -33,7 +33,7 @@ use crate::job::WorkerOptions;
 use crate::status::{self, DaemonStatus, Stalls, Status, VmCounts};
 use crate::vm::VmConfig;
 use crate::vm::host::{Context, Vm, VmError};
-use guests::{ACCEPTS_A_LOOK, Guest, check_user};
+use guests::{ACCEPTS_A_LOOK, Guest};
 use limits::{Limits, RateLimit};
 use process::EndKind;
 use ringbar::handshake::{Capabilities, Listener, TransportError, Version};
@@ -467,7 +467,9 @@ impl Daemon {
             let listener = self.status_listener(ready);
             let asker = listener.and_then(|listener| listener.try_accept().ok().flatten());
             let Some(asker) = asker else { return };
-            if check_user(&asker).is_err() {
+            // Root may look into everything anyway.
+            let peer = asker.peer_credentials();
+            if !peer.is_ok_and(|peer| peer.is_same_user() || peer.uid == 0) {
                 continue;
             }
             failpoints::hit(Point::DaemonAsked);

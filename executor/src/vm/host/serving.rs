@@ -210,6 +210,9 @@ impl Serving {
                 if over {
                     self.free(channel);
                 }
+            } else {
+                // The daemon before it may not have come to that.
+                self.aide.give_back(channel);
             }
         }
     }
@@ -435,8 +438,9 @@ impl Serving {
                 Some(worker) => {
                     worker.kill_if_due(context.now);
                     // It should have noticed by itself.
-                    if silent > limit + end_limit {
-                        worker.kill();
+                    if silent > limit + end_limit && !slot.is_doomed() {
+                        self.counts.channels_taken_back += 1;
+                        slot.kill();
                     }
                 }
                 None if silent > limit => {

@@ -71,6 +71,11 @@ impl Slot {
         self.worker.iter_mut().for_each(WorkerProcess::kill);
     }
 
+    /// Whether its worker was told to end.
+    pub fn is_doomed(&self) -> bool {
+        self.doomed
+    }
+
     /// Asks its worker to end; the channel is free once that is reaped.
     pub fn ask_to_end(&mut self, kill_at: Instant) {
         if !std::mem::replace(&mut self.doomed, true) {
