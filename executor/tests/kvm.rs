@@ -153,7 +153,7 @@ fn kvm_signals_one_doorbell_for_each_sleep_of_the_worker_that_a_command_ends() {
     println!("{rung} doorbells for 100 calls to a worker that slept, {signals} signals");
     assert_eq!(signals, rung, "each store became one signal");
     // Not exactly 100: where this thread stood still for 50 ms between its look and its call, the worker looked by itself.
-    assert!((50..=100).contains(&rung), "{rung}");
+    assert!((90..=100).contains(&rung), "{rung}");
     assert!(rung <= after.worker_parks - before.worker_parks + 1, "{before:?} {after:?}");
 }
 

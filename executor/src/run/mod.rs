@@ -40,8 +40,8 @@ input, output and error are its own; signals sent to this process go on to it. S
 action in it, also where this process was started to ignore it.
 
 In a virtual machine with a ringbar device the libraries find the executor of the host by themselves:
-none is started, unless --backend asks for one. RINGBAR_SOCKET of the environment is not looked at. RINGBAR_VM names the device where there are several, and
-says how to use it (ringbar vm check --help).
+none is started, unless --backend asks for one. RINGBAR_SOCKET of the environment is not looked at.
+RINGBAR_VM names the device where there are several, and says how to use it (ringbar vm check --help).
 
 Exit code: the program's own; 128 and the signal's number if a signal ended it; 127 if there is no such
 program, 126 if it cannot be executed, 125 for a failure of `ringbar run` itself.

@@ -1,5 +1,6 @@
 //! The socket that a VM's monitor connects to, and who may do that.
 
+use ringbar::handshake::SocketFile;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -8,7 +9,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Who may connect, as far as it was said.
@@ -77,13 +78,7 @@ impl Access {
 pub struct DeviceSocket {
     /// The socket.
     pub socket: Arc<OwnedFd>,
-    path: PathBuf,
-    /// Device and inode of its file, which may be another's by the time that this one is dropped.
-    identity: Option<(u64, u64)>,
-}
-
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    std::fs::symlink_metadata(path).ok().map(|data| (data.dev(), data.ino()))
+    _file: Option<SocketFile>,
 }
 
 impl DeviceSocket {
@@ -96,7 +91,7 @@ impl DeviceSocket {
         let failed = |e: io::Error| format!("{}: listening: {e}", path.display());
         let socket = bound(path).map_err(failed)?;
         // From here on the file goes when this fails.
-        let made = Self { socket: Arc::new(socket), path: path.into(), identity: identity(path) };
+        let made = Self { socket: Arc::new(socket), _file: SocketFile::at(path) };
         access.give(path)?;
         rustix::net::listen(&made.socket, 4).map_err(|e| failed(e.into()))?;
         Ok(made)
@@ -131,14 +126,6 @@ fn clear_the_way(path: &Path) -> Result<(), String> {
         },
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(failed("looking for an old socket", e)),
-    }
-}
-
-impl Drop for DeviceSocket {
-    fn drop(&mut self) {
-        if identity(&self.path) == self.identity {
-            let _ = std::fs::remove_file(&self.path);
-        }
     }
 }
 

@@ -51,7 +51,7 @@ pub fn end(socket: &Path, force: bool) -> Result<i32, Box<dyn Error>> {
     let word = if force || !knows_both { ToHolder::End } else { ToHolder::EndIfUnused };
     job::send(control, &word, &[])?;
     while let Ok((told, _)) = job::receive_within::<Value>(control, LIMIT) {
-        may_end(&told, force, pid)?;
+        not_refused(&told)?;
     }
     if !has_ended(&process)? {
         return Err(stuck(pid));
@@ -72,12 +72,10 @@ fn workers(control: BorrowedFd<'_>, told: &Value) -> Vec<OwnedFd> {
 
 /// Whether the holder that told this may be ended.
 fn may_end(told: &Value, force: bool, pid: i32) -> Result<(), Box<dyn Error>> {
-    if let Some(reason) = told.pointer("/refused/reason").and_then(Value::as_str) {
-        return Err(reason.into());
-    }
+    not_refused(told)?;
     let connected = told.pointer("/device/monitors/connected").and_then(Value::as_bool);
     match connected {
-        _ if force || told.pointer("/monitors").is_some() => Ok(()),
+        _ if force => Ok(()),
         Some(false) => Ok(()),
         Some(true) => Err("a VM has this device, and would lose it for good: it could not connect again; \
              try: shut that VM down first, or --force"
@@ -88,6 +86,11 @@ fn may_end(told: &Value, force: bool, pid: i32) -> Result<(), Box<dyn Error>> {
         )
         .into()),
     }
+}
+
+fn not_refused(told: &Value) -> Result<(), Box<dyn Error>> {
+    let reason = told.pointer("/refused/reason").and_then(Value::as_str);
+    reason.map_or(Ok(()), |reason| Err(reason.into()))
 }
 
 fn stuck(pid: i32) -> Box<dyn Error> {

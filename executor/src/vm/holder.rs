@@ -354,7 +354,6 @@ impl Holder {
             channels: self.config.channels,
             pid: std::process::id(),
             polled: self.config.polled,
-            stays: Some(self.stays),
             monitors: self.monitors(),
             layout: self.layout.words().to_vec(),
         };

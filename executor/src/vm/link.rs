@@ -65,9 +65,6 @@ pub enum FromHolder {
         pid: u32,
         /// Whether its VM never connects.
         polled: bool,
-        /// Whether it stays without daemon and VM; `None` from a holder that cannot be told.
-        #[serde(default)]
-        stays: Option<bool>,
         /// Its monitors.
         monitors: Monitors,
         /// Where the build that made it lays out what in it, see [`VmConfig::layout`]; nothing from one that cannot tell.
@@ -239,8 +236,6 @@ pub struct Held {
     pub channels: Vec<(Kept, Option<OwnedFd>)>,
     /// Its monitors.
     pub monitors: Monitors,
-    /// Whether it stays without daemon and VM; `None` if it cannot be told.
-    pub stays: Option<bool>,
     /// Whether the holder was there before.
     pub found: bool,
 }
@@ -342,8 +337,7 @@ impl Holder {
     /// Takes everything that the holder tells at first.
     fn listen(&mut self, vm: &VmConfig) -> Result<Held, HolderError> {
         let (device, fds) = self.next_within(vm)?;
-        let FromHolder::Device { name, bytes, channels, pid, polled, stays, monitors, layout } =
-            device
+        let FromHolder::Device { name, bytes, channels, pid, polled, monitors, layout } = device
         else {
             return Err(vm.answer(self.pid, io::Error::other(format!("found {device:?} first"))));
         };
@@ -380,7 +374,7 @@ impl Holder {
                 }
             }
         }
-        Ok(Held { memory, to_host, to_guest, channels: kept, monitors, stays, found: false })
+        Ok(Held { memory, to_host, to_guest, channels: kept, monitors, found: false })
     }
 
     fn next_within(&self, vm: &VmConfig) -> Result<(FromHolder, Vec<OwnedFd>), HolderError> {
@@ -461,10 +455,10 @@ mod tests {
         // Ours goes on to the descriptors, which were not sent.
         for (layout, refused) in [(moved, true), (Vec::new(), true), (ours, false)] {
             let (control, theirs) = job::control_pair().unwrap();
-            let (stays, monitors) = (Some(false), Monitors::default());
+            let monitors = Monitors::default();
             let (name, pid, polled) = (vm.name.clone(), 7, false);
             let device =
-                FromHolder::Device { name, bytes, channels, pid, polled, stays, monitors, layout };
+                FromHolder::Device { name, bytes, channels, pid, polled, monitors, layout };
             job::send(&theirs, &device, &[]).unwrap();
             let mut holder = Holder { control: Arc::new(control), child: None, pid: 0 };
             let error = holder.listen(&vm).unwrap_err();

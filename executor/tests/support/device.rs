@@ -96,17 +96,9 @@ impl VmServer {
 
     /// Starts it again with the same options, and again where it ends because its predecessor is not quite gone yet.
     pub fn restart(&mut self) {
-        let before = self.log().len();
-        self.child = Self::spawn(&self.folder, &self.options);
-        let up = eventually(|| {
-            if self.child.try_wait().unwrap().is_some() {
-                let said = self.log().split_off(before);
-                assert!(super::tells_of_predecessor(&said), "the daemon ends: {said}");
-                self.child = Self::spawn(&self.folder, &self.options);
-            }
-            status::query(&self.socket()).is_ok()
-        });
-        assert!(up, "the daemon does not start: {}", self.log());
+        let (folder, options, socket) = (&self.folder, &self.options, self.socket());
+        let log = folder.path().join("log");
+        super::start_again(&mut self.child, || Self::spawn(folder, options), &log, &socket);
     }
 
     /// Starts it again with only these of its options.

@@ -64,17 +64,8 @@ impl Server {
 
     /// Starts another one in the place of one that has ended, and again where it ends because that is not quite gone yet.
     pub fn start_again(&mut self, options: &str) {
-        let before = self.log().len();
-        self.child = Self::spawn(&self.folder, options);
-        let up = eventually(|| {
-            if self.child.try_wait().unwrap().is_some() {
-                let said = self.log().split_off(before);
-                assert!(tells_of_predecessor(&said), "the daemon ends: {said}");
-                self.child = Self::spawn(&self.folder, options);
-            }
-            status::query(&self.socket()).is_ok()
-        });
-        assert!(up, "the daemon does not start: {}", self.log());
+        let (folder, log, socket) = (&self.folder, self.log_path(), self.socket());
+        start_again(&mut self.child, || Self::spawn(folder, options), &log, &socket);
     }
 
     /// The daemon and its workers, as far as they live, and those of daemons before it.
@@ -236,6 +227,23 @@ pub fn children(pid: u32) -> Vec<u32> {
         }
     }
     found
+}
+
+/// Starts a daemon in the place of `child`, which has ended, until it answers: again where it ends because that is not quite
+/// gone yet.
+fn start_again(child: &mut Child, spawn: impl Fn() -> Child, log: &Path, socket: &Path) {
+    let log = || std::fs::read_to_string(log).unwrap();
+    let before = log().len();
+    *child = spawn();
+    let up = eventually(|| {
+        if child.try_wait().unwrap().is_some() {
+            let said = log().split_off(before);
+            assert!(tells_of_predecessor(&said), "the daemon ends: {said}");
+            *child = spawn();
+        }
+        status::query(socket).is_ok()
+    });
+    assert!(up, "the daemon does not start: {}", log());
 }
 
 /// Whether a daemon ended because the one before it was not quite gone.

@@ -30,11 +30,19 @@ pub struct Listener {
     file: Option<SocketFile>,
 }
 
-/// The file, and the device and inode by which it is known again.
+/// A socket's file, and the device and inode by which it is known again. Dropping this removes the file, unless another lies
+/// in its place.
 #[derive(Debug)]
-struct SocketFile {
+pub struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
+}
+
+impl SocketFile {
+    /// What lies at `path`, if something does.
+    pub fn at(path: &Path) -> Option<Self> {
+        identity(path).map(|identity| Self { path: path.into(), identity })
+    }
 }
 
 impl Drop for SocketFile {
@@ -64,8 +72,7 @@ impl Listener {
             .map_err(TransportError::io("fchmod"))?;
         rustix::net::bind(&socket, &address).map_err(TransportError::io("bind"))?;
         rustix::net::listen(&socket, BACKLOG).map_err(TransportError::io("listen"))?;
-        let file = identity(path).map(|identity| SocketFile { path: path.into(), identity });
-        Ok(Self { socket: Arc::new(socket), file })
+        Ok(Self { socket: Arc::new(socket), file: SocketFile::at(path) })
     }
 
     /// Takes over a listening socket that somebody else made (a service manager, an earlier daemon). Its file is not

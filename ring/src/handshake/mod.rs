@@ -45,7 +45,7 @@ pub mod wire;
 #[doc(inline)]
 pub use error::HandshakeError;
 #[doc(inline)]
-pub use listener::Listener;
+pub use listener::{Listener, SocketFile};
 #[doc(inline)]
 pub use message::{
     Grow, Grown, Hello, Message, Refusal, RefusalCode, SessionToken, Version, Welcome,

@@ -17,6 +17,7 @@ use ringbar::lines::SharedLines;
 use ringbar::os::{EventFd, Interest, Mapping};
 use ringbar::region::{self, Channel, Place};
 use rustix::fs::FallocateFlags;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
@@ -70,6 +71,20 @@ struct SharedCalls {
     arenas: Vec<(u64, u64)>,
 }
 
+impl SharedCalls {
+    fn of(vm: &str, memory: &OwnedFd, to_guest: &[EventFd], places: &[Place]) -> io::Result<Self> {
+        let arena = |place: &Place| {
+            (place.offset + place.identity.arena_offset, place.identity.arena_bytes)
+        };
+        Ok(Self {
+            vm: vm.to_owned(),
+            memory: memory.try_clone()?,
+            to_guest: to_guest.to_vec(),
+            arenas: places.iter().map(arena).collect(),
+        })
+    }
+}
+
 impl Calls for SharedCalls {
     fn ring(&mut self, vector: usize) {
         if let Err(error) = self.to_guest[vector].signal() {
@@ -86,17 +101,17 @@ impl Calls for SharedCalls {
     }
 }
 
+/// The vector of a channel, in both directions.
+fn vector(channel: usize) -> usize {
+    usize::from(directory::vector(channel, VECTORS as u16))
+}
+
 impl Device {
     /// The bells of a channel: its worker's and its guest's.
     fn bells(&self, channel: usize) -> (&EventFd, &EventFd) {
-        let vector = usize::from(directory::vector(channel, VECTORS as u16));
+        let vector = vector(channel);
         (&self.to_host[vector], &self.to_guest[vector])
     }
-}
-
-/// First byte and bytes of a channel's arena.
-fn arena_of(place: &Place) -> (u64, u64) {
-    (place.offset + place.identity.arena_offset, place.identity.arena_bytes)
 }
 
 impl Serving {
@@ -109,7 +124,7 @@ impl Serving {
         context: &mut Context<'_>,
     ) -> Result<Self, VmError> {
         let sizes = config.sizes()?;
-        let Held { memory, to_host, to_guest, channels, monitors, stays, found } = held;
+        let Held { memory, to_host, to_guest, channels, monitors, found } = held;
         let map = |source| VmError::Map { vm: config.name.clone(), source };
         let wrong = |source| VmError::Region { vm: config.name.clone(), source };
         let mapping = Arc::new(Mapping::memfd_attach(&memory).map_err(map)?);
@@ -125,13 +140,8 @@ impl Serving {
         let given = channels.iter().map(|(kept, _)| kept.claimant.and_then(Nonce::new)).collect();
         let over: Vec<bool> = channels.iter().map(|(kept, _)| kept.vm_is_gone).collect();
         let thread = |source| VmError::Thread { vm: config.name.clone(), source };
-        let calls = SharedCalls {
-            vm: config.name.clone(),
-            memory: memory.try_clone().map_err(thread)?,
-            to_guest: to_guest.clone(),
-            arenas: places.iter().map(arena_of).collect(),
-        };
-        let aide = Aide::start(calls).map_err(thread)?;
+        let calls = SharedCalls::of(&config.name, &memory, &to_guest, &places);
+        let aide = calls.and_then(Aide::start).map_err(thread)?;
         let mut slots = Vec::with_capacity(sizes.len());
         for (index, (place, (kept, pidfd))) in places.into_iter().zip(channels).enumerate() {
             let channel = Channel::open(&mapping, place).map_err(wrong)?;
@@ -165,9 +175,7 @@ impl Serving {
             "serving a VM"
         );
         let always = context.config.keep_devices;
-        if stays.is_some()
-            && let Err(error) = vm.holder.tell(&ToHolder::Stay { always }, None)
-        {
+        if let Err(error) = vm.holder.tell(&ToHolder::Stay { always }, None) {
             tracing::warn!(%error, vm = vm.config.name, "the holder was not told");
         }
         vm.watch_all(context);
@@ -251,7 +259,7 @@ impl Serving {
         }
     }
 
-    /// False where it has more to say: a monitor that comes and goes without end gets no more of a look than others.
+    /// False where it has more to say, or has ended: a monitor that comes and goes without end gets no more of a look than others.
     fn listen_to_holder(&mut self, context: &mut Context<'_>) -> bool {
         for _ in 0..WORDS_A_LOOK {
             match self.holder.next() {
@@ -270,7 +278,7 @@ impl Serving {
                 }
                 Err(error) => {
                     self.holder_gone(&error, context);
-                    return true;
+                    return false;
                 }
             }
         }
@@ -345,7 +353,7 @@ impl Serving {
 
     fn answer_claims(&mut self, context: &mut Context<'_>) {
         // The holder tells of a VM that went before it greets the next one, whose claims are answered after that word.
-        if self.lost.is_some() || !self.listen_to_holder(context) || self.lost.is_some() {
+        if self.lost.is_some() || !self.listen_to_holder(context) {
             return;
         }
         let requests: Vec<_> = self.assignments.requests().collect();
@@ -391,7 +399,7 @@ impl Serving {
     }
 
     fn ring_guest(&self, channel: usize) {
-        self.aide.ring(usize::from(directory::vector(channel, VECTORS as u16)));
+        self.aide.ring(vector(channel));
     }
 
     /// Has the holder keep what the next daemon must know of a channel.
